@@ -1,0 +1,150 @@
+/* hadal/engine.h: the engine's door: a loaded model, sessions on it, tokens in, tokens out.
+ *
+ * hd_engine is one loaded model with its compute threads; hd_session is one sequence of tokens with its cache.
+ * Threading: one thread at a time may be inside an engine or any of its sessions; different engines are independent.
+ * hd_engine_cancel alone may be called from any thread and from signal handlers.
+ * Errors: every call that can fail returns hd_status and fills `err` (may be NULL).  After an error a session holds
+ * the tokens that it held before the call, unless said otherwise.
+ */
+#ifndef HADAL_ENGINE_H
+#define HADAL_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hadal/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct hd_engine hd_engine;
+typedef struct hd_session hd_session;
+
+/* ---- engine ---- */
+
+typedef struct hd_engine_options {
+    const char *cpu;       /* "auto" (also NULL), "reference", "avx2", "avx512", "amx", "neon" */
+    int threads;           /* 0: the processors that this process may use */
+    int64_t context;       /* longest session in tokens; 0: the model's limit */
+    int64_t chunk;         /* tokens evaluated together in a prefill; 0: 512 */
+    int64_t cache_tokens;  /* tokens that all sessions together may hold; 0: no limit but memory */
+    void (*progress)(void *arg, double fraction); /* called while loading; may be NULL */
+    void *progress_arg;
+} hd_engine_options;
+
+/* Loads the model at `path` (a file or a folder).  `options` may be NULL.
+ * Errors: HD_E_NOT_FOUND, HD_E_FORMAT, HD_E_UNSUPPORTED (architecture, type, tier), HD_E_MEMORY, HD_E_IO. */
+hd_status hd_engine_open(hd_engine **out, const char *path, const hd_engine_options *options, hd_error *err);
+
+/* All sessions must be closed before.  NULL-safe; sets *engine to NULL. */
+void hd_engine_close(hd_engine **engine);
+
+typedef struct hd_engine_info {
+    const char *architecture;    /* "llama", "qwen2", "qwen3", "deepseek2" */
+    const char *cpu;             /* the tier in use */
+    int threads;
+    int32_t vocab;               /* width of the logits */
+    int64_t context;             /* longest session */
+    int64_t model_context;       /* the model's own limit */
+    int layers;
+    int64_t parameters;          /* weights, all experts counted */
+    uint64_t weight_bytes;       /* in the files */
+    uint64_t packed_bytes;       /* repacked copies in memory */
+    uint64_t cache_bytes_per_token;
+    uint64_t scratch_bytes;      /* workspace of the operators, attention included */
+    const int32_t *eos;          /* end-of-text ids of generation_config.json, config.json or GGUF metadata */
+    size_t eos_count;
+} hd_engine_info;
+
+/* Strings and arrays live as long as the engine. */
+void hd_engine_get_info(const hd_engine *engine, hd_engine_info *out);
+
+/* Makes the evaluation under way return HD_E_CANCELLED at its next chunk; async-signal-safe. */
+void hd_engine_cancel(hd_engine *engine);
+
+/* Records or replays which experts every token went to, over all calls after it, in the order of evaluation.
+ * `path` is a safetensors file with one tensor `experts`, int32 [layers with experts, tokens, experts used]. */
+hd_status hd_engine_record_experts(hd_engine *engine, int64_t tokens, hd_error *err);
+hd_status hd_engine_save_experts(hd_engine *engine, const char *path, hd_error *err);
+hd_status hd_engine_force_experts(hd_engine *engine, const char *path, hd_error *err);
+
+/* ---- sessions ---- */
+
+hd_status hd_session_open(hd_session **out, hd_engine *engine, hd_error *err);
+void hd_session_close(hd_session **session); /* NULL-safe */
+
+int64_t hd_session_length(const hd_session *session);          /* tokens held */
+const int32_t *hd_session_tokens(const hd_session *session);   /* [length], until the next call that changes it */
+uint64_t hd_session_cache_bytes(const hd_session *session);    /* bytes of its cache pages */
+
+/* Evaluates n tokens after those held, in chunks.  The logits of the last one are then at hd_session_logits.
+ * On HD_E_CANCELLED the chunks that were finished stay.  Other errors: HD_E_CONTEXT (nothing was evaluated; the text
+ * says both lengths), HD_E_ARGUMENT (an id outside the vocabulary), HD_E_MEMORY, HD_E_MODEL_LOST. */
+hd_status hd_session_feed(hd_session *session, const int32_t *ids, int64_t n, hd_error *err);
+
+/* The same, and the logits of each of the n tokens go to `logits` [n][vocab]. */
+hd_status hd_session_feed_all(hd_session *session, const int32_t *ids, int64_t n, float *logits, hd_error *err);
+
+/* Feeds one token to each of `count` sessions of the engine in one pass (a decode step of a batch).  All or nothing. */
+hd_status hd_engine_step(hd_engine *engine, hd_session *const *sessions, const int32_t *ids, int count, hd_error *err);
+
+/* [vocab] float32, of the last token fed; NULL before the first.  Valid until the session changes. */
+const float *hd_session_logits(const hd_session *session);
+
+/* Drops all tokens from position `length` on.  The next feed must bring at least one token before logits are read. */
+hd_status hd_session_truncate(hd_session *session, int64_t length, hd_error *err);
+
+/* A second session with the same tokens; whole pages are shared until one of them changes. */
+hd_status hd_session_fork(hd_session **out, const hd_session *session, hd_error *err);
+
+/* The session as bytes: tokens, cache and last logits.  The caller frees *data with hd_bytes_free.
+ * restore replaces the session's content; HD_E_FORMAT when the bytes are damaged or came from another model, tier or
+ * format version (the session is then unchanged). */
+hd_status hd_session_snapshot(const hd_session *session, uint8_t **data, size_t *size, hd_error *err);
+hd_status hd_session_restore(hd_session *session, const uint8_t *data, size_t size, hd_error *err);
+void hd_bytes_free(uint8_t *data);
+
+/* ---- sampling ---- */
+
+typedef struct hd_logit_bias {
+    int32_t id;
+    float bias; /* added to the logit */
+} hd_logit_bias;
+
+/* Order: bias and penalties, then top_k, temperature, top_p, min_p.  hd_sampling_defaults gives the model's own values. */
+typedef struct hd_sampling {
+    float temperature;        /* 0: greedy */
+    int top_k;                /* 0: off */
+    float top_p;              /* 1: off */
+    float min_p;              /* 0: off; keeps tokens of at least min_p times the best one's probability */
+    float repetition_penalty; /* 1: off; arXiv:1909.05858, over all tokens of the session */
+    float presence_penalty;   /* 0: off; over generated tokens, as the OpenAI API defines both */
+    float frequency_penalty;
+    const hd_logit_bias *bias;
+    size_t bias_count;
+    uint64_t seed;            /* the same seed and the same logits give the same tokens */
+} hd_sampling;
+
+void hd_sampling_defaults(const hd_engine *engine, hd_sampling *out);
+
+typedef struct hd_sampler hd_sampler;
+
+/* `sampling` is copied.  HD_E_ARGUMENT names the field that is out of range. */
+hd_status hd_sampler_open(hd_sampler **out, const hd_engine *engine, const hd_sampling *sampling, hd_error *err);
+void hd_sampler_close(hd_sampler **sampler);
+
+typedef struct hd_logprob {
+    int32_t id;
+    float logprob; /* natural logarithm, of the softmax of the unmodified logits */
+} hd_logprob;
+
+/* Chooses the next token from the session's logits; `top` receives the `top_count` most likely (best first), may be NULL
+ * with 0.  The token is not fed.  *chosen carries its own log-probability. */
+hd_status hd_sampler_next(hd_sampler *sampler, const hd_session *session, hd_logprob *chosen, hd_logprob *top,
+                          size_t top_count, hd_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

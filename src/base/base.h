@@ -1,0 +1,23 @@
+/* base/base.h: the door of the base room, which every other room may include.
+ *
+ * Status codes, allocation, capped buffers, the sticky-error reader, logs, clocks, threads, CPU features, mapped files.
+ */
+#ifndef HD_BASE_H
+#define HD_BASE_H
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mapping.h"
+#include "base/pool.h"
+#include "base/reader.h"
+#include "hadal/status.h"
+
+#define HD_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define HD_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define HD_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+#endif

@@ -1,0 +1,33 @@
+/* base/cpu.h: what this processor can do, and how many threads to use.  Thread-safe. */
+#ifndef HD_BASE_CPU_H
+#define HD_BASE_CPU_H
+
+#include <stdbool.h>
+
+/* Tiers in ascending order within an architecture.  "auto" is resolved before it reaches a kernel. */
+typedef enum hd_cpu_tier {
+    HD_CPU_AUTO,
+    HD_CPU_REFERENCE, /* portable C, float32 throughout */
+    HD_CPU_AVX2,      /* x86-64 with AVX2, FMA, F16C */
+    HD_CPU_AVX512,    /* AVX-512 F, BW, DQ, VL and VNNI */
+    HD_CPU_AMX,       /* the above with AMX tiles (int8, bf16) */
+    HD_CPU_NEON,      /* AArch64; dot-product instructions where present */
+} hd_cpu_tier;
+
+/* Whether this machine can run the tier (reference: always; auto: always). */
+bool hd_cpu_has(hd_cpu_tier tier);
+
+/* The best tier that this machine can run. */
+hd_cpu_tier hd_cpu_best(void);
+
+/* "auto", "reference", "avx2", ... and back; hd_cpu_parse returns false on an unknown name. */
+const char *hd_cpu_name(hd_cpu_tier tier);
+bool hd_cpu_parse(const char *name, hd_cpu_tier *out);
+
+/* Processors that this process may use: the affinity mask, capped by the cgroup's CPU quota; at least 1. */
+int hd_cpu_threads(void);
+
+/* The processor's model name for reports; "unknown" when it can't be read.  Static storage. */
+const char *hd_cpu_model(void);
+
+#endif

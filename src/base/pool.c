@@ -1,0 +1,185 @@
+/* base/pool.c: see pool.h.
+ *
+ * A run is published by raising `epoch`; workers that see a new epoch call the function and lower `running`.  A worker
+ * spins SPIN_ROUNDS times on the epoch and then sleeps on the condition variable; `sleepers` lets the caller skip the
+ * lock when nobody sleeps. */
+#include "base/pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/alloc.h"
+
+/* About 20 microseconds: longer than the gap between two operators of a decode step, shorter than a scheduler tick. */
+#define SPIN_ROUNDS 4000
+/* Give the processor away now and then, so that more threads than processors still make progress. */
+#define SPINS_PER_YIELD 512
+
+typedef struct worker {
+    hd_pool *pool;
+    pthread_t thread;
+    int index;
+} worker;
+
+struct hd_pool {
+    int threads;
+    worker *workers; /* threads - 1 of them */
+    int started;
+    hd_pool_fn fn;
+    void *arg;
+    atomic_uint epoch;
+    atomic_int running;
+    atomic_int sleepers;
+    atomic_bool stop;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+};
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void spin_pause(unsigned round)
+{
+    if (round % SPINS_PER_YIELD == SPINS_PER_YIELD - 1)
+        sched_yield();
+    else
+        cpu_relax();
+}
+
+/* Returns the next epoch after `seen`, spinning first and sleeping then. */
+static unsigned wait_for_epoch(hd_pool *pool, unsigned seen)
+{
+    for (unsigned i = 0; i < SPIN_ROUNDS; i++) {
+        unsigned now = atomic_load_explicit(&pool->epoch, memory_order_acquire);
+        if (now != seen) return now;
+        spin_pause(i);
+    }
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (atomic_load(&pool->epoch) == seen)
+        pthread_cond_wait(&pool->wake, &pool->lock);
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->lock);
+    return atomic_load(&pool->epoch);
+}
+
+static void *worker_main(void *arg)
+{
+    worker *w = arg;
+    hd_pool *pool = w->pool;
+    unsigned seen = 0;
+    for (;;) {
+        seen = wait_for_epoch(pool, seen);
+        if (atomic_load(&pool->stop)) return NULL;
+        pool->fn(pool->arg, w->index, pool->threads);
+        atomic_fetch_sub_explicit(&pool->running, 1, memory_order_release);
+    }
+}
+
+static void publish(hd_pool *pool)
+{
+    atomic_fetch_add(&pool->epoch, 1);
+    if (atomic_load(&pool->sleepers) == 0) return;
+    pthread_mutex_lock(&pool->lock);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+hd_status hd_pool_open(hd_pool **out, int threads, hd_error *err)
+{
+    *out = NULL;
+    if (threads < 1 || threads > 1024) return hd_fail(err, HD_E_ARGUMENT, "threads: %d is not in 1..1024", threads);
+    hd_pool *pool = hd_calloc(1, sizeof *pool);
+    if (!pool) return hd_fail(err, HD_E_MEMORY, "out of memory for the thread pool");
+    pool->threads = threads;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    pool->workers = hd_calloc((size_t)threads, sizeof *pool->workers);
+    hd_status status = pool->workers ? HD_OK : hd_fail(err, HD_E_MEMORY, "out of memory for %d threads", threads);
+    for (int i = 0; status == HD_OK && i < threads - 1; i++) {
+        worker *w = &pool->workers[i];
+        *w = (worker){.pool = pool, .index = i + 1};
+        if (pthread_create(&w->thread, NULL, worker_main, w) != 0)
+            status = hd_fail(err, HD_E_IO, "cannot start thread %d of %d", i + 2, threads);
+        else
+            pool->started++;
+    }
+    if (status != HD_OK) {
+        hd_pool_close(&pool);
+        return status;
+    }
+    *out = pool;
+    return HD_OK;
+}
+
+void hd_pool_close(hd_pool **ref)
+{
+    hd_pool *pool = *ref;
+    if (!pool) return;
+    *ref = NULL;
+    atomic_store(&pool->stop, true);
+    publish(pool);
+    for (int i = 0; i < pool->started; i++)
+        pthread_join(pool->workers[i].thread, NULL);
+    pthread_cond_destroy(&pool->wake);
+    pthread_mutex_destroy(&pool->lock);
+    hd_free(pool->workers);
+    hd_free(pool);
+}
+
+int hd_pool_threads(const hd_pool *pool)
+{
+    return pool ? pool->threads : 1;
+}
+
+void hd_pool_run(hd_pool *pool, hd_pool_fn fn, void *arg)
+{
+    if (!pool || pool->threads == 1) {
+        fn(arg, 0, 1);
+        return;
+    }
+    pool->fn = fn;
+    pool->arg = arg;
+    atomic_store(&pool->running, pool->threads - 1);
+    publish(pool);
+    fn(arg, 0, pool->threads);
+    for (unsigned i = 0; atomic_load_explicit(&pool->running, memory_order_acquire) > 0; i++)
+        spin_pause(i);
+}
+
+typedef struct for_job {
+    hd_pool_range_fn fn;
+    void *arg;
+    int64_t items, grain;
+    atomic_llong next;
+} for_job;
+
+static void for_worker(void *arg, int thread, int threads)
+{
+    for_job *job = arg;
+    (void)threads;
+    for (;;) {
+        int64_t begin = atomic_fetch_add_explicit(&job->next, job->grain, memory_order_relaxed);
+        if (begin >= job->items) return;
+        int64_t end = job->items - begin < job->grain ? job->items : begin + job->grain;
+        job->fn(job->arg, begin, end, thread);
+    }
+}
+
+void hd_pool_for(hd_pool *pool, int64_t items, int64_t grain, hd_pool_range_fn fn, void *arg)
+{
+    if (items <= 0) return;
+    for_job job = {.fn = fn, .arg = arg, .items = items, .grain = grain};
+    if (!pool || items <= grain)
+        for_worker(&job, 0, 1);
+    else
+        hd_pool_run(pool, for_worker, &job);
+}

@@ -1,0 +1,32 @@
+/* base/pool.h: the compute threads.
+ *
+ * One pool per engine.  hd_pool_run calls a function once on every thread (the caller is thread 0) and returns when all
+ * are done: every run is a barrier.  Idle threads spin briefly (a decode step has hundreds of short runs), then sleep.
+ * Only one thread may call hd_pool_run on a pool at a time.
+ */
+#ifndef HD_BASE_POOL_H
+#define HD_BASE_POOL_H
+
+#include <stdint.h>
+
+#include "hadal/status.h"
+
+typedef struct hd_pool hd_pool;
+
+/* `thread` is 0 .. threads-1. */
+typedef void (*hd_pool_fn)(void *arg, int thread, int threads);
+
+/* Called with a range of items [begin, end). */
+typedef void (*hd_pool_range_fn)(void *arg, int64_t begin, int64_t end, int thread);
+
+/* `threads` >= 1.  Errors: HD_E_MEMORY, HD_E_IO (a thread could not be started). */
+hd_status hd_pool_open(hd_pool **out, int threads, hd_error *err);
+void hd_pool_close(hd_pool **pool);
+int hd_pool_threads(const hd_pool *pool);
+
+void hd_pool_run(hd_pool *pool, hd_pool_fn fn, void *arg);
+
+/* Hands out [0, items) in pieces of `grain` (>= 1) to whichever thread is free.  A NULL pool runs on the caller. */
+void hd_pool_for(hd_pool *pool, int64_t items, int64_t grain, hd_pool_range_fn fn, void *arg);
+
+#endif

@@ -1,0 +1,72 @@
+/* formats/formats.h: the door of the formats room: untrusted files in, checked tensors out.
+ *
+ * A checkpoint is a model on disk in any supported layout: a GGUF file (or the first of its split parts), a .safetensors
+ * file, or a folder in the layout of the official releases (config.json beside model.safetensors or an index).
+ * After a successful open every tensor's bytes lie inside its file and agree with its shape.
+ * A checkpoint is immutable; reading it from several threads is fine.
+ */
+#ifndef HD_FORMATS_H
+#define HD_FORMATS_H
+
+#include "tensor/tensor.h"
+
+typedef struct hd_checkpoint hd_checkpoint;
+
+typedef enum hd_format { HD_FORMAT_GGUF, HD_FORMAT_SAFETENSORS } hd_format;
+
+/* Opens `path` (a file or a folder).  A folder with a config.json and safetensors is taken as such; else one that holds
+ * a single GGUF model (split or not) is that.  Errors name file, field or tensor: HD_E_NOT_FOUND, HD_E_FORMAT,
+ * HD_E_UNSUPPORTED, HD_E_LIMIT, HD_E_IO, HD_E_MEMORY. */
+hd_status hd_checkpoint_open(hd_checkpoint **out, const char *path, hd_error *err);
+void hd_checkpoint_close(hd_checkpoint **ckpt);
+
+hd_format hd_checkpoint_format(const hd_checkpoint *ckpt);
+const char *hd_checkpoint_path(const hd_checkpoint *ckpt); /* as given */
+
+size_t hd_checkpoint_tensor_count(const hd_checkpoint *ckpt);
+const hd_tensor *hd_checkpoint_tensor(const hd_checkpoint *ckpt, size_t index); /* in file order */
+const hd_tensor *hd_checkpoint_find(const hd_checkpoint *ckpt, const char *name); /* NULL: none */
+
+/* HD_E_MODEL_LOST once any of its files shrank or failed to read; the text names the file. */
+hd_status hd_checkpoint_check(const hd_checkpoint *ckpt, hd_error *err);
+
+/* Tells the kernel that a tensor's bytes were copied elsewhere and need not stay resident. */
+void hd_checkpoint_drop(const hd_checkpoint *ckpt, const void *data, size_t bytes);
+
+/* ---- JSON beside safetensors: config.json and generation_config.json; NULL when absent (always for GGUF). ---- */
+const json_t *hd_checkpoint_config(const hd_checkpoint *ckpt);
+const json_t *hd_checkpoint_generation_config(const hd_checkpoint *ckpt);
+
+/* ---- GGUF metadata ---- */
+typedef enum hd_meta_type { /* the numbers of the GGUF specification */
+    HD_META_U8 = 0, HD_META_I8 = 1, HD_META_U16 = 2, HD_META_I16 = 3, HD_META_U32 = 4, HD_META_I32 = 5,
+    HD_META_F32 = 6, HD_META_BOOL = 7, HD_META_STRING = 8, HD_META_ARRAY = 9, HD_META_U64 = 10, HD_META_I64 = 11,
+    HD_META_F64 = 12
+} hd_meta_type;
+
+typedef struct hd_meta {
+    hd_str key;
+    hd_meta_type type;
+    hd_meta_type elem;      /* of an array: its element type (never HD_META_ARRAY) */
+    uint64_t count;         /* of an array: its elements */
+    const uint8_t *data;    /* scalar or array of scalars: raw little-endian, maybe unaligned */
+    const hd_str *strings;  /* array of strings */
+    hd_str string;          /* HD_META_STRING */
+} hd_meta;
+
+size_t hd_checkpoint_meta_count(const hd_checkpoint *ckpt);
+const hd_meta *hd_checkpoint_meta_at(const hd_checkpoint *ckpt, size_t index);
+const hd_meta *hd_checkpoint_meta(const hd_checkpoint *ckpt, const char *key); /* NULL: none, or not a GGUF */
+
+/* Element `i` of an array, or the scalar itself with i = 0, converted; false when it is not a number of that kind, is
+ * negative (u64) or i is out of range.  Integers convert to f64, bool to u64. */
+bool hd_meta_u64(const hd_meta *meta, uint64_t i, uint64_t *out);
+bool hd_meta_i64(const hd_meta *meta, uint64_t i, int64_t *out);
+bool hd_meta_f64(const hd_meta *meta, uint64_t i, double *out);
+bool hd_meta_bool(const hd_meta *meta, bool *out);
+
+/* Writes tensors to a safetensors file (atomically: a temporary beside it, then a rename).  Types: F32, I32 and the plain
+ * float types.  Errors: HD_E_IO, HD_E_MEMORY, HD_E_UNSUPPORTED. */
+hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t count, hd_error *err);
+
+#endif
