@@ -1,0 +1,22 @@
+/* cli/commands.c: the table of commands, in the order in which help lists them. */
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const hd_command commands[] = {
+    {"help", "the manual page of a command", hd_cmd_help},
+    {"version", "the version of this program", hd_cmd_version},
+};
+
+const hd_command *hd_commands(size_t *count)
+{
+    *count = HD_ARRAY_LEN(commands);
+    return commands;
+}
+
+const hd_command *hd_command_find(const char *name)
+{
+    for (size_t i = 0; i < HD_ARRAY_LEN(commands); i++)
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
+    return NULL;
+}

@@ -1,0 +1,53 @@
+/* cli/interrupt.c: Ctrl-C and SIGTERM: the first stops the work in hand cleanly, the second ends the program. */
+#include <signal.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+static _Atomic(hd_cancel_fn) active_cancel;
+static _Atomic(void *) active_arg;
+static atomic_bool caught; /* a command handles interrupts itself */
+static atomic_bool flag;
+
+static void on_signal(int number)
+{
+    (void)number;
+    if (!atomic_load(&caught) || atomic_exchange(&flag, true)) _exit(HD_EXIT_INTERRUPTED);
+    hd_cancel_fn cancel = atomic_load(&active_cancel);
+    if (cancel) cancel(atomic_load(&active_arg));
+}
+
+void hd_interrupt_install(void)
+{
+    struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a read of the terminal must return */
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = SIG_IGN; /* a closed pipe is an error of write(2), which is reported */
+    sigaction(SIGPIPE, &action, NULL);
+}
+
+void hd_interrupt_catch(hd_cancel_fn cancel, void *arg)
+{
+    atomic_store(&active_cancel, NULL); /* never the new function with the old argument */
+    atomic_store(&active_arg, arg);
+    atomic_store(&active_cancel, cancel);
+    atomic_store(&caught, true);
+}
+
+void hd_interrupt_release(void)
+{
+    atomic_store(&caught, false);
+    atomic_store(&active_cancel, NULL);
+}
+
+bool hd_interrupted(void)
+{
+    return atomic_load(&flag);
+}
+
+void hd_interrupt_reset(void)
+{
+    atomic_store(&flag, false);
+}

@@ -1,0 +1,74 @@
+/* cli/report.c: what the program says on standard error: errors, usage, progress. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+#define HD_PROGRESS_NS 100000000u /* redraw at most ten times a second */
+
+static bool progress_shown;
+
+int hd_cli_fail(const char *command, const hd_error *err)
+{
+    hd_progress_clear();
+    fprintf(stderr, "hadal: %s: %s\n", command, err->text[0] ? err->text : hd_status_message(err->status));
+    return err->status == HD_E_CANCELLED ? HD_EXIT_INTERRUPTED : HD_EXIT_FAILURE;
+}
+
+int hd_cli_failf(const char *command, const char *fmt, ...)
+{
+    hd_error err = {.status = HD_E_IO};
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(err.text, sizeof err.text, fmt, args);
+    va_end(args);
+    return hd_cli_fail(command, &err);
+}
+
+int hd_cli_usage(const char *command, const char *fmt, ...)
+{
+    char text[HD_ERROR_TEXT];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    hd_progress_clear();
+    if (command)
+        fprintf(stderr, "hadal: %s: %s\nTry 'hadal %s --help'.\n", command, text, command);
+    else
+        fprintf(stderr, "hadal: %s\nTry 'hadal --help'.\n", text);
+    return HD_EXIT_USAGE;
+}
+
+int hd_cli_finish(const char *command, int rc)
+{
+    bool failed = fflush(stdout) != 0;
+    if (ferror(stdout)) failed = true;
+    if (!failed) return rc;
+    int worst = hd_cli_failf(command, "standard output could not be written (a full disk or a closed pipe)");
+    return rc == HD_EXIT_OK ? worst : rc;
+}
+
+void hd_progress_show(const char *what, double fraction)
+{
+    static uint64_t last;
+    if (!isatty(STDERR_FILENO)) return;
+    uint64_t now = hd_clock_ns();
+    if (progress_shown && now - last < HD_PROGRESS_NS) return;
+    last = now;
+    progress_shown = true;
+    int done = (int)(HD_MIN(HD_MAX(fraction, 0.0), 1.0) * 24 + 0.5);
+    fprintf(stderr, "\r%s [%.*s%*s] %3.0f %%", what, done, "########################", 24 - done, "",
+            HD_MIN(HD_MAX(fraction, 0.0), 1.0) * 100);
+    fflush(stderr);
+}
+
+void hd_progress_clear(void)
+{
+    if (!progress_shown) return;
+    progress_shown = false;
+    fprintf(stderr, "\r%78s\r", "");
+    fflush(stderr);
+}
