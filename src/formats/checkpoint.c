@@ -1,0 +1,509 @@
+/* formats/checkpoint.c: the door: finds out what a path holds, maps its files, and owns what their parsers gave.
+ *
+ * Invariant: each tensor's data lies in one of `files`, its name in that file's `names`; both live until close.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "formats/formats_internal.h"
+
+typedef struct model_file {
+    hd_mapping *map;
+    char *names; /* of its tensors */
+} model_file;
+
+struct hd_checkpoint {
+    hd_format format;
+    char *path;
+    model_file *files;
+    size_t file_count, file_cap;
+    hd_tensor *tensors;
+    size_t tensor_count, tensor_cap;
+    hd_names names; /* of tensors */
+    hd_gguf gguf;   /* metadata of the (first) GGUF file; its set is empty */
+    json_t *config, *generation_config;
+};
+
+/* ---- small helpers ---- */
+
+static hd_status no_memory(hd_error *err)
+{
+    return hd_fail(err, HD_E_MEMORY, "no memory to open the model");
+}
+
+static bool ends_with(const char *text, const char *suffix)
+{
+    size_t len = strlen(text), n = strlen(suffix);
+    return len >= n && strcmp(text + len - n, suffix) == 0;
+}
+
+/* "folder/name"; NULL without memory. */
+static char *join(const char *folder, const char *name)
+{
+    size_t a = strlen(folder), b = strlen(name), slash = a && folder[a - 1] != '/';
+    char *path = hd_alloc(a + slash + b + 1);
+    if (!path) return NULL;
+    memcpy(path, folder, a);
+    if (slash) path[a] = '/';
+    memcpy(path + a + slash, name, b + 1);
+    return path;
+}
+
+/* The folder of a file's path; NULL without memory. */
+static char *folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash) return hd_strdup(".");
+    return hd_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+/* Makes room for `extra` more items of `size` bytes in a growing array. */
+static bool grow(void *array, size_t *cap, size_t count, size_t extra, size_t size)
+{
+    if (extra <= *cap - count) return true;
+    size_t wanted = HD_MAX(count + extra, *cap * 2);
+    void *old, *bigger;
+    memcpy(&old, array, sizeof old);
+    bigger = hd_realloc_array(old, wanted, size);
+    if (!bigger) return false;
+    memcpy(array, &bigger, sizeof bigger);
+    *cap = wanted;
+    return true;
+}
+
+/* ---- files and tensors ---- */
+
+static hd_status add_file(hd_checkpoint *c, const char *path, model_file **out, hd_error *err)
+{
+    if (!grow(&c->files, &c->file_cap, c->file_count, 1, sizeof *c->files)) return no_memory(err);
+    model_file *file = &c->files[c->file_count];
+    *file = (model_file){0};
+    HD_TRY(hd_mapping_open(&file->map, path, err));
+    c->file_count++;
+    *out = file;
+    return HD_OK;
+}
+
+static void drop_files(hd_checkpoint *c)
+{
+    for (size_t i = 0; i < c->file_count; i++) {
+        hd_mapping_close(&c->files[i].map);
+        hd_free(c->files[i].names);
+    }
+    c->file_count = 0;
+    c->tensor_count = 0;
+}
+
+/* Takes the tensors of a set (all, or with an index those that it says are in file `file_no`) and the memory of their
+ * names, which `file` owns from here.  The set is empty after it. */
+static hd_status take_tensors(hd_checkpoint *c, model_file *file, hd_tensor_set *set, hd_index *index, size_t file_no,
+                              hd_error *err)
+{
+    file->names = set->names;
+    set->names = NULL;
+    bool room = grow(&c->tensors, &c->tensor_cap, c->tensor_count, set->count, sizeof *c->tensors);
+    for (size_t i = 0; room && i < set->count; i++) {
+        const hd_tensor *t = &set->tensors[i];
+        if (index) {
+            const hd_name *name = hd_names_find(&index->names, t->name, strlen(t->name));
+            if (!name || index->entries[name->item].file != file_no) continue;
+            index->entries[name->item].found = true;
+        }
+        c->tensors[c->tensor_count++] = *t;
+    }
+    hd_tensor_set_free(set);
+    return room ? HD_OK : no_memory(err);
+}
+
+/* ---- safetensors ---- */
+
+static hd_status load_safetensors(hd_checkpoint *c, const char *path, hd_index *index, size_t file_no, hd_error *err)
+{
+    model_file *file = NULL;
+    hd_tensor_set set;
+    HD_TRY(add_file(c, path, &file, err));
+    hd_status status = hd_safetensors_parse_header(&set, hd_mapping_data(file->map), hd_mapping_size(file->map), err);
+    if (status != HD_OK) return hd_fail_in(err, status, "%s", path);
+    return take_tensors(c, file, &set, index, file_no, err);
+}
+
+static hd_status check_all_found(const hd_index *index, const char *path, hd_error *err)
+{
+    for (size_t i = 0; i < index->count; i++) {
+        const hd_index_entry *e = &index->entries[i];
+        if (!e->found)
+            return hd_fail(err, HD_E_FORMAT, "%s: tensor '%s' should be in '%s', but that file does not hold it", path,
+                           e->name, index->files[e->file]);
+    }
+    return HD_OK;
+}
+
+static hd_status load_index_files(hd_checkpoint *c, const char *path, hd_index *index, hd_error *err)
+{
+    char *folder = folder_of(path);
+    hd_status status = folder ? HD_OK : no_memory(err);
+    for (size_t i = 0; i < index->file_count && status == HD_OK; i++) {
+        char *file = join(folder, index->files[i]);
+        status = file ? load_safetensors(c, file, index, i, err) : no_memory(err);
+        hd_free(file);
+    }
+    hd_free(folder);
+    return status == HD_OK ? check_all_found(index, path, err) : status;
+}
+
+static hd_status load_index(hd_checkpoint *c, const char *path, hd_error *err)
+{
+    hd_mapping *map = NULL;
+    hd_index index;
+    HD_TRY(hd_mapping_open(&map, path, err));
+    hd_status status;
+    if (hd_mapping_size(map) > HD_INDEX_BYTES_MAX)
+        status = hd_fail(err, HD_E_LIMIT, "%zu bytes; at most %zu are read", hd_mapping_size(map), HD_INDEX_BYTES_MAX);
+    else
+        status = hd_index_parse(&index, (const char *)hd_mapping_data(map), hd_mapping_size(map), err);
+    hd_mapping_close(&map);
+    if (status != HD_OK) return hd_fail_in(err, status, "%s", path);
+    status = load_index_files(c, path, &index, err);
+    hd_index_free(&index);
+    return status;
+}
+
+/* config.json or generation_config.json; *out stays NULL when there is none. */
+static hd_status load_config(json_t **out, const char *folder, const char *name, hd_error *err)
+{
+    struct stat st;
+    char *path = join(folder, name);
+    if (!path) return no_memory(err);
+    hd_status status = HD_OK;
+    if (stat(path, &st) == 0) {
+        status = hd_json_parse_file(out, path, HD_CONFIG_BYTES_MAX, err);
+        if (status == HD_OK && !json_is_object(*out)) status = hd_fail(err, HD_E_FORMAT, "%s: not a JSON object", path);
+    }
+    hd_free(path);
+    return status;
+}
+
+static hd_status load_configs(hd_checkpoint *c, const char *folder, hd_error *err)
+{
+    HD_TRY(load_config(&c->config, folder, "config.json", err));
+    return load_config(&c->generation_config, folder, "generation_config.json", err);
+}
+
+/* ---- GGUF ---- */
+
+/* Maps and parses one file; its tensors go into the checkpoint, its metadata stay in *gguf. */
+static hd_status load_gguf_file(hd_checkpoint *c, const char *path, hd_gguf *gguf, hd_error *err)
+{
+    model_file *file = NULL;
+    *gguf = (hd_gguf){0};
+    HD_TRY(add_file(c, path, &file, err));
+    hd_status status = hd_gguf_parse(gguf, hd_mapping_data(file->map), hd_mapping_size(file->map), err);
+    if (status != HD_OK) return hd_fail_in(err, status, "%s", path);
+    status = take_tensors(c, file, &gguf->set, NULL, 0, err);
+    if (status != HD_OK) hd_gguf_free(gguf);
+    return status;
+}
+
+static hd_status load_part(hd_checkpoint *c, const char *path, unsigned part, unsigned count, hd_error *err)
+{
+    hd_gguf gguf;
+    hd_status status = load_gguf_file(c, path, &gguf, err);
+    if (status == HD_E_NOT_FOUND) return hd_fail(err, status, "%s: part %u of %u is missing", path, part, count);
+    if (status != HD_OK) return status;
+    status = hd_split_check(&gguf, part, count, err);
+    if (status != HD_OK) {
+        hd_gguf_free(&gguf);
+        return hd_fail_in(err, status, "%s", path);
+    }
+    if (part == 1)
+        c->gguf = gguf;
+    else
+        hd_gguf_free(&gguf);
+    return HD_OK;
+}
+
+static hd_status load_parts(hd_checkpoint *c, const char *path, const hd_split_name *name, hd_error *err)
+{
+    for (unsigned part = 1; part <= name->count; part++) {
+        char *part_path = hd_split_name_make(path, name, part);
+        hd_status status = part_path ? load_part(c, part_path, part, name->count, err) : no_memory(err);
+        hd_free(part_path);
+        HD_TRY(status);
+    }
+    const hd_meta *m = hd_gguf_find(&c->gguf, "split.tensors.count");
+    uint64_t tensors;
+    if (m && (!hd_meta_u64(m, 0, &tensors) || tensors != c->tensor_count))
+        return hd_fail(err, HD_E_FORMAT, "%s: split.tensors.count disagrees with the %zu tensors of the %u parts", path,
+                       c->tensor_count, name->count);
+    return HD_OK;
+}
+
+/* `path` is an ordinary file or any part of a split model. */
+static hd_status load_gguf(hd_checkpoint *c, const char *path, hd_error *err)
+{
+    hd_split_name name = {.count = 1};
+    bool named = hd_split_name_parse(path, &name);
+    unsigned count;
+    HD_TRY(load_gguf_file(c, path, &c->gguf, err));
+    hd_status status = hd_split_count(&c->gguf, &count, err);
+    if (status != HD_OK) return hd_fail_in(err, status, "%s", path);
+    if (count == 1 && name.count == 1) return HD_OK;
+    if (!named)
+        return hd_fail(err, HD_E_FORMAT,
+                       "%s: one of %u parts of a model, but its name does not end in '-00001-of-%05u.gguf'; give the "
+                       "parts their names back",
+                       path, count, count);
+    if (name.count != count)
+        return hd_fail(err, HD_E_FORMAT, "%s: the name says %u parts, split.count says %u", path, name.count, count);
+    hd_gguf_free(&c->gguf); /* begin again with part 1, whichever part was given */
+    drop_files(c);
+    return load_parts(c, path, &name, err);
+}
+
+/* ---- what a path holds ---- */
+
+typedef enum file_kind { KIND_UNKNOWN, KIND_GGUF, KIND_SAFETENSORS, KIND_INDEX } file_kind;
+
+/* By name where that says it, else by the first bytes. */
+static hd_status find_kind(const char *path, file_kind *kind, hd_error *err)
+{
+    *kind = KIND_UNKNOWN;
+    if (ends_with(path, ".index.json")) *kind = KIND_INDEX;
+    if (ends_with(path, ".gguf")) *kind = KIND_GGUF;
+    if (ends_with(path, ".safetensors")) *kind = KIND_SAFETENSORS;
+    if (*kind != KIND_UNKNOWN) return HD_OK;
+    hd_mapping *map = NULL;
+    HD_TRY(hd_mapping_open(&map, path, err));
+    const uint8_t *data = hd_mapping_data(map);
+    size_t size = hd_mapping_size(map);
+    if (size >= 4 && memcmp(data, "GGUF", 4) == 0)
+        *kind = KIND_GGUF;
+    else if (size >= 9 && data[8] == '{')
+        *kind = KIND_SAFETENSORS;
+    hd_mapping_close(&map);
+    return HD_OK;
+}
+
+static hd_status open_file(hd_checkpoint *c, const char *path, hd_error *err)
+{
+    file_kind kind;
+    HD_TRY(find_kind(path, &kind, err));
+    if (kind == KIND_UNKNOWN)
+        return hd_fail(err, HD_E_FORMAT, "%s: neither a GGUF nor a safetensors file, by its name and first bytes",
+                       path);
+    if (kind == KIND_GGUF) {
+        c->format = HD_FORMAT_GGUF;
+        return load_gguf(c, path, err);
+    }
+    c->format = HD_FORMAT_SAFETENSORS;
+    char *folder = folder_of(path);
+    hd_status status = folder ? load_configs(c, folder, err) : no_memory(err);
+    hd_free(folder);
+    HD_TRY(status);
+    return kind == KIND_INDEX ? load_index(c, path, err) : load_safetensors(c, path, NULL, 0, err);
+}
+
+/* True when two file names are parts of one split model. */
+static bool same_split(const char *a, const char *b)
+{
+    hd_split_name x, y;
+    return hd_split_name_parse(a, &x) && hd_split_name_parse(b, &y) && x.count == y.count && x.stem_len == y.stem_len &&
+           memcmp(a, b, x.stem_len) == 0;
+}
+
+/* The name of the one GGUF model in a folder (any part of it when it is split); *name is NULL when there is none. */
+static hd_status find_gguf(const char *folder, char **name, hd_error *err)
+{
+    DIR *dir = opendir(folder);
+    if (!dir) return hd_fail(err, HD_E_IO, "%s: cannot read the folder: %s", folder, strerror(errno));
+    hd_status status = HD_OK;
+    *name = NULL;
+    for (struct dirent *e; status == HD_OK && (e = readdir(dir));) {
+        if (e->d_name[0] == '.' || !ends_with(e->d_name, ".gguf")) continue;
+        if (*name && !same_split(*name, e->d_name))
+            status = hd_fail(err, HD_E_ARGUMENT, "%s: holds several models ('%s' and '%s'); name the file", folder,
+                             *name, e->d_name);
+        else if (!*name && !(*name = hd_strdup(e->d_name)))
+            status = no_memory(err);
+    }
+    closedir(dir);
+    if (status != HD_OK) {
+        hd_free(*name);
+        *name = NULL;
+    }
+    return status;
+}
+
+static bool exists(const char *path)
+{
+    struct stat st;
+    return path && stat(path, &st) == 0;
+}
+
+static hd_status open_gguf_folder(hd_checkpoint *c, const char *folder, hd_error *err)
+{
+    char *name = NULL;
+    HD_TRY(find_gguf(folder, &name, err));
+    if (!name)
+        return hd_fail(err, HD_E_NOT_FOUND,
+                       "%s: holds no model: neither config.json with model.safetensors (or its index) nor a .gguf file",
+                       folder);
+    char *path = join(folder, name);
+    hd_free(name);
+    c->format = HD_FORMAT_GGUF;
+    hd_status status = path ? load_gguf(c, path, err) : no_memory(err);
+    hd_free(path);
+    return status;
+}
+
+static hd_status open_folder(hd_checkpoint *c, const char *folder, hd_error *err)
+{
+    char *config = join(folder, "config.json");
+    char *single = join(folder, "model.safetensors");
+    char *index = join(folder, "model.safetensors.index.json");
+    hd_status status;
+    if (!config || !single || !index)
+        status = no_memory(err);
+    else if (exists(config) && (exists(single) || exists(index)))
+        status = open_file(c, exists(single) ? single : index, err);
+    else
+        status = open_gguf_folder(c, folder, err);
+    hd_free(config);
+    hd_free(single);
+    hd_free(index);
+    return status;
+}
+
+/* ---- the door ---- */
+
+static hd_status index_names(hd_checkpoint *c, hd_error *err)
+{
+    if (c->tensor_count > HD_TENSORS_MAX)
+        return hd_fail(err, HD_E_LIMIT, "%s: %zu tensors; at most %zu are read", c->path, c->tensor_count,
+                       HD_TENSORS_MAX);
+    if (!hd_names_alloc(&c->names, c->tensor_count)) return no_memory(err);
+    for (size_t i = 0; i < c->tensor_count; i++)
+        c->names.sorted[i] = (hd_name){{c->tensors[i].name, strlen(c->tensors[i].name)}, i};
+    const hd_name *twice = hd_names_sort(&c->names);
+    if (twice) return hd_fail(err, HD_E_FORMAT, "%s: two files hold a tensor '%s'", c->path, twice->text.data);
+    return HD_OK;
+}
+
+static hd_status open_path(hd_checkpoint *c, const char *path, hd_error *err)
+{
+    struct stat st;
+    if (!(c->path = hd_strdup(path))) return no_memory(err);
+    if (stat(path, &st) != 0) {
+        hd_status status = errno == ENOENT || errno == ENOTDIR ? HD_E_NOT_FOUND : HD_E_IO;
+        return hd_fail(err, status, "%s: cannot open: %s", path, strerror(errno));
+    }
+    HD_TRY(S_ISDIR(st.st_mode) ? open_folder(c, path, err) : open_file(c, path, err));
+    HD_TRY(index_names(c, err));
+    return hd_checkpoint_check(c, err); /* zeros may have been read for what a file lost meanwhile */
+}
+
+hd_status hd_checkpoint_open(hd_checkpoint **out, const char *path, hd_error *err)
+{
+    *out = NULL;
+    hd_checkpoint *c = hd_calloc(1, sizeof *c);
+    if (!c) return no_memory(err);
+    hd_status status = open_path(c, path, err);
+    if (status != HD_OK) {
+        hd_checkpoint_close(&c);
+        return status;
+    }
+    *out = c;
+    return HD_OK;
+}
+
+void hd_checkpoint_close(hd_checkpoint **ckpt)
+{
+    hd_checkpoint *c = *ckpt;
+    if (!c) return;
+    *ckpt = NULL;
+    hd_gguf_free(&c->gguf);
+    drop_files(c);
+    hd_free(c->files);
+    hd_free(c->tensors);
+    hd_names_free(&c->names);
+    json_decref(c->config);
+    json_decref(c->generation_config);
+    hd_free(c->path);
+    hd_free(c);
+}
+
+hd_format hd_checkpoint_format(const hd_checkpoint *ckpt)
+{
+    return ckpt->format;
+}
+
+const char *hd_checkpoint_path(const hd_checkpoint *ckpt)
+{
+    return ckpt->path;
+}
+
+size_t hd_checkpoint_tensor_count(const hd_checkpoint *ckpt)
+{
+    return ckpt->tensor_count;
+}
+
+const hd_tensor *hd_checkpoint_tensor(const hd_checkpoint *ckpt, size_t index)
+{
+    return index < ckpt->tensor_count ? &ckpt->tensors[index] : NULL;
+}
+
+const hd_tensor *hd_checkpoint_find(const hd_checkpoint *ckpt, const char *name)
+{
+    const hd_name *found = hd_names_find(&ckpt->names, name, strlen(name));
+    return found ? &ckpt->tensors[found->item] : NULL;
+}
+
+hd_status hd_checkpoint_check(const hd_checkpoint *ckpt, hd_error *err)
+{
+    for (size_t i = 0; i < ckpt->file_count; i++) {
+        if (hd_mapping_failed(ckpt->files[i].map))
+            return hd_fail(err, HD_E_MODEL_LOST, "%s: the file shrank or could not be read while it was in use",
+                           hd_mapping_path(ckpt->files[i].map));
+    }
+    return HD_OK;
+}
+
+void hd_checkpoint_drop(const hd_checkpoint *ckpt, const void *data, size_t bytes)
+{
+    for (size_t i = 0; i < ckpt->file_count; i++) {
+        const hd_mapping *map = ckpt->files[i].map;
+        uintptr_t base = (uintptr_t)hd_mapping_data(map);
+        if ((uintptr_t)data < base || (uintptr_t)data - base >= hd_mapping_size(map)) continue;
+        hd_mapping_drop(map, data, bytes);
+        return;
+    }
+}
+
+const json_t *hd_checkpoint_config(const hd_checkpoint *ckpt)
+{
+    return ckpt->config;
+}
+
+const json_t *hd_checkpoint_generation_config(const hd_checkpoint *ckpt)
+{
+    return ckpt->generation_config;
+}
+
+size_t hd_checkpoint_meta_count(const hd_checkpoint *ckpt)
+{
+    return ckpt->gguf.meta_count;
+}
+
+const hd_meta *hd_checkpoint_meta_at(const hd_checkpoint *ckpt, size_t index)
+{
+    return index < ckpt->gguf.meta_count ? &ckpt->gguf.meta[index] : NULL;
+}
+
+const hd_meta *hd_checkpoint_meta(const hd_checkpoint *ckpt, const char *key)
+{
+    return hd_gguf_find(&ckpt->gguf, key);
+}

@@ -1,0 +1,130 @@
+/* formats_internal.h: what the files of the formats room share.
+ *
+ * The parsers work on bytes in memory, so that tests and fuzzers need no files; checkpoint.c brings the mapped files.
+ * Whatever they give out points into those bytes or into memory of its own, and was checked against the length given.
+ */
+#ifndef HD_FORMATS_INTERNAL_H
+#define HD_FORMATS_INTERNAL_H
+
+#include "formats/formats.h"
+
+/* ---- limits: far above any published model, far below what would hurt ---- */
+#define HD_TENSORS_MAX ((size_t)1 << 20)        /* DeepSeek-V3 has 92,000 as safetensors */
+#define HD_TENSOR_NAME_MAX 512                  /* bytes; published names stay below 100 */
+#define HD_GGUF_NAME_MAX 64                     /* bytes of a tensor's name: the GGUF specification */
+#define HD_GGUF_KEY_MAX 65535                   /* bytes of a key: the GGUF specification */
+#define HD_GGUF_META_MAX 65536                  /* entries; published files have below 100 */
+#define HD_GGUF_SPLIT_MAX 1024                  /* parts of one model */
+#define HD_SAFETENSORS_HEADER_MAX (32u << 20)   /* bytes of JSON; V3's largest shard has 0.1 MB */
+#define HD_INDEX_BYTES_MAX ((size_t)64 << 20)   /* model.safetensors.index.json; V3's has 9 MB */
+#define HD_INDEX_FILES_MAX 2048                 /* files of one index; V3 has 163 */
+#define HD_CONFIG_BYTES_MAX ((size_t)4 << 20)   /* config.json and generation_config.json */
+
+/* ---- names.c ---- */
+
+/* Names sorted by bytes, for finding one by binary search: the worst case stays n log n, whatever an attacker names. */
+typedef struct hd_name {
+    hd_str text; /* somebody else's bytes */
+    size_t item; /* what it names */
+} hd_name;
+
+typedef struct hd_names {
+    hd_name *sorted;
+    size_t count;
+} hd_names;
+
+/* Room for `count` names; the caller fills names->sorted, then calls hd_names_sort.  False: no memory. */
+bool hd_names_alloc(hd_names *names, size_t count);
+void hd_names_free(hd_names *names);
+
+/* Sorts; returns a name that occurs twice, or NULL. */
+const hd_name *hd_names_sort(hd_names *names);
+const hd_name *hd_names_find(const hd_names *names, const char *text, size_t len);
+
+/* True when `text` is 1 .. max bytes of UTF-8 without control characters: fit to be shown and compared. */
+bool hd_name_valid(hd_str text, size_t max);
+
+/* Untrusted bytes made fit for an error text: cut to a length, everything but printable ASCII replaced. */
+typedef struct hd_shown {
+    char text[100];
+} hd_shown;
+hd_shown hd_show(hd_str text);
+
+/* ---- tensors.c ---- */
+
+/* The tensors of one file, with the memory of their names. */
+typedef struct hd_tensor_set {
+    hd_tensor *tensors;
+    size_t count;
+    char *names;
+} hd_tensor_set;
+
+void hd_tensor_set_free(hd_tensor_set *set);
+
+/* Bytes of a tensor from type, dims and shape.  False, with *why a phrase ("..."), when a row is not a whole number of
+ * blocks or when the count of values or bytes overflows. */
+bool hd_tensor_measure(const hd_tensor *t, size_t *bytes, const char **why);
+
+/* ---- gguf.c ---- */
+
+typedef struct hd_gguf {
+    uint32_t version;
+    uint64_t alignment;
+    hd_meta *meta;
+    size_t meta_count;
+    hd_names keys;
+    hd_tensor_set set;
+} hd_gguf;
+
+/* Reads a whole GGUF file of `size` bytes.  On failure *out is empty.  `data` must outlive *out. */
+hd_status hd_gguf_parse(hd_gguf *out, const uint8_t *data, size_t size, hd_error *err);
+void hd_gguf_free(hd_gguf *gguf);
+const hd_meta *hd_gguf_find(const hd_gguf *gguf, const char *key);
+
+/* ---- split.c ---- */
+
+/* A part's name: "<stem>-00002-of-00009.gguf". */
+typedef struct hd_split_name {
+    size_t stem_len;
+    unsigned part, count; /* part counts from 1 */
+} hd_split_name;
+
+/* False when the path has not that form. */
+bool hd_split_name_parse(const char *path, hd_split_name *out);
+
+/* The path of another part; NULL when there is no memory.  The caller frees it. */
+char *hd_split_name_make(const char *path, const hd_split_name *name, unsigned part);
+
+/* Parts that the metadata speak of: 1 for an ordinary file.  Errors: HD_E_FORMAT, HD_E_LIMIT. */
+hd_status hd_split_count(const hd_gguf *gguf, unsigned *count, hd_error *err);
+
+/* Checks that `gguf` says of itself that it is part `part` (from 1) of `count`. */
+hd_status hd_split_check(const hd_gguf *gguf, unsigned part, unsigned count, hd_error *err);
+
+/* ---- safetensors.c ---- */
+
+/* Reads the header of a whole safetensors file of `size` bytes; the tensors come in the order of their bytes. */
+hd_status hd_safetensors_parse_header(hd_tensor_set *out, const uint8_t *data, size_t size, hd_error *err);
+
+/* ---- index.c ---- */
+
+/* model.safetensors.index.json: which tensor lies in which file. */
+typedef struct hd_index_entry {
+    const char *name; /* of the tensor */
+    size_t file;      /* index into files */
+    bool found;       /* for the reader of the files */
+} hd_index_entry;
+
+typedef struct hd_index {
+    json_t *json; /* owns all strings */
+    hd_index_entry *entries;
+    size_t count;
+    hd_names names; /* of entries */
+    const char **files;
+    size_t file_count;
+} hd_index;
+
+hd_status hd_index_parse(hd_index *out, const char *text, size_t len, hd_error *err);
+void hd_index_free(hd_index *index);
+
+#endif

@@ -1,0 +1,188 @@
+/* formats/safetensors_write.c: writes a safetensors file whole or not at all: a temporary beside it, then a rename. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/formats_internal.h"
+
+/* Tensor data start at a multiple of this, so that a mapped float64 is aligned. */
+#define DATA_ALIGNMENT 8
+
+typedef struct writer {
+    const hd_tensor *tensors;
+    size_t count;
+    size_t *order; /* wide elements first: every tensor is then aligned to its element */
+    hd_error *err;
+} writer;
+
+static const char *dtype_name(hd_type type)
+{
+    switch (type) {
+    case HD_TYPE_F64:
+    case HD_TYPE_F32:
+    case HD_TYPE_F16:
+    case HD_TYPE_BF16:
+    case HD_TYPE_F8_E4M3:
+    case HD_TYPE_F8_E5M2:
+    case HD_TYPE_F8_E8M0:
+    case HD_TYPE_I64:
+    case HD_TYPE_I32:
+    case HD_TYPE_I16:
+    case HD_TYPE_I8:
+    case HD_TYPE_U8: return hd_type_name(type); /* safetensors has the same names */
+    default: return NULL;
+    }
+}
+
+static hd_status check_tensor(const writer *w, const hd_tensor *t)
+{
+    size_t bytes;
+    const char *why;
+    if (!dtype_name(t->type))
+        return hd_fail(w->err, HD_E_UNSUPPORTED, "tensor '%s': safetensors has no type %s", t->name,
+                       hd_type_name(t->type));
+    if (!hd_name_valid((hd_str){t->name, strlen(t->name)}, HD_TENSOR_NAME_MAX) || strcmp(t->name, "__metadata__") == 0)
+        return hd_fail(w->err, HD_E_ARGUMENT, "'%s' can't be the name of a tensor", t->name);
+    if (!hd_tensor_measure(t, &bytes, &why)) return hd_fail(w->err, HD_E_ARGUMENT, "tensor '%s': %s", t->name, why);
+    if (bytes != t->bytes)
+        return hd_fail(w->err, HD_E_ARGUMENT, "tensor '%s' has %zu bytes, but its shape needs %zu", t->name, t->bytes,
+                       bytes);
+    return HD_OK;
+}
+
+static hd_status plan_order(writer *w)
+{
+    size_t n = 0;
+    w->order = hd_alloc_array(w->count, sizeof *w->order);
+    if (!w->order) return hd_fail(w->err, HD_E_MEMORY, "no memory for %zu tensors", w->count);
+    for (int width = 8; width > 0; width /= 2) {
+        for (size_t i = 0; i < w->count; i++)
+            if (hd_type_block_bytes(w->tensors[i].type) == width) w->order[n++] = i;
+    }
+    return HD_OK;
+}
+
+static json_t *describe(const hd_tensor *t, size_t begin)
+{
+    json_t *shape = json_array();
+    for (int d = 0; shape && d < t->dims; d++)
+        json_array_append_new(shape, json_integer(t->shape[d]));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype_name(t->type), "shape", shape, "data_offsets",
+                     (json_int_t)begin, (json_int_t)(begin + t->bytes));
+}
+
+/* The header's text, padded with spaces to DATA_ALIGNMENT. */
+static hd_status make_header(const writer *w, hd_buf *text)
+{
+    json_t *header = json_object();
+    size_t at = 0;
+    hd_status status = header ? HD_OK : HD_E_MEMORY;
+    for (size_t i = 0; i < w->count && status == HD_OK; i++) {
+        const hd_tensor *t = &w->tensors[w->order[i]];
+        if (json_object_get(header, t->name))
+            status = hd_fail(w->err, HD_E_ARGUMENT, "two tensors have the name '%s'", t->name);
+        else if (json_object_set_new(header, t->name, describe(t, at)) != 0)
+            status = HD_E_MEMORY;
+        at += t->bytes;
+    }
+    char *dumped = status == HD_OK ? json_dumps(header, JSON_COMPACT) : NULL;
+    json_decref(header);
+    if (status == HD_OK) status = dumped ? hd_buf_puts(text, dumped) : HD_E_MEMORY;
+    while (status == HD_OK && text->len % DATA_ALIGNMENT)
+        status = hd_buf_putc(text, ' ');
+    free(dumped);
+    if (status == HD_E_MEMORY) return hd_fail(w->err, status, "no memory for the header");
+    if (status == HD_E_LIMIT) return hd_fail(w->err, status, "too many tensors: the header is too long");
+    return status;
+}
+
+static bool write_all(int fd, const void *data, size_t len)
+{
+    const uint8_t *p = data;
+    while (len) {
+        ssize_t n = write(fd, p, HD_MIN(len, (size_t)1 << 30));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return false;
+        p += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+static bool write_content(const writer *w, int fd, const hd_buf *header)
+{
+    uint8_t len[8];
+    for (int i = 0; i < 8; i++)
+        len[i] = (uint8_t)((uint64_t)header->len >> (8 * i));
+    if (!write_all(fd, len, sizeof len) || !write_all(fd, header->data, header->len)) return false;
+    for (size_t i = 0; i < w->count; i++) {
+        const hd_tensor *t = &w->tensors[w->order[i]];
+        if (!write_all(fd, t->data, t->bytes)) return false;
+    }
+    return fsync(fd) == 0;
+}
+
+/* Makes the rename itself last; without effect on file systems that can't. */
+static void sync_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? hd_strndup(path, (size_t)(slash - path) + 1) : hd_strdup(".");
+    int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        (void)fsync(fd);
+        close(fd);
+    }
+    hd_free(folder);
+}
+
+static hd_status write_file(const writer *w, const char *path, const hd_buf *header)
+{
+    hd_buf temp;
+    hd_buf_init(&temp, 1 << 16);
+    if (hd_buf_printf(&temp, "%s.%ld.tmp", path, (long)getpid()) != HD_OK) {
+        hd_buf_free(&temp);
+        return hd_fail(w->err, HD_E_MEMORY, "%s: no memory for a file name", path);
+    }
+    hd_status status = HD_OK;
+    int fd = open(temp.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        status = hd_fail(w->err, HD_E_IO, "%s: cannot create: %s", temp.data, strerror(errno));
+    } else {
+        bool written = write_content(w, fd, header);
+        int why = errno;
+        if (close(fd) != 0 && written) {
+            written = false;
+            why = errno;
+        }
+        if (written && rename(temp.data, path) != 0) {
+            written = false;
+            why = errno;
+        }
+        if (written) {
+            sync_folder(path);
+        } else {
+            unlink(temp.data);
+            status = hd_fail(w->err, HD_E_IO, "%s: cannot write: %s", path, strerror(why));
+        }
+    }
+    hd_buf_free(&temp);
+    return status;
+}
+
+hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t count, hd_error *err)
+{
+    writer w = {.tensors = tensors, .count = count, .err = err};
+    for (size_t i = 0; i < count; i++)
+        HD_TRY(check_tensor(&w, &tensors[i]));
+    HD_TRY(plan_order(&w));
+    hd_buf header;
+    hd_buf_init(&header, HD_SAFETENSORS_HEADER_MAX);
+    hd_status status = make_header(&w, &header);
+    if (status == HD_OK) status = write_file(&w, path, &header);
+    hd_buf_free(&header);
+    hd_free(w.order);
+    return status;
+}

@@ -1,0 +1,35 @@
+/* formats/tensors.c: the tensors of one file, and how many bytes one needs. */
+#include "formats/formats_internal.h"
+
+void hd_tensor_set_free(hd_tensor_set *set)
+{
+    hd_free(set->tensors);
+    hd_free(set->names);
+    *set = (hd_tensor_set){0};
+}
+
+/* The product of the sizes that are not zero must fit, too: whoever multiplies a shape in another order than we do, as
+ * [2^40, 2^40, 0], must not overflow. */
+static bool values_fit(const hd_tensor *t)
+{
+    int64_t values = 1;
+    for (int i = 0; i < t->dims; i++) {
+        if (t->shape[i] != 0 && __builtin_mul_overflow(values, t->shape[i], &values)) return false;
+    }
+    return true;
+}
+
+bool hd_tensor_measure(const hd_tensor *t, size_t *bytes, const char **why)
+{
+    *why = "the number of its values overflows";
+    if (!values_fit(t)) return false;
+    int64_t cols = t->dims ? t->shape[t->dims - 1] : 1;
+    *why = "its rows are not a whole number of blocks of its type";
+    if (cols % hd_type_block(t->type) != 0) return false;
+    *why = "the number of its bytes overflows";
+    if (!hd_type_row_bytes(t->type, cols, bytes)) return false;
+    for (int i = 0; i + 1 < t->dims; i++) {
+        if (__builtin_mul_overflow(*bytes, (size_t)t->shape[i], bytes)) return false;
+    }
+    return true;
+}
