@@ -14,6 +14,7 @@
 #include "base/mapping.h"
 #include "base/pool.h"
 #include "base/reader.h"
+#include "base/text.h"
 #include "hadal/status.h"
 
 #define HD_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

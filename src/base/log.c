@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "base/text.h"
+
 static atomic_int max_level = HD_LOG_WARN;
 
 void hd_log_set_level(hd_log_level level)
@@ -21,5 +23,6 @@ void hd_log(hd_log_level level, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(line, sizeof line, fmt, args);
     va_end(args);
+    hd_text_clean(line);
     fprintf(stderr, "hadal: %s: %s\n", names[level], line); /* one call, so that lines of threads don't mix */
 }

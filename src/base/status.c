@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 typedef struct status_row {
     const char *message;
     int http;
@@ -41,21 +43,22 @@ bool hd_status_retryable(hd_status status)
     return row_of(status)->retry;
 }
 
-/* File names and keys in an error come from hostile files: control bytes would let them drive a terminal. */
-static void strip_controls(char *text)
+/* Puts `text` into the error; a character that was cut at the end goes the way of all bytes that are no UTF-8. */
+static void set_text(hd_error *err, const char *text)
 {
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+    snprintf(err->text, sizeof err->text, "%s", text);
+    hd_text_clean(err->text);
 }
 
 hd_status hd_fail(hd_error *err, hd_status status, const char *fmt, ...)
 {
     if (!err) return status;
+    char text[HD_ERROR_TEXT]; /* not err->text at once: it may be among the arguments */
     va_list args;
     va_start(args, fmt);
-    vsnprintf(err->text, sizeof err->text, fmt, args);
+    int n = vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    strip_controls(err->text);
+    set_text(err, n < 0 ? fmt : text);
     err->status = status;
     return status;
 }
@@ -63,13 +66,13 @@ hd_status hd_fail(hd_error *err, hd_status status, const char *fmt, ...)
 hd_status hd_fail_in(hd_error *err, hd_status status, const char *prefix_fmt, ...)
 {
     if (!err) return status;
-    char inner[HD_ERROR_TEXT];
-    memcpy(inner, err->text, sizeof inner);
+    char text[2 * HD_ERROR_TEXT + 2];
     va_list args;
     va_start(args, prefix_fmt);
-    int n = vsnprintf(err->text, sizeof err->text, prefix_fmt, args);
+    int n = vsnprintf(text, HD_ERROR_TEXT, prefix_fmt, args);
     va_end(args);
-    if (n > 0 && (size_t)n + 2 < sizeof err->text) snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", inner);
-    strip_controls(err->text);
+    size_t len = n < 0 ? 0 : strlen(text);
+    snprintf(text + len, sizeof text - len, len ? ": %s" : "%s", err->text);
+    set_text(err, text);
     return err->status == HD_OK ? status : err->status;
 }

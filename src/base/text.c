@@ -1,0 +1,25 @@
+/* base/text.c: see text.h. */
+#include "base/text.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <utf8proc.h>
+
+static bool is_control(utf8proc_int32_t c)
+{
+    return c < 0x20 || (c >= 0x7f && c < 0xa0);
+}
+
+void hd_text_clean(char *text)
+{
+    size_t left = strlen(text);
+    while (left > 0) {
+        utf8proc_int32_t c = -1;
+        utf8proc_ssize_t len = utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)left, &c);
+        bool valid = len > 0;
+        size_t step = valid ? (size_t)len : 1;
+        if (!valid || is_control(c)) memset(text, '?', step);
+        text += step;
+        left -= step;
+    }
+}

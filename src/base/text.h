@@ -1,0 +1,10 @@
+/* base/text.h: text of strangers made fit to show.  Thread-safe. */
+#ifndef HD_BASE_TEXT_H
+#define HD_BASE_TEXT_H
+
+/* Replaces in place, by '?', every byte of `text` that is not valid UTF-8 (RFC 3629) and each byte of a control
+ * character (C0 with line ends, DEL, C1): file names and keys come from hostile files and would otherwise drive a
+ * terminal, forge a log line or break the JSON that carries an error. */
+void hd_text_clean(char *text);
+
+#endif
