@@ -20,9 +20,12 @@ void hd_alloc_fail_after(uint64_t n)
     fail_after = n;
 }
 
+/* No object may be larger (pointer differences would overflow); sanitizers abort on such sizes instead of failing. */
+#define MAX_BYTES ((size_t)PTRDIFF_MAX - HD_CACHE_LINE)
+
 void *hd_alloc(size_t bytes)
 {
-    if (must_fail()) return NULL;
+    if (must_fail() || bytes > MAX_BYTES) return NULL;
     return malloc(bytes ? bytes : 1);
 }
 
@@ -35,21 +38,23 @@ void *hd_alloc_array(size_t count, size_t size)
 
 void *hd_calloc(size_t count, size_t size)
 {
-    if (must_fail()) return NULL;
-    return calloc(count ? count : 1, size ? size : 1);
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || must_fail() || bytes > MAX_BYTES) return NULL;
+    return calloc(bytes ? bytes : 1, 1);
 }
 
 void *hd_realloc_array(void *block, size_t count, size_t size)
 {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || must_fail()) return NULL;
+    if (__builtin_mul_overflow(count, size, &bytes) || must_fail() || bytes > MAX_BYTES) return NULL;
     return realloc(block, bytes ? bytes : 1);
 }
 
 void *hd_alloc_aligned(size_t bytes)
 {
-    if (must_fail() || bytes > SIZE_MAX - HD_CACHE_LINE) return NULL;
-    size_t rounded = (bytes + HD_CACHE_LINE) / HD_CACHE_LINE * HD_CACHE_LINE;
+    if (must_fail() || bytes > MAX_BYTES) return NULL;
+    size_t lines = bytes ? (bytes + HD_CACHE_LINE - 1) / HD_CACHE_LINE : 1;
+    size_t rounded = lines * HD_CACHE_LINE; /* aligned_alloc wants a multiple */
     void *block = aligned_alloc(HD_CACHE_LINE, rounded);
     if (block) memset(block, 0, rounded);
     return block;

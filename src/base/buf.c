@@ -41,6 +41,7 @@ hd_status hd_buf_reserve(hd_buf *buf, size_t extra)
     size_t cap = buf->cap ? buf->cap : 64;
     while (cap < need + 1)
         cap = cap > SIZE_MAX / 2 ? need + 1 : cap * 2;
+    if (cap > buf->max) cap = buf->max + 1; /* need <= max < SIZE_MAX here */
     char *data = hd_realloc_array(buf->data, cap, 1);
     if (!data) return buf->status = HD_E_MEMORY;
     buf->data = data;
@@ -75,11 +76,11 @@ hd_status hd_buf_printf(hd_buf *buf, const char *fmt, ...)
     va_copy(again, args);
     int len = vsnprintf(NULL, 0, fmt, args);
     va_end(args);
-    hd_status status = len < 0 ? HD_E_INTERNAL : hd_buf_reserve(buf, (size_t)len);
-    if (status == HD_OK) {
+    if (len < 0 && buf->status == HD_OK) buf->status = HD_E_INTERNAL; /* a conversion failed */
+    if (len >= 0 && hd_buf_reserve(buf, (size_t)len) == HD_OK) {
         vsnprintf(buf->data + buf->len, (size_t)len + 1, fmt, again);
         buf->len += (size_t)len;
     }
     va_end(again);
-    return status;
+    return buf->status;
 }

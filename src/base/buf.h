@@ -30,7 +30,8 @@ void hd_buf_free(hd_buf *buf);      /* safe on a zeroed or freed buffer */
 void hd_buf_wipe_free(hd_buf *buf); /* the same, and the bytes are wiped first */
 void hd_buf_clear(hd_buf *buf);     /* length 0, status HD_OK, memory kept */
 
-/* All return buf->status. */
+/* All return buf->status.  `data` and arguments must not point into the buffer: growing moves its bytes.  A buffer of
+ * secrets reserves its whole size first, since growing leaves a copy behind that hd_buf_wipe_free can't reach. */
 hd_status hd_buf_append(hd_buf *buf, const void *data, size_t len);
 hd_status hd_buf_puts(hd_buf *buf, const char *text);
 hd_status hd_buf_putc(hd_buf *buf, char c);

@@ -26,7 +26,7 @@ hd_status hd_json_parse_file(json_t **out, const char *path, size_t max_bytes, h
         status = hd_json_parse(out, (const char *)hd_mapping_data(map), hd_mapping_size(map), err);
         if (status != HD_OK) status = hd_fail_in(err, status, "%s", path);
     }
-    if (status == HD_OK && hd_mapping_failed(map)) {
+    if (hd_mapping_failed(map)) { /* what was parsed, well or badly, is not the file */
         json_decref(*out);
         *out = NULL;
         status = hd_fail(err, HD_E_IO, "%s: the file shrank or could not be read while it was parsed", path);

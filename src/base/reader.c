@@ -3,7 +3,8 @@
 
 void hd_reader_init(hd_reader *r, const void *data, size_t len)
 {
-    *r = (hd_reader){.data = data, .len = len};
+    static const uint8_t nothing[1]; /* so that an empty read of NULL gives a valid pointer, not a failure */
+    *r = (hd_reader){.data = data ? data : nothing, .len = data ? len : 0};
 }
 
 size_t hd_reader_left(const hd_reader *r)
