@@ -2,7 +2,8 @@
  *
  * One pool per engine.  hd_pool_run calls a function once on every thread (the caller is thread 0) and returns when all
  * are done: every run is a barrier.  Idle threads spin briefly (a decode step has hundreds of short runs), then sleep.
- * Only one thread may call hd_pool_run on a pool at a time.
+ * Only one thread may call hd_pool_run on a pool at a time; but a function that runs on a pool may call it again: that
+ * inner run is done by that thread alone.
  */
 #ifndef HD_BASE_POOL_H
 #define HD_BASE_POOL_H
@@ -19,14 +20,18 @@ typedef void (*hd_pool_fn)(void *arg, int thread, int threads);
 /* Called with a range of items [begin, end). */
 typedef void (*hd_pool_range_fn)(void *arg, int64_t begin, int64_t end, int thread);
 
-/* `threads` >= 1.  Errors: HD_E_MEMORY, HD_E_IO (a thread could not be started). */
+/* `threads` is 1 .. HD_POOL_MAX and counts the caller.  The new threads take no asynchronous signals, which stay with
+ * the program's own.  Errors: HD_E_ARGUMENT, HD_E_MEMORY, HD_E_IO (a thread could not be started). */
+#define HD_POOL_MAX 1024
 hd_status hd_pool_open(hd_pool **out, int threads, hd_error *err);
-void hd_pool_close(hd_pool **pool);
+void hd_pool_close(hd_pool **pool); /* NULL-safe; not from a function that runs on it */
 int hd_pool_threads(const hd_pool *pool);
 
+/* A NULL pool runs on the caller. */
 void hd_pool_run(hd_pool *pool, hd_pool_fn fn, void *arg);
 
-/* Hands out [0, items) in pieces of `grain` (>= 1) to whichever thread is free.  A NULL pool runs on the caller. */
+/* Hands out [0, items) in pieces of `grain` (at least 1) to whichever thread is free: each item once, in any order.
+ * `thread` is the pool's thread also in an inner run, so that scratch memory per thread stays apart. */
 void hd_pool_for(hd_pool *pool, int64_t items, int64_t grain, hd_pool_range_fn fn, void *arg);
 
 #endif
