@@ -1,19 +1,31 @@
 /* base/cpu.c: see cpu.h. */
 #include "base/cpu.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__x86_64__)
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+
+/* Bit numbers of CPUID: Intel SDM, volume 2A. */
+static bool cpuid_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
+}
+
+/* The compiler's builtin also asks whether the system saves the registers. */
 static bool has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
+           cpuid_f16c();
 }
 
 static bool has_avx512(void)
@@ -23,11 +35,12 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512vnni");
 }
 
+/* All that files of the AMX tier are compiled for: amx-bf16, amx-tile, amx-int8 and avx512_bf16. */
 static bool cpuid_amx(void)
 {
-    unsigned a = 7, b = 0, c = 0, d = 0;
-    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-    return (d >> 24 & 1) && (d >> 25 & 1); /* amx-tile, amx-int8: Intel SDM, leaf 7, EDX */
+    unsigned a, b, c, d, more, unused;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) && (d >> 24 & 1) && (d >> 25 & 1) &&
+           __get_cpuid_count(7, 1, &more, &unused, &unused, &unused) && (more >> 5 & 1);
 }
 
 /* Linux gives tile state only to processes that ask for it (arch_prctl, kernel documentation "x86/xstate"). */
@@ -88,7 +101,7 @@ static const char *const tier_names[] = {"auto", "reference", "avx2", "avx512", 
 
 const char *hd_cpu_name(hd_cpu_tier tier)
 {
-    return tier_names[tier];
+    return (size_t)tier < sizeof tier_names / sizeof tier_names[0] ? tier_names[tier] : "unknown";
 }
 
 bool hd_cpu_parse(const char *name, hd_cpu_tier *out)
@@ -101,10 +114,12 @@ bool hd_cpu_parse(const char *name, hd_cpu_tier *out)
     return false;
 }
 
-/* The quota of cgroup v2 ("max" or "quota period" in microseconds), in whole processors; 0 when there is none. */
-static int cgroup_quota(void)
+/* The quota in the cpu.max of one cgroup v2 ("max" or "quota period" in microseconds), in whole processors; 0: none. */
+static int quota_of(const char *folder)
 {
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
+    char path[PATH_MAX + 64];
+    snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", folder);
+    FILE *f = fopen(path, "re");
     if (!f) return 0;
     long long quota = 0, period = 0;
     int got = fscanf(f, "%lld %lld", &quota, &period);
@@ -114,10 +129,43 @@ static int cgroup_quota(void)
     return cpus > 0 && cpus < 65536 ? (int)cpus : 0;
 }
 
+/* The path of our cgroup v2 below the mount: the line "0::/path" of /proc/self/cgroup; "" for the root or none. */
+static void own_cgroup(char path[PATH_MAX])
+{
+    path[0] = '\0';
+    FILE *f = fopen("/proc/self/cgroup", "re");
+    if (!f) return;
+    char line[PATH_MAX];
+    while (fgets(line, sizeof line, f)) {
+        if (strncmp(line, "0::/", 4) != 0) continue;
+        line[strcspn(line, "\n")] = '\0';
+        snprintf(path, PATH_MAX, "%s", line + 3);
+        break;
+    }
+    fclose(f);
+}
+
+/* The least quota of our cgroup and those above it, in whole processors; 0 when there is none. */
+static int cgroup_quota(void)
+{
+    char path[PATH_MAX];
+    own_cgroup(path);
+    int least = 0;
+    for (;;) {
+        int quota = quota_of(path);
+        if (quota && (!least || quota < least)) least = quota;
+        char *slash = strrchr(path, '/');
+        if (!slash) return least;
+        *slash = '\0';
+    }
+}
+
 int hd_cpu_threads(void)
 {
     cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0
+                ? CPU_COUNT(&set)
+                : (int)sysconf(_SC_NPROCESSORS_ONLN); /* more than the set holds */
     int quota = cgroup_quota();
     if (quota && quota < n) n = quota;
     return n > 0 ? n : 1;
@@ -133,7 +181,8 @@ static void read_model_name(void)
     while (fgets(line, sizeof line, f)) {
         const char *colon = strchr(line, ':');
         if (!colon || strncmp(line, "model name", 10) != 0) continue;
-        snprintf(model_name, sizeof model_name, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        const char *name = colon + 1 + strspn(colon + 1, " \t");
+        snprintf(model_name, sizeof model_name, "%.*s", (int)strcspn(name, "\n"), name);
         break;
     }
     fclose(f);

@@ -20,11 +20,12 @@ bool hd_cpu_has(hd_cpu_tier tier);
 /* The best tier that this machine can run. */
 hd_cpu_tier hd_cpu_best(void);
 
-/* "auto", "reference", "avx2", ... and back; hd_cpu_parse returns false on an unknown name. */
+/* "auto", "reference", "avx2", ... ("unknown" for no tier) and back; hd_cpu_parse returns false on an unknown name. */
 const char *hd_cpu_name(hd_cpu_tier tier);
 bool hd_cpu_parse(const char *name, hd_cpu_tier *out);
 
-/* Processors that this process may use: the affinity mask, capped by the cgroup's CPU quota; at least 1. */
+/* Processors that this process may use: the affinity mask, capped by the CPU quota of the cgroup (v2)
+ * and of those above it; at least 1. */
 int hd_cpu_threads(void);
 
 /* The processor's model name for reports; "unknown" when it can't be read.  Static storage. */
