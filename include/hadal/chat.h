@@ -28,8 +28,8 @@ bool hd_text_has_template(const hd_text *text);
 void hd_ids_release(int32_t *ids);
 void hd_string_free(char *string);
 
-/* Ids of UTF-8 text.  parse_special: strings of special tokens become those tokens (for tools; never for text of users).
- * add_bos: put the model's first token in front where the model wants one. */
+/* Ids of UTF-8 text.  parse_special: strings of special tokens become those tokens (for tools; never for text of
+ * users).  add_bos: put the model's first token in front where the model wants one. */
 hd_status hd_text_encode(const hd_text *text, const char *data, size_t len, bool parse_special, bool add_bos,
                          int32_t **ids, size_t *count, hd_error *err);
 
@@ -37,9 +37,9 @@ hd_status hd_text_encode(const hd_text *text, const char *data, size_t len, bool
 hd_status hd_text_decode(const hd_text *text, const int32_t *ids, size_t count, bool show_special, char **out,
                          size_t *len, hd_error *err);
 
-/* Renders a chat prompt.  `request` is a JSON object: messages, tools, add_generation_prompt (default true) and any other
- * template variable.  _render gives the prompt's text, _prompt its ids (strings of the request never become special
- * tokens).  HD_E_UNSUPPORTED when the model has no template. */
+/* Renders a chat prompt.  `request` is a JSON object: messages, tools, add_generation_prompt (default true) and any
+ * other template variable.  _render gives the prompt's text, _prompt its ids (strings of the request never become
+ * special tokens).  HD_E_UNSUPPORTED when the model has no template. */
 hd_status hd_chat_render(const hd_text *text, const char *request, size_t len, char **out, size_t *out_len,
                          hd_error *err);
 hd_status hd_chat_prompt(const hd_text *text, const char *request, size_t len, int32_t **ids, size_t *count,

@@ -112,7 +112,8 @@ typedef struct hd_logit_bias {
     float bias; /* added to the logit */
 } hd_logit_bias;
 
-/* Order: bias and penalties, then top_k, temperature, top_p, min_p.  hd_sampling_defaults gives the model's own values. */
+/* Order: bias and penalties, then top_k, temperature, top_p, min_p.  hd_sampling_defaults gives the model's own
+ * values. */
 typedef struct hd_sampling {
     float temperature;        /* 0: greedy */
     int top_k;                /* 0: off */
@@ -139,8 +140,8 @@ typedef struct hd_logprob {
     float logprob; /* natural logarithm, of the softmax of the unmodified logits */
 } hd_logprob;
 
-/* Chooses the next token from the session's logits; `top` receives the `top_count` most likely (best first), may be NULL
- * with 0.  The token is not fed.  *chosen carries its own log-probability. */
+/* Chooses the next token from the session's logits; `top` receives the `top_count` most likely (best first), may be
+ * NULL with 0.  The token is not fed.  *chosen carries its own log-probability. */
 hd_status hd_sampler_next(hd_sampler *sampler, const hd_session *session, hd_logprob *chosen, hd_logprob *top,
                           size_t top_count, hd_error *err);
 

@@ -58,7 +58,8 @@ bool hd_status_retryable(hd_status status);
 /* Fills `err` (if not NULL) and returns `status`: `return hd_fail(err, HD_E_FORMAT, "...", ...);` */
 hd_status hd_fail(hd_error *err, hd_status status, const char *fmt, ...) HD_PRINTF(3, 4);
 
-/* Puts "prefix: " before the text of `err`, for context on the way up.  Returns err's status (`status` if err is NULL). */
+/* Puts "prefix: " before the text of `err`, for context on the way up.  Returns err's status (`status` if err is
+ * NULL). */
 hd_status hd_fail_in(hd_error *err, hd_status status, const char *prefix_fmt, ...) HD_PRINTF(3, 4);
 
 /* `HD_TRY(call);` returns from the enclosing function when the call fails. */

@@ -13,7 +13,8 @@
 /* Blocks for SIMD and I/O start at a cache line. */
 #define HD_CACHE_LINE 64
 
-/* `count` items of `size` bytes: hd_alloc_array is uninitialized, hd_calloc is zeroed.  Zero bytes give a valid block. */
+/* `count` items of `size` bytes: hd_alloc_array is uninitialized, hd_calloc is zeroed.  Zero bytes give a valid
+ * block. */
 void *hd_alloc(size_t bytes);
 void *hd_alloc_array(size_t count, size_t size);
 void *hd_calloc(size_t count, size_t size);

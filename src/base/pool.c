@@ -14,8 +14,8 @@
 
 #include "base/alloc.h"
 
-/* 50 to 200 microseconds, as `pause` costs 40 to 140 cycles: longer than the gap between two operators of a decode step,
- * shorter than a scheduler tick. */
+/* 50 to 200 microseconds, as `pause` costs 40 to 140 cycles: longer than the gap between two operators of a decode
+ * step, shorter than a scheduler tick. */
 #define SPIN_ROUNDS 4000
 /* Give the processor away now and then, so that more threads than processors still make progress. */
 #define SPINS_PER_YIELD 512

@@ -58,9 +58,10 @@ void hd_progress_clear(void);
 
 /* ---- Ctrl-C (interrupt.c) ---- */
 
-/* Until a command asks for it, Ctrl-C and SIGTERM end the program at once with exit code 130.  From hd_interrupt_catch on
- * the first one sets a flag and calls `cancel` (async-signal-safe, e.g. hd_engine_cancel; may be NULL); a second one
- * before hd_interrupt_reset still ends the program at once.  hd_interrupt_release goes back; call it before `arg` dies. */
+/* Until a command asks for it, Ctrl-C and SIGTERM end the program at once with exit code 130.  From hd_interrupt_catch
+ * on the first one sets a flag and calls `cancel` (async-signal-safe, e.g. hd_engine_cancel; may be NULL); a second one
+ * before hd_interrupt_reset still ends the program at once.  hd_interrupt_release goes back; call it before `arg`
+ * dies. */
 typedef void (*hd_cancel_fn)(void *arg);
 void hd_interrupt_install(void);
 void hd_interrupt_catch(hd_cancel_fn cancel, void *arg);

@@ -1,8 +1,8 @@
 /* formats/formats.h: the door of the formats room: untrusted files in, checked tensors out.
  *
- * A checkpoint is a model on disk in any supported layout: a GGUF file (or the first of its split parts), a .safetensors
- * file, or a folder in the layout of the official releases (config.json beside model.safetensors or an index).
- * After a successful open every tensor's bytes lie inside its file and agree with its shape.
+ * A checkpoint is a model on disk in any supported layout: a GGUF file (or the first of its split parts), a
+ * .safetensors file, or a folder in the layout of the official releases (config.json beside model.safetensors or an
+ * index).  After a successful open every tensor's bytes lie inside its file and agree with its shape.
  * A checkpoint is immutable; reading it from several threads is fine.
  */
 #ifndef HD_FORMATS_H
@@ -65,8 +65,8 @@ bool hd_meta_i64(const hd_meta *meta, uint64_t i, int64_t *out);
 bool hd_meta_f64(const hd_meta *meta, uint64_t i, double *out);
 bool hd_meta_bool(const hd_meta *meta, bool *out);
 
-/* Writes tensors to a safetensors file (atomically: a temporary beside it, then a rename).  Types: F32, I32 and the plain
- * float types.  Errors: HD_E_IO, HD_E_MEMORY, HD_E_UNSUPPORTED. */
+/* Writes tensors to a safetensors file (atomically: a temporary beside it, then a rename).  Types: F32, I32 and the
+ * plain float types.  Errors: HD_E_IO, HD_E_MEMORY, HD_E_UNSUPPORTED. */
 hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t count, hd_error *err);
 
 #endif

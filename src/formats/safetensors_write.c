@@ -93,7 +93,7 @@ static hd_status make_header(const writer *w, hd_buf *text)
     if (status == HD_OK) status = dumped ? hd_buf_puts(text, dumped) : HD_E_MEMORY;
     while (status == HD_OK && text->len % DATA_ALIGNMENT)
         status = hd_buf_putc(text, ' ');
-    free(dumped);
+    free(dumped); /* hd-lint: allow raw-memory: jansson allocated it */
     if (status == HD_E_MEMORY) return hd_fail(w->err, status, "no memory for the header");
     if (status == HD_E_LIMIT) return hd_fail(w->err, status, "too many tensors: the header is too long");
     return status;

@@ -54,17 +54,17 @@ typedef struct hd_attend_shape {
     float scale; /* of the scores before softmax */
 } hd_attend_shape;
 
-/* Decompressed MLA (DeepSeek-V2, arXiv:2405.04434, section 2.1): the cached row is [c (lora) | k_rope (rope)]; for head h
- * k = [k_bT_h c | k_rope], v = v_b_h c.  q rows are [heads][nope + rope].  k_b[h] is [lora][nope] (as GGUF's attn_k_b:
- * transposed), v_b[h] is [v][lora]. */
+/* Decompressed MLA (DeepSeek-V2, arXiv:2405.04434, section 2.1): the cached row is [c (lora) | k_rope (rope)];
+ * for head h k = [k_bT_h c | k_rope], v = v_b_h c.  q rows are [heads][nope + rope].  k_b[h] is [lora][nope] (as GGUF's
+ * attn_k_b: transposed), v_b[h] is [v][lora]. */
 typedef struct hd_mla_shape {
     int heads, nope, rope, lora, v_dim;
     float scale;
     const hd_matrix *k_b, *v_b; /* [heads] */
 } hd_mla_shape;
 
-/* Rotary embedding (arXiv:2104.09864) of `count` vectors per row.  `freq` has dim/2 angular frequencies (per position, in
- * radians); `gain` multiplies cos and sin (YaRN's attention factor). */
+/* Rotary embedding (arXiv:2104.09864) of `count` vectors per row.  `freq` has dim/2 angular frequencies (per position,
+ * in radians); `gain` multiplies cos and sin (YaRN's attention factor). */
 typedef struct hd_rope {
     const float *freq;
     int dim;       /* rotated width of each vector */
@@ -133,8 +133,9 @@ typedef struct hd_backend {
     /* x += y, n rows of cols, contiguous. */
     void (*add)(const hd_exec *ex, float *x, const float *y, int64_t cols, int64_t n);
 
-    /* out[i] = sum_j weight[i][j] * down_e(silu(gate_e(x_i)) * up_e(x_i)), e = ids[i][j], j < used.  Tokens are grouped by
-     * expert before any expert is read.  out is overwritten; it must not overlap x.  out and x are contiguous rows. */
+    /* out[i] = sum_j weight[i][j] * down_e(silu(gate_e(x_i)) * up_e(x_i)), e = ids[i][j], j < used.  Tokens are grouped
+     * by expert before any expert is read.  out is overwritten; it must not overlap x.  out and x are contiguous
+     * rows. */
     void (*moe)(const hd_exec *ex, float *out, const hd_experts *experts, const float *x, const int32_t *ids,
                 const float *weight, int used, int64_t n);
 } hd_backend;

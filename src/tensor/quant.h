@@ -1,7 +1,8 @@
 /* tensor/quant.h: reference decoders of every tensor type.
  *
- * Bit for bit the values that the gguf package 0.19 computes (golden/quants.safetensors): each product and sum is rounded
- * to float32 in the order given there, so this file is compiled with -ffp-contract=off.  All functions are thread-safe.
+ * Bit for bit the values that the gguf package 0.19 computes (golden/quants.safetensors): each product and sum is
+ * rounded to float32 in the order given there, so this file is compiled with -ffp-contract=off.  All functions are
+ * thread-safe.
  */
 #ifndef HD_TENSOR_QUANT_H
 #define HD_TENSOR_QUANT_H

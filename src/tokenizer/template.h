@@ -1,9 +1,9 @@
 /* tokenizer/template.h: chat prompts: the subset of Jinja that real chat templates use, and V4's own encoding.
  *
- * Rendering is pure: no files, no time but `strftime_now` from the injected clock, no unbounded loops: HD_TEMPLATE_STEPS
- * and HD_TEMPLATE_BYTES cap it.  Each byte of the output carries whether it came from the template (trusted) or from the
- * request (not): only trusted bytes may become added tokens.  A template is immutable: rendering from several threads is
- * fine.
+ * Rendering is pure: no files, no time but `strftime_now` from the injected clock, no unbounded loops:
+ * HD_TEMPLATE_STEPS and HD_TEMPLATE_BYTES cap it.  Each byte of the output carries whether it came from the template
+ * (trusted) or from the request (not): only trusted bytes may become added tokens.  A template is immutable: rendering
+ * from several threads is fine.
  */
 #ifndef HD_TEMPLATE_H
 #define HD_TEMPLATE_H
@@ -22,14 +22,15 @@ typedef struct hd_rendered {
 } hd_rendered;
 void hd_rendered_free(hd_rendered *r);
 
-/* Parses a template.  Errors name line and what was expected: HD_E_FORMAT, HD_E_UNSUPPORTED, HD_E_LIMIT, HD_E_MEMORY. */
+/* Parses a template.  Errors name line and what was expected: HD_E_FORMAT, HD_E_UNSUPPORTED, HD_E_LIMIT,
+ * HD_E_MEMORY. */
 hd_status hd_template_parse(hd_template **out, const char *source, size_t len, hd_error *err);
 void hd_template_free(hd_template **t);
 
-/* Renders with the members of the JSON object `vars` as variables (messages, tools, add_generation_prompt, ...); strings
- * bos_token and eos_token are trusted, all other strings from vars are not.  `raise_exception(text)` in a template gives
- * HD_E_ARGUMENT with that text.  Other errors: HD_E_FORMAT (a type error in the template, names the line), HD_E_LIMIT,
- * HD_E_MEMORY.  *out must be zeroed or a result of hd_rendered_free. */
+/* Renders with the members of the JSON object `vars` as variables (messages, tools, add_generation_prompt, ...);
+ * strings bos_token and eos_token are trusted, all other strings from vars are not.  `raise_exception(text)` in a
+ * template gives HD_E_ARGUMENT with that text.  Other errors: HD_E_FORMAT (a type error in the template, names the
+ * line), HD_E_LIMIT, HD_E_MEMORY.  *out must be zeroed or a result of hd_rendered_free. */
 hd_status hd_template_render(const hd_template *t, const json_t *vars, hd_rendered *out, hd_error *err);
 
 /* DeepSeek-V4's published encoding (encoding_dsv4.py of the release), which ships instead of a template.  `vars` holds

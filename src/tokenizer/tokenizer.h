@@ -1,7 +1,7 @@
 /* tokenizer/tokenizer.h: the door of the tokenizer room: text to ids and back.
  *
- * Byte-level BPE with the pre-tokenizers of the DeepSeek, Qwen, Llama 3 and SmolLM families, from tokenizer.json or from
- * GGUF metadata.  A tokenizer is immutable after opening: encoding and decoding from several threads is fine.
+ * Byte-level BPE with the pre-tokenizers of the DeepSeek, Qwen, Llama 3 and SmolLM families, from tokenizer.json or
+ * from GGUF metadata.  A tokenizer is immutable after opening: encoding and decoding from several threads is fine.
  */
 #ifndef HD_TOKENIZER_H
 #define HD_TOKENIZER_H
@@ -43,9 +43,10 @@ typedef struct hd_ids { /* growable list of ids; zero-initialize, free with hd_i
 void hd_ids_free(hd_ids *ids);
 hd_status hd_ids_push(hd_ids *ids, int32_t id);
 
-/* Appends the ids of text[len] (UTF-8; bytes that are not are kept through byte tokens).  Added tokens are recognised only
- * where every byte of them is trusted: `trusted` NULL and all_trusted true: everywhere; else trusted[i] != 0 says so byte
- * by byte.  Nothing is added in front or behind.  Errors: HD_E_MEMORY, HD_E_LIMIT (too long, or the match limit). */
+/* Appends the ids of text[len] (UTF-8; bytes that are not are kept through byte tokens).  Added tokens are recognised
+ * only where every byte of them is trusted: `trusted` NULL and all_trusted true: everywhere; else trusted[i] != 0 says
+ * so byte by byte.  Nothing is added in front or behind.  Errors: HD_E_MEMORY, HD_E_LIMIT (too long, or the match
+ * limit). */
 hd_status hd_tokenizer_encode(const hd_tokenizer *tok, const char *text, size_t len, bool all_trusted,
                               const uint8_t *trusted, hd_ids *out, hd_error *err);
 

@@ -1,10 +1,12 @@
 /* replay.c: runs a fuzz target once over every file of the folders and files given, without libFuzzer.  The corpus thus
- * stays a regression test in every build, also under the sanitizers.  Exit 77 (skipped) when there is nothing to run. */
+ * stays a regression test in every build, also under the sanitizers.  Exit 77 (skipped) when there is nothing to
+ * run. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
+
+#include "base/alloc.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -15,11 +17,11 @@ static int run_file(const char *path)
     fseek(f, 0, SEEK_END);
     long size = ftell(f);
     rewind(f);
-    uint8_t *data = malloc(size > 0 ? (size_t)size : 1);
+    uint8_t *data = hd_alloc(size > 0 ? (size_t)size : 0);
     size_t got = data && size > 0 ? fread(data, 1, (size_t)size, f) : 0;
     fclose(f);
     if (data) LLVMFuzzerTestOneInput(data, got);
-    free(data);
+    hd_free(data);
     return 1;
 }
 
