@@ -101,8 +101,8 @@ static hd_status authorize(hd_buf *out, hd_buf *canonical, hd_buf *names, hd_buf
                            const hd_s3_keys *keys, hd_error *err)
 {
     uint8_t digest[HD_SHA256_BYTES], key[HD_SHA256_BYTES];
-    char hex[HD_SHA256_HEX], date[9] = "", scope[256];
-    strncat(date, r->amz_date, 8);
+    char hex[HD_SHA256_HEX], date[9], scope[256];
+    snprintf(date, sizeof date, "%.8s", r->amz_date);
     snprintf(scope, sizeof scope, "%s/%s/%s/aws4_request", date, keys->region, r->service);
 
     HD_TRY(canonical_request(canonical, names, r, err));

@@ -110,7 +110,7 @@ static void test_limits(void **state)
     assert_true(err.text[0]);
     char query[65 * 4 + 1] = "";
     for (int i = 0; i < 65; i++)
-        strncat(query, "a=b&", 5);
+        memcpy(query + 4 * i, "a=b&", 5);
     request.header_count = 1;
     request.query = query;
     assert_int_equal(hd_sigv4_authorize(&out, &request, &suite_keys, &err), HD_E_LIMIT);
