@@ -1,0 +1,38 @@
+/* kernels/cpu/cpu.c: which operator tables there are, and the choice among them. */
+#include <stdio.h>
+
+#include "kernels/cpu/reference.h"
+#include "kernels/kernels.h"
+
+/* In ascending order of speed. */
+static const hd_backend *const tables[] = {&hd_backend_reference};
+
+static const hd_backend *table_of(hd_cpu_tier tier)
+{
+    for (size_t i = 0; i < HD_ARRAY_LEN(tables); i++)
+        if (tables[i]->tier == tier && hd_cpu_has(tier)) return tables[i];
+    return NULL;
+}
+
+static hd_status refuse(hd_cpu_tier tier, hd_error *err)
+{
+    char have[128];
+    size_t len = 0;
+    for (size_t i = 0; i < HD_ARRAY_LEN(tables) && len < sizeof have; i++)
+        if (hd_cpu_has(tables[i]->tier))
+            len += (size_t)snprintf(have + len, sizeof have - len, ", %s", tables[i]->name);
+    return hd_fail(err, HD_E_UNSUPPORTED, "--cpu %s: this processor or this build lacks it; there are: auto%s",
+                   hd_cpu_name(tier), have);
+}
+
+hd_status hd_kernels_cpu(const hd_backend **out, hd_cpu_tier tier, hd_error *err)
+{
+    *out = NULL;
+    if (tier != HD_CPU_AUTO) {
+        *out = table_of(tier);
+        return *out ? HD_OK : refuse(tier, err);
+    }
+    for (size_t i = HD_ARRAY_LEN(tables); i-- > 0 && !*out;)
+        *out = table_of(tables[i]->tier);
+    return HD_OK; /* the reference tier runs everywhere */
+}
