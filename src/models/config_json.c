@@ -1,0 +1,254 @@
+/* models/config_json.c: config.json and generation_config.json of the official releases.
+ *
+ * The file is untrusted: every number is checked for type and range, with the key in the error. */
+#include <limits.h>
+#include <string.h>
+
+#include "models/models_internal.h"
+
+typedef struct reader {
+    const json_t *json;
+    const char *file;
+    hd_error *err;
+    hd_status status; /* sticky: the first failure */
+} reader;
+
+static const json_t *member(const reader *r, const char *key)
+{
+    const json_t *v = json_object_get(r->json, key);
+    return json_is_null(v) ? NULL : v;
+}
+
+static void fail(reader *r, hd_status status, const char *key, const char *what)
+{
+    if (r->status == HD_OK) r->status = hd_fail(r->err, status, "%s: \"%s\" %s", r->file, key, what);
+}
+
+/* An integer in [min, INT_MAX]; `otherwise` when absent or null, an error when that is INT_MIN. */
+static int read_int(reader *r, const char *key, int min, int otherwise)
+{
+    const json_t *v = member(r, key);
+    if (!v && otherwise != INT_MIN) return otherwise;
+    if (!v)
+        fail(r, HD_E_FORMAT, key, "is missing");
+    else if (!json_is_integer(v))
+        fail(r, HD_E_FORMAT, key, "is not an integer");
+    else if (json_integer_value(v) < min || json_integer_value(v) > INT_MAX)
+        fail(r, HD_E_FORMAT, key, "is out of range");
+    else
+        return (int)json_integer_value(v);
+    return min;
+}
+
+static double read_number(reader *r, const char *key, double otherwise)
+{
+    const json_t *v = member(r, key);
+    if (!v) return otherwise;
+    if (!json_is_number(v)) fail(r, HD_E_FORMAT, key, "is not a number");
+    return json_number_value(v);
+}
+
+static bool read_bool(reader *r, const char *key, bool otherwise)
+{
+    const json_t *v = member(r, key);
+    if (!v) return otherwise;
+    if (!json_is_boolean(v)) fail(r, HD_E_FORMAT, key, "is neither true nor false");
+    return json_is_true(v);
+}
+
+static const char *read_string(reader *r, const char *key, const char *otherwise)
+{
+    const json_t *v = member(r, key);
+    if (!v) return otherwise;
+    if (!json_is_string(v)) fail(r, HD_E_FORMAT, key, "is not a string");
+    return json_is_string(v) ? json_string_value(v) : otherwise;
+}
+
+static void refuse_unless(reader *r, const char *key, const char *value, const char *supported)
+{
+    if (strcmp(value, supported) == 0 || r->status != HD_OK) return;
+    r->status = hd_fail(r->err, HD_E_UNSUPPORTED, "%s: \"%s\": \"%s\" is not supported, only \"%s\" is", r->file, key,
+                        value, supported);
+}
+
+static void read_architecture(reader *r, hd_model_config *c)
+{
+    static const struct {
+        const char *type;
+        hd_arch arch;
+    } known[] = {{"llama", HD_ARCH_LLAMA},
+                 {"qwen2", HD_ARCH_QWEN2},
+                 {"qwen3", HD_ARCH_QWEN3},
+                 {"deepseek_v2", HD_ARCH_DEEPSEEK2},
+                 {"deepseek_v3", HD_ARCH_DEEPSEEK2}};
+    const char *type = read_string(r, "model_type", NULL);
+    if (!type) {
+        fail(r, HD_E_FORMAT, "model_type", "is missing");
+        return;
+    }
+    for (size_t i = 0; i < HD_ARRAY_LEN(known); i++) {
+        if (strcmp(type, known[i].type) != 0) continue;
+        c->arch = known[i].arch;
+        return;
+    }
+    if (r->status == HD_OK)
+        r->status =
+            hd_fail(r->err, HD_E_UNSUPPORTED,
+                    "%s: model_type \"%.64s\" is not an architecture that this version evaluates (llama, qwen2, "
+                    "qwen3, deepseek_v2, deepseek_v3)",
+                    r->file, type);
+}
+
+static void read_rope_scaling(reader *r, hd_rope_config *rope, const json_t *scaling, double context)
+{
+    reader s = {.json = scaling, .file = r->file, .err = r->err, .status = r->status};
+    const char *type = read_string(&s, "rope_type", NULL);
+    if (!type) type = read_string(&s, "type", "default");
+    rope->factor = read_number(&s, "factor", 1.0);
+    rope->original_context = read_number(&s, "original_max_position_embeddings", context);
+    if (strcmp(type, "default") == 0)
+        rope->type = HD_ROPE_PLAIN;
+    else if (strcmp(type, "linear") == 0)
+        rope->type = HD_ROPE_LINEAR;
+    else if (strcmp(type, "llama3") == 0) {
+        rope->type = HD_ROPE_LLAMA3;
+        rope->low_freq = read_number(&s, "low_freq_factor", 1.0);
+        rope->high_freq = read_number(&s, "high_freq_factor", 4.0);
+    } else if (strcmp(type, "yarn") == 0) {
+        rope->type = HD_ROPE_YARN;
+        rope->beta_fast = read_number(&s, "beta_fast", 32.0);
+        rope->beta_slow = read_number(&s, "beta_slow", 1.0);
+        rope->mscale = read_number(&s, "mscale", 0.0);
+        rope->mscale_all_dim = read_number(&s, "mscale_all_dim", 0.0);
+        rope->attention_factor = read_number(&s, "attention_factor", 0.0);
+        rope->truncate = read_bool(&s, "truncate", true);
+    } else if (s.status == HD_OK)
+        s.status = hd_fail(r->err, HD_E_UNSUPPORTED, "%s: rope scaling \"%.64s\" is not supported", r->file, type);
+    r->status = s.status;
+}
+
+/* Official releases write rope_theta and rope_scaling; newer tools write both into rope_parameters. */
+static void read_rope(reader *r, hd_model_config *c)
+{
+    c->rope = (hd_rope_config){.type = HD_ROPE_PLAIN, .factor = 1.0, .truncate = true};
+    c->rope.theta = read_number(r, "rope_theta", 10000.0);
+    const json_t *scaling = member(r, "rope_scaling");
+    const json_t *parameters = member(r, "rope_parameters");
+    if (!scaling && parameters) scaling = parameters;
+    if (!scaling) return;
+    if (!json_is_object(scaling)) {
+        fail(r, HD_E_FORMAT, "rope_scaling", "is not an object");
+        return;
+    }
+    const json_t *theta = json_object_get(scaling, "rope_theta");
+    if (json_is_number(theta)) c->rope.theta = json_number_value(theta);
+    read_rope_scaling(r, &c->rope, scaling, (double)c->context);
+}
+
+static void read_experts(reader *r, hd_model_config *c, bool v3)
+{
+    c->experts = read_int(r, "n_routed_experts", 0, 0);
+    if (!c->experts) return;
+    c->experts_used = read_int(r, "num_experts_per_tok", 1, INT_MIN);
+    c->experts_shared = read_int(r, "n_shared_experts", 0, 0);
+    c->expert_ffn = read_int(r, "moe_intermediate_size", 1, INT_MIN);
+    c->dense_lead = read_int(r, "first_k_dense_replace", 0, 0);
+    c->expert_every = read_int(r, "moe_layer_freq", 1, 1);
+    const char *method = read_string(r, "topk_method", v3 ? "noaux_tc" : "greedy");
+    bool grouped = strcmp(method, "greedy") != 0;
+    if (grouped) refuse_unless(r, "topk_method", method, v3 ? "noaux_tc" : "group_limited_greedy");
+    c->groups = grouped ? read_int(r, "n_group", 1, 1) : 1;
+    c->groups_used = grouped ? read_int(r, "topk_group", 1, 1) : 1;
+    refuse_unless(r, "scoring_func", read_string(r, "scoring_func", v3 ? "sigmoid" : "softmax"),
+                  v3 ? "sigmoid" : "softmax");
+    c->sigmoid = v3;
+    c->renorm = read_bool(r, "norm_topk_prob", v3);
+    c->routed_scale = (float)read_number(r, "routed_scaling_factor", 1.0);
+    c->mtp_layers = read_int(r, "num_nextn_predict_layers", 0, 0);
+}
+
+static void read_deepseek(reader *r, hd_model_config *c)
+{
+    bool v3 = strcmp(read_string(r, "model_type", ""), "deepseek_v3") == 0;
+    c->q_lora = read_int(r, "q_lora_rank", 1, 0);
+    c->kv_lora = read_int(r, "kv_lora_rank", 1, INT_MIN);
+    c->nope = read_int(r, "qk_nope_head_dim", 1, INT_MIN);
+    c->rope_dim = read_int(r, "qk_rope_head_dim", 2, INT_MIN);
+    c->v_dim = read_int(r, "v_head_dim", 1, INT_MIN);
+    c->head_dim = r->status == HD_OK && c->nope < INT_MAX - c->rope_dim ? c->nope + c->rope_dim : 0;
+    c->kv_heads = c->heads;
+    c->rope.adjacent = true;
+    if (v3 && !read_bool(r, "rope_interleave", true))
+        fail(r, HD_E_UNSUPPORTED, "rope_interleave", "false is not supported");
+    read_experts(r, c, v3);
+}
+
+static void read_dense(reader *r, hd_model_config *c)
+{
+    c->kv_heads = read_int(r, "num_key_value_heads", 1, c->heads);
+    c->head_dim = read_int(r, "head_dim", 2, c->heads > 0 ? c->hidden / c->heads : 0);
+    c->v_dim = c->head_dim;
+    c->rope_dim = c->head_dim;
+    c->qkv_bias = c->arch == HD_ARCH_QWEN2 || read_bool(r, "attention_bias", false);
+    c->o_bias = c->arch != HD_ARCH_QWEN2 && c->qkv_bias;
+    c->mlp_bias = c->arch == HD_ARCH_LLAMA && read_bool(r, "mlp_bias", false);
+    if (read_bool(r, "use_sliding_window", false))
+        fail(r, HD_E_UNSUPPORTED, "use_sliding_window", "true is not supported: only full attention is");
+    if (read_number(r, "partial_rotary_factor", 1.0) != 1.0)
+        fail(r, HD_E_UNSUPPORTED, "partial_rotary_factor", "other than 1 is not supported");
+}
+
+/* One id or a list of them. */
+static void read_eos(reader *r, hd_model_config *c)
+{
+    const json_t *v = member(r, "eos_token_id");
+    if (!v) return;
+    c->eos_count = 0;
+    size_t n = json_is_array(v) ? json_array_size(v) : 1;
+    if (n > HD_MAX_EOS) fail(r, HD_E_LIMIT, "eos_token_id", "lists more than 16 ids");
+    for (size_t i = 0; i < n && r->status == HD_OK; i++) {
+        const json_t *id = json_is_array(v) ? json_array_get(v, i) : v;
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
+            fail(r, HD_E_FORMAT, "eos_token_id", "is not a token id");
+        else
+            c->eos[c->eos_count++] = (int32_t)json_integer_value(id);
+    }
+}
+
+static hd_status read_generation(hd_model_config *c, const json_t *json, hd_error *err)
+{
+    reader r = {.json = json, .file = "generation_config.json", .err = err};
+    if (!json_is_object(json)) return hd_fail(err, HD_E_FORMAT, "generation_config.json: not an object");
+    read_eos(&r, c);
+    c->temperature = (float)read_number(&r, "temperature", -1.0);
+    c->top_p = (float)read_number(&r, "top_p", -1.0);
+    c->top_k = read_int(&r, "top_k", 0, -1);
+    c->repetition_penalty = (float)read_number(&r, "repetition_penalty", -1.0);
+    if (!read_bool(&r, "do_sample", true)) c->temperature = 0.0f;
+    return r.status;
+}
+
+hd_status hd_config_from_json(hd_model_config *c, const json_t *config, const json_t *generation, hd_error *err)
+{
+    reader r = {.json = config, .file = "config.json", .err = err};
+    if (!json_is_object(config)) return hd_fail(err, HD_E_FORMAT, "config.json: not an object");
+    read_architecture(&r, c);
+    c->layers = read_int(&r, "num_hidden_layers", 1, INT_MIN);
+    c->hidden = read_int(&r, "hidden_size", 1, INT_MIN);
+    c->heads = read_int(&r, "num_attention_heads", 1, INT_MIN);
+    c->ffn = read_int(&r, "intermediate_size", 1, INT_MIN);
+    c->vocab = read_int(&r, "vocab_size", 1, INT_MIN);
+    c->context = read_int(&r, "max_position_embeddings", 1, 2048);
+    c->rms_eps = (float)read_number(&r, "rms_norm_eps", 1e-6);
+    c->tied = read_bool(&r, "tie_word_embeddings", false);
+    refuse_unless(&r, "hidden_act", read_string(&r, "hidden_act", "silu"), "silu");
+    if (r.status != HD_OK) return r.status;
+    read_rope(&r, c);
+    if (c->arch == HD_ARCH_DEEPSEEK2)
+        read_deepseek(&r, c);
+    else
+        read_dense(&r, c);
+    read_eos(&r, c);
+    if (r.status != HD_OK) return r.status;
+    return generation ? read_generation(c, generation, err) : HD_OK;
+}

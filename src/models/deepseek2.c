@@ -1,0 +1,401 @@
+/* models/deepseek2.c: DeepSeek V2, V2-Lite, V2.5, V3, V3.1 and R1: multi-head latent attention and routed experts.
+ *
+ * arXiv:2405.04434 (V2), arXiv:2412.19437 (V3).  Layer l caches [c | k_rope] in stream l: the normalized latent of
+ * width kv_lora, and the rotated key that all heads share.  Attention runs in one of two forms that give the same
+ * values: absorbed (queries are moved into the latent space) for spans of few queries, decompressed for long ones; the
+ * form depends on the span's own length only, so a sequence's result does not depend on its neighbours in the batch. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "models/deepseek2_internal.h"
+
+static const hd_name attn_norm = {"blk.%d.attn_norm.weight", "model.layers.%d.input_layernorm.weight"};
+static const hd_name ffn_norm = {"blk.%d.ffn_norm.weight", "model.layers.%d.post_attention_layernorm.weight"};
+static const hd_name q_weight = {"blk.%d.attn_q.weight", "model.layers.%d.self_attn.q_proj.weight"};
+static const hd_name q_a = {"blk.%d.attn_q_a.weight", "model.layers.%d.self_attn.q_a_proj.weight"};
+static const hd_name q_a_norm = {"blk.%d.attn_q_a_norm.weight", "model.layers.%d.self_attn.q_a_layernorm.weight"};
+static const hd_name q_b = {"blk.%d.attn_q_b.weight", "model.layers.%d.self_attn.q_b_proj.weight"};
+static const hd_name kv_a = {"blk.%d.attn_kv_a_mqa.weight", "model.layers.%d.self_attn.kv_a_proj_with_mqa.weight"};
+static const hd_name kv_a_norm = {"blk.%d.attn_kv_a_norm.weight", "model.layers.%d.self_attn.kv_a_layernorm.weight"};
+static const hd_name kv_b = {"blk.%d.attn_kv_b.weight", "model.layers.%d.self_attn.kv_b_proj.weight"};
+static const hd_name k_b = {"blk.%d.attn_k_b.weight", NULL};
+static const hd_name v_b = {"blk.%d.attn_v_b.weight", NULL};
+static const hd_name o_weight = {"blk.%d.attn_output.weight", "model.layers.%d.self_attn.o_proj.weight"};
+static const hd_name gate_weight = {"blk.%d.ffn_gate.weight", "model.layers.%d.mlp.gate_proj.weight"};
+static const hd_name up_weight = {"blk.%d.ffn_up.weight", "model.layers.%d.mlp.up_proj.weight"};
+static const hd_name down_weight = {"blk.%d.ffn_down.weight", "model.layers.%d.mlp.down_proj.weight"};
+static const hd_name router = {"blk.%d.ffn_gate_inp.weight", "model.layers.%d.mlp.gate.weight"};
+static const hd_name router_bias = {"blk.%d.exp_probs_b.bias", "model.layers.%d.mlp.gate.e_score_correction_bias"};
+static const hd_name gate_exps = {"blk.%d.ffn_gate_exps.weight", "model.layers.%d.mlp.experts.%d.gate_proj.weight"};
+static const hd_name up_exps = {"blk.%d.ffn_up_exps.weight", "model.layers.%d.mlp.experts.%d.up_proj.weight"};
+static const hd_name gate_up_exps = {"blk.%d.ffn_gate_up_exps.weight", NULL};
+static const hd_name down_exps = {"blk.%d.ffn_down_exps.weight", "model.layers.%d.mlp.experts.%d.down_proj.weight"};
+static const hd_name gate_shexp = {"blk.%d.ffn_gate_shexp.weight",
+                                   "model.layers.%d.mlp.shared_experts.gate_proj.weight"};
+static const hd_name up_shexp = {"blk.%d.ffn_up_shexp.weight", "model.layers.%d.mlp.shared_experts.up_proj.weight"};
+static const hd_name down_shexp = {"blk.%d.ffn_down_shexp.weight",
+                                   "model.layers.%d.mlp.shared_experts.down_proj.weight"};
+
+static bool has_experts(const hd_model_config *c, int layer_index)
+{
+    return c->experts > 0 && layer_index >= c->dense_lead && layer_index % c->expert_every == 0;
+}
+
+/* The key half of head `h` of a joint kv_b [heads * (nope + v)][lora], turned into the [lora][nope] that absorption
+ * reads. Plain float types keep their type; others are decoded to float32. */
+static hd_status transpose_k_b(const hd_model_config *c, hd_weights *w, const hd_matrix *joint, int h, hd_matrix *out,
+                               hd_error *err)
+{
+    hd_matrix part = hd_matrix_slice(joint, (int64_t)h * (c->nope + c->v_dim), c->nope);
+    bool plain = joint->type == HD_TYPE_BF16 || joint->type == HD_TYPE_F16;
+    size_t size = plain ? 2 : sizeof(float);
+    uint8_t *data = hd_weights_alloc(w, (size_t)c->kv_lora * (size_t)c->nope, size);
+    float *row = hd_alloc_array((size_t)c->kv_lora, sizeof *row);
+    if (!data || !row) {
+        hd_free(row);
+        return hd_fail(err, HD_E_MEMORY, "out of memory for attn_k_b");
+    }
+    for (int r = 0; r < c->nope; r++) {
+        if (!plain) hd_matrix_decode_row(&part, r, row);
+        const uint8_t *from = plain ? part.data + (size_t)r * part.row_bytes : (const uint8_t *)row;
+        for (int l = 0; l < c->kv_lora; l++)
+            memcpy(data + ((size_t)l * (size_t)c->nope + (size_t)r) * size, from + (size_t)l * size, size);
+    }
+    hd_free(row);
+    *out = (hd_matrix){.type = plain ? joint->type : HD_TYPE_F32,
+                       .rows = c->kv_lora,
+                       .cols = c->nope,
+                       .data = data,
+                       .row_bytes = (size_t)c->nope * size};
+    return HD_OK;
+}
+
+static hd_status load_joint_kv_b(const hd_model_config *c, hd_weights *w, hd_layer *l, int i, hd_error *err)
+{
+    hd_matrix joint;
+    int64_t rows = (int64_t)c->heads * (c->nope + c->v_dim);
+    HD_TRY(hd_weights_matrix(w, &joint, kv_b, i, rows, c->kv_lora, false, err));
+    l->k_b = hd_weights_alloc(w, (size_t)c->heads, sizeof *l->k_b);
+    l->v_b = hd_weights_alloc(w, (size_t)c->heads, sizeof *l->v_b);
+    if (!l->k_b || !l->v_b) return hd_fail(err, HD_E_MEMORY, "out of memory for %d heads", c->heads);
+    for (int h = 0; h < c->heads; h++) {
+        HD_TRY(transpose_k_b(c, w, &joint, h, &l->k_b[h], err));
+        l->v_b[h] = hd_matrix_slice(&joint, (int64_t)h * (c->nope + c->v_dim) + c->nope, c->v_dim);
+        HD_TRY(hd_weights_prepare(w, &l->k_b[h], err));
+        HD_TRY(hd_weights_prepare(w, &l->v_b[h], err));
+    }
+    return HD_OK;
+}
+
+static hd_status load_attention(const hd_model_config *c, hd_weights *w, hd_layer *l, int i, hd_error *err)
+{
+    int64_t q = (int64_t)c->heads * c->head_dim;
+    HD_TRY(hd_weights_vector(w, &l->attn_norm, attn_norm, i, c->hidden, err));
+    if (c->q_lora) {
+        HD_TRY(hd_weights_matrix(w, &l->q_a, q_a, i, c->q_lora, c->hidden, true, err));
+        HD_TRY(hd_weights_vector(w, &l->q_a_norm, q_a_norm, i, c->q_lora, err));
+        HD_TRY(hd_weights_matrix(w, &l->q, q_b, i, q, c->q_lora, true, err));
+    } else
+        HD_TRY(hd_weights_matrix(w, &l->q, q_weight, i, q, c->hidden, true, err));
+    HD_TRY(hd_weights_matrix(w, &l->kv_a, kv_a, i, c->kv_lora + c->rope_dim, c->hidden, true, err));
+    HD_TRY(hd_weights_vector(w, &l->kv_a_norm, kv_a_norm, i, c->kv_lora, err));
+    if (hd_weights_has(w, k_b, i)) {
+        HD_TRY(hd_weights_experts(w, &l->k_b, k_b, i, c->heads, c->kv_lora, c->nope, true, err));
+        HD_TRY(hd_weights_experts(w, &l->v_b, v_b, i, c->heads, c->v_dim, c->kv_lora, true, err));
+    } else
+        HD_TRY(load_joint_kv_b(c, w, l, i, err));
+    return hd_weights_matrix(w, &l->o, o_weight, i, c->hidden, (int64_t)c->heads * c->v_dim, true, err);
+}
+
+static hd_status load_gated(hd_weights *w, hd_gated *g, const hd_name *names, int i, int64_t width, int64_t hidden,
+                            hd_error *err)
+{
+    HD_TRY(hd_weights_matrix(w, &g->gate, names[0], i, width, hidden, true, err));
+    HD_TRY(hd_weights_matrix(w, &g->up, names[1], i, width, hidden, true, err));
+    return hd_weights_matrix(w, &g->down, names[2], i, hidden, width, true, err);
+}
+
+/* Some GGUF converters join gate and up into one tensor [experts][2 * ffn][hidden], gate first. */
+static hd_status load_joint_gate_up(const hd_model_config *c, hd_weights *w, hd_layer *l, int i, hd_error *err)
+{
+    hd_matrix *joint, *gate = hd_weights_alloc(w, (size_t)c->experts, sizeof *gate);
+    hd_matrix *up = hd_weights_alloc(w, (size_t)c->experts, sizeof *up);
+    if (!gate || !up) return hd_fail(err, HD_E_MEMORY, "out of memory for %d experts", c->experts);
+    HD_TRY(
+        hd_weights_experts(w, &joint, gate_up_exps, i, c->experts, 2 * (int64_t)c->expert_ffn, c->hidden, false, err));
+    for (int e = 0; e < c->experts; e++) {
+        gate[e] = hd_matrix_slice(&joint[e], 0, c->expert_ffn);
+        up[e] = hd_matrix_slice(&joint[e], c->expert_ffn, c->expert_ffn);
+        HD_TRY(hd_weights_prepare(w, &gate[e], err));
+        HD_TRY(hd_weights_prepare(w, &up[e], err));
+    }
+    l->experts.gate = gate;
+    l->experts.up = up;
+    return HD_OK;
+}
+
+static hd_status load_experts(const hd_model_config *c, hd_weights *w, hd_layer *l, int i, hd_error *err)
+{
+    hd_matrix *gate, *up, *down;
+    l->experts.count = c->experts;
+    HD_TRY(hd_weights_matrix(w, &l->router, router, i, c->experts, c->hidden, true, err));
+    HD_TRY(hd_weights_vector_if(w, c->sigmoid, &l->router_bias, router_bias, i, c->experts, err));
+    if (hd_weights_has(w, gate_up_exps, i))
+        HD_TRY(load_joint_gate_up(c, w, l, i, err));
+    else {
+        HD_TRY(hd_weights_experts(w, &gate, gate_exps, i, c->experts, c->expert_ffn, c->hidden, true, err));
+        HD_TRY(hd_weights_experts(w, &up, up_exps, i, c->experts, c->expert_ffn, c->hidden, true, err));
+        l->experts.gate = gate;
+        l->experts.up = up;
+    }
+    HD_TRY(hd_weights_experts(w, &down, down_exps, i, c->experts, c->hidden, c->expert_ffn, true, err));
+    l->experts.down = down;
+    if (!c->experts_shared) return HD_OK;
+    const hd_name names[3] = {gate_shexp, up_shexp, down_shexp};
+    return load_gated(w, &l->ffn, names, i, (int64_t)c->expert_ffn * c->experts_shared, c->hidden, err);
+}
+
+static hd_status load_layer(const hd_model_config *c, hd_weights *w, hd_layer *l, int i, hd_error *err)
+{
+    HD_TRY(load_attention(c, w, l, i, err));
+    HD_TRY(hd_weights_vector(w, &l->ffn_norm, ffn_norm, i, c->hidden, err));
+    if (has_experts(c, i)) return load_experts(c, w, l, i, err);
+    const hd_name names[3] = {gate_weight, up_weight, down_weight};
+    return load_gated(w, &l->ffn, names, i, c->ffn, c->hidden, err);
+}
+
+/* Multi-token prediction layers stand behind the last layer in V3's files; they are not evaluated here. */
+static void ignore_mtp(const hd_model_config *c, hd_weights *w)
+{
+    char prefix[64];
+    for (int i = c->layers; i < c->layers + c->mtp_layers; i++) {
+        snprintf(prefix, sizeof prefix, hd_weights_gguf(w) ? "blk.%d." : "model.layers.%d.", i);
+        hd_weights_ignore(w, prefix);
+    }
+}
+
+static hd_status load(hd_model *m, hd_weights *w, hd_error *err)
+{
+    hd_deepseek2 *s = m->state;
+    s->layers = hd_weights_alloc(w, (size_t)m->config.layers, sizeof *s->layers);
+    if (!s->layers) return hd_fail(err, HD_E_MEMORY, "out of memory for %d layers", m->config.layers);
+    int slot = 0;
+    for (int i = 0; i < m->config.layers; i++) {
+        HD_TRY(load_layer(&m->config, w, &s->layers[i], i, err));
+        s->layers[i].expert_slot = s->layers[i].experts.count ? slot++ : -1;
+    }
+    ignore_mtp(&m->config, w);
+    s->softmax_scale = hd_rope_softmax_factor(&m->config.rope) / sqrtf((float)m->config.head_dim);
+    return HD_OK;
+}
+
+static int stream_count(const hd_model_config *c)
+{
+    return c->layers;
+}
+
+static int stream_width(const hd_model_config *c, int stream)
+{
+    (void)stream;
+    return c->kv_lora + c->rope_dim;
+}
+
+static int64_t widest_ffn(const hd_model_config *c)
+{
+    return HD_MAX((int64_t)c->ffn, (int64_t)c->expert_ffn * c->experts_shared);
+}
+
+static void lay_out(hd_model *m, hd_activations *a)
+{
+    const hd_model_config *c = &m->config;
+    hd_deepseek2 *s = m->state;
+    int64_t n = m->max_tokens;
+    s->q_a = hd_activations_take(a, n, c->q_lora);
+    s->q = hd_activations_take(a, n, (int64_t)c->heads * c->head_dim);
+    s->kv = hd_activations_take(a, n, c->kv_lora + c->rope_dim);
+    s->q_latent = hd_activations_take(a, n, (int64_t)c->heads * (c->kv_lora + c->rope_dim));
+    s->att_latent = hd_activations_take(a, n, (int64_t)c->heads * c->kv_lora);
+    s->att = hd_activations_take(a, n, (int64_t)c->heads * c->v_dim);
+    s->gate = hd_activations_take(a, n, widest_ffn(c));
+    s->up = hd_activations_take(a, n, widest_ffn(c));
+    s->routed = hd_activations_take(a, n, c->hidden);
+    s->scores = hd_activations_take(a, n, c->experts);
+    s->choice = hd_activations_take(a, n, c->experts);
+    s->weight = hd_activations_take(a, n, c->experts_used);
+    s->ids = (int32_t *)(void *)hd_activations_take(a, n, c->experts_used);
+}
+
+static void limits(const hd_model_config *c, hd_shape_limits *l)
+{
+    l->cols = HD_MAX(HD_MAX(l->cols, widest_ffn(c)), (int64_t)c->heads * HD_MAX(c->v_dim, c->head_dim));
+    l->cols = HD_MAX(l->cols, HD_MAX(c->q_lora, c->kv_lora));
+    l->k_dim = HD_MAX(c->head_dim, c->kv_lora + c->rope_dim);
+    l->v_dim = HD_MAX(c->v_dim, c->kv_lora);
+    l->mla_lora = c->kv_lora;
+    l->mla_nope = c->nope;
+    l->mla_rope = c->rope_dim;
+    l->experts = c->experts;
+    l->experts_used = c->experts_used;
+    l->expert_ffn = c->expert_ffn;
+}
+
+static int expert_layers(const hd_model_config *c)
+{
+    int n = 0;
+    for (int i = 0; i < c->layers; i++)
+        n += has_experts(c, i);
+    return n;
+}
+
+/* s->q and s->kv of all tokens, rotated, and the cached rows written. */
+static void project(hd_model *m, const hd_layer *l, const hd_batch *batch, int i, int64_t n)
+{
+    const hd_model_config *c = &m->config;
+    const hd_backend *b = m->backend;
+    const hd_exec *ex = &m->exec;
+    const hd_deepseek2 *s = m->state;
+    int64_t q = (int64_t)c->heads * c->head_dim, width = c->kv_lora + c->rope_dim, at = 0;
+    b->rms_norm(ex, m->h, c->hidden, m->x, c->hidden, l->attn_norm, c->hidden, c->rms_eps, n);
+    if (c->q_lora) {
+        b->matmul(ex, s->q_a, c->q_lora, &l->q_a, NULL, m->h, c->hidden, n);
+        b->rms_norm(ex, s->q_a, c->q_lora, s->q_a, c->q_lora, l->q_a_norm, c->q_lora, c->rms_eps, n);
+        b->matmul(ex, s->q, q, &l->q, NULL, s->q_a, c->q_lora, n);
+    } else
+        b->matmul(ex, s->q, q, &l->q, NULL, m->h, c->hidden, n);
+    b->matmul(ex, s->kv, width, &l->kv_a, NULL, m->h, c->hidden, n);
+    b->rms_norm(ex, s->kv, width, s->kv, width, l->kv_a_norm, c->kv_lora, c->rms_eps, n);
+    b->rope(ex, s->q + c->nope, q, c->head_dim, c->heads, &m->rope, m->pos, n);
+    b->rope(ex, s->kv + c->kv_lora, width, 0, 1, &m->rope, m->pos, n);
+    for (int j = 0; j < batch->count; j++) {
+        const hd_span *span = &batch->spans[j];
+        hd_rows rows = hd_model_rows(m, span, i);
+        b->store_rows(ex, &rows, 0, s->kv + at * width, width, (int)width, span->pos0, span->n);
+        at += span->n;
+    }
+}
+
+/* Absorbed form, tokens [t0, t0 + n) in m->spans[0 .. count): q' = [k_b q_nope | q_rope] scores against the cached rows
+ * themselves; the weighted sum of latents goes through v_b. */
+static void attend_absorbed(hd_model *m, const hd_layer *l, int64_t t0, int64_t n, int count)
+{
+    const hd_model_config *c = &m->config;
+    const hd_deepseek2 *s = m->state;
+    int64_t q = (int64_t)c->heads * c->head_dim, width = c->kv_lora + c->rope_dim;
+    int64_t ql = c->heads * width, al = (int64_t)c->heads * c->kv_lora, out = (int64_t)c->heads * c->v_dim;
+    m->backend->matmul_heads(&m->exec, s->q_latent + t0 * ql, ql, width, l->k_b, c->heads, s->q + t0 * q, q,
+                             c->head_dim, n);
+    for (int64_t t = t0; t < t0 + n; t++)
+        for (int h = 0; h < c->heads; h++)
+            memcpy(s->q_latent + t * ql + h * width + c->kv_lora, s->q + t * q + (int64_t)h * c->head_dim + c->nope,
+                   (size_t)c->rope_dim * sizeof(float));
+    hd_attend_shape shape = {
+        .heads = c->heads, .kv_heads = 1, .k_dim = (int)width, .v_dim = c->kv_lora, .scale = s->softmax_scale};
+    m->backend->attend(&m->exec, &shape, m->spans, count);
+    m->backend->matmul_heads(&m->exec, s->att + t0 * out, out, c->v_dim, l->v_b, c->heads, s->att_latent + t0 * al, al,
+                             c->kv_lora, n);
+}
+
+static void attend_decompressed(hd_model *m, const hd_layer *l, int count)
+{
+    const hd_model_config *c = &m->config;
+    const hd_deepseek2 *s = m->state;
+    hd_mla_shape shape = {.heads = c->heads,
+                          .nope = c->nope,
+                          .rope = c->rope_dim,
+                          .lora = c->kv_lora,
+                          .v_dim = c->v_dim,
+                          .scale = s->softmax_scale,
+                          .k_b = l->k_b,
+                          .v_b = l->v_b};
+    m->backend->attend_mla(&m->exec, &shape, m->spans, count);
+}
+
+/* Runs of neighbouring spans that take the same form go through it together. */
+static void attend(hd_model *m, const hd_layer *l, const hd_batch *batch, int i)
+{
+    const hd_model_config *c = &m->config;
+    const hd_deepseek2 *s = m->state;
+    int64_t width = c->kv_lora + c->rope_dim, first = 0;
+    for (int j = 0; j < batch->count;) {
+        bool absorbed = batch->spans[j].n < HD_MLA_DECOMPRESS_FROM;
+        int count = 0;
+        int64_t n = 0;
+        for (; j < batch->count && (batch->spans[j].n < HD_MLA_DECOMPRESS_FROM) == absorbed; j++) {
+            const hd_span *span = &batch->spans[j];
+            hd_rows rows = hd_model_rows(m, span, i);
+            int64_t ldq = absorbed ? c->heads * width : (int64_t)c->heads * c->head_dim;
+            int64_t ldo = (int64_t)c->heads * (absorbed ? c->kv_lora : c->v_dim);
+            m->spans[count++] = (hd_attend_span){.q = (absorbed ? s->q_latent : s->q) + (first + n) * ldq,
+                                                 .out = (absorbed ? s->att_latent : s->att) + (first + n) * ldo,
+                                                 .ldq = ldq,
+                                                 .ldo = ldo,
+                                                 .queries = span->n,
+                                                 .pos0 = span->pos0,
+                                                 .k = rows,
+                                                 .v = rows};
+            n += span->n;
+        }
+        if (absorbed)
+            attend_absorbed(m, l, first, n, count);
+        else
+            attend_decompressed(m, l, count);
+        first += n;
+    }
+}
+
+/* out = down(silu(gate h) * up h) */
+static void gated(hd_model *m, const hd_gated *g, float *out, int64_t n)
+{
+    const hd_model_config *c = &m->config;
+    const hd_backend *b = m->backend;
+    const hd_deepseek2 *s = m->state;
+    int64_t width = g->gate.rows;
+    b->matmul(&m->exec, s->gate, width, &g->gate, NULL, m->h, c->hidden, n);
+    b->matmul(&m->exec, s->up, width, &g->up, NULL, m->h, c->hidden, n);
+    b->swiglu(&m->exec, s->gate, s->up, width, n);
+    b->matmul(&m->exec, out, c->hidden, &g->down, NULL, s->gate, width, n);
+}
+
+static void feed_forward(hd_model *m, const hd_layer *l, int64_t n)
+{
+    const hd_model_config *c = &m->config;
+    const hd_backend *b = m->backend;
+    const hd_exec *ex = &m->exec;
+    const hd_deepseek2 *s = m->state;
+    b->rms_norm(ex, m->h, c->hidden, m->x, c->hidden, l->ffn_norm, c->hidden, c->rms_eps, n);
+    if (l->experts.count) {
+        b->matmul(ex, s->scores, c->experts, &l->router, NULL, m->h, c->hidden, n);
+        hd_route(m, l, n);
+        b->moe(ex, s->routed, &l->experts, m->h, s->ids, s->weight, c->experts_used, n);
+        b->add(ex, m->x, s->routed, c->hidden, n);
+    }
+    if (!l->ffn.gate.rows) return; /* experts without a shared one */
+    gated(m, &l->ffn, s->routed, n);
+    b->add(ex, m->x, s->routed, c->hidden, n);
+}
+
+static void layers(hd_model *m, const hd_batch *batch, int64_t n)
+{
+    const hd_model_config *c = &m->config;
+    const hd_deepseek2 *s = m->state;
+    for (int i = 0; i < c->layers; i++) {
+        const hd_layer *l = &s->layers[i];
+        project(m, l, batch, i, n);
+        attend(m, l, batch, i);
+        m->backend->matmul(&m->exec, m->h, c->hidden, &l->o, NULL, s->att, (int64_t)c->heads * c->v_dim, n);
+        m->backend->add(&m->exec, m->x, m->h, c->hidden, n);
+        feed_forward(m, l, n);
+    }
+}
+
+const hd_arch_ops hd_arch_deepseek2 = {
+    .state_bytes = sizeof(hd_deepseek2),
+    .load = load,
+    .stream_count = stream_count,
+    .stream_width = stream_width,
+    .lay_out = lay_out,
+    .limits = limits,
+    .expert_layers = expert_layers,
+    .layers = layers,
+};

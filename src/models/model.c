@@ -1,0 +1,262 @@
+/* models/model.c: opening a model, its buffers, and the parts of the forward pass that all architectures share. */
+#include <string.h>
+
+#include "models/models_internal.h"
+
+static const hd_arch_ops *ops_of(hd_arch arch)
+{
+    return arch == HD_ARCH_DEEPSEEK2 ? &hd_arch_deepseek2 : &hd_arch_transformer;
+}
+
+float *hd_activations_take(hd_activations *a, int64_t rows, int64_t cols)
+{
+    size_t bytes = (size_t)rows * (size_t)cols * sizeof(float);
+    bytes = (bytes + HD_CACHE_LINE - 1) / HD_CACHE_LINE * HD_CACHE_LINE;
+    uint8_t *at = a->base ? a->base + a->used : NULL;
+    a->used += bytes;
+    return (float *)(void *)at;
+}
+
+static void lay_out(hd_model *m, hd_activations *a)
+{
+    m->x = hd_activations_take(a, m->max_tokens, m->config.hidden);
+    m->h = hd_activations_take(a, m->max_tokens, m->config.hidden);
+    m->pos = (int32_t *)(void *)hd_activations_take(a, m->max_tokens, 1);
+    m->spans = (hd_attend_span *)(void *)hd_activations_take(a, m->max_tokens, sizeof(hd_attend_span) / sizeof(float));
+    m->ops->lay_out(m, a);
+}
+
+/* Activations come zeroed from the kernel page by page: what a short batch never touches takes no memory. */
+static hd_status open_activations(hd_model *m, hd_error *err)
+{
+    hd_activations a = {0};
+    lay_out(m, &a);
+    m->sizes.activation_bytes = a.used;
+    m->activations = hd_calloc(a.used + HD_CACHE_LINE, 1);
+    if (!m->activations) return hd_fail(err, HD_E_MEMORY, "out of memory for %zu bytes of activations", a.used);
+    uintptr_t base = ((uintptr_t)m->activations + HD_CACHE_LINE - 1) / HD_CACHE_LINE * HD_CACHE_LINE;
+    a = (hd_activations){.base = (uint8_t *)base};
+    lay_out(m, &a);
+    return HD_OK;
+}
+
+static hd_status open_scratch(hd_model *m, hd_error *err)
+{
+    const hd_model_config *c = &m->config;
+    hd_shape_limits l = {.tokens = m->max_tokens,
+                         .cols = HD_MAX(c->hidden, c->ffn),
+                         .heads = c->heads,
+                         .hidden = c->hidden,
+                         .context = m->context,
+                         .threads = hd_pool_threads(m->exec.pool)};
+    m->ops->limits(c, &l);
+    m->exec.scratch_bytes = m->backend->scratch_bytes(&l);
+    m->sizes.scratch_bytes = m->exec.scratch_bytes;
+    m->exec.scratch = hd_alloc_aligned(m->exec.scratch_bytes);
+    if (!m->exec.scratch)
+        return hd_fail(err, HD_E_MEMORY, "out of memory for %zu bytes of scratch", m->exec.scratch_bytes);
+    return HD_OK;
+}
+
+static hd_status open_layout(hd_model *m, hd_error *err)
+{
+    hd_cache_layout *l = &m->layout;
+    l->streams = m->ops->stream_count(&m->config);
+    l->type = m->backend->cache_type;
+    l->offset = hd_calloc((size_t)l->streams, sizeof *l->offset);
+    l->stride = hd_calloc((size_t)l->streams, sizeof *l->stride);
+    if (!l->offset || !l->stride) return hd_fail(err, HD_E_MEMORY, "out of memory for the cache's layout");
+    for (int s = 0; s < l->streams; s++) {
+        l->offset[s] = l->page_bytes;
+        l->stride[s] = (size_t)m->ops->stream_width(&m->config, s) * (size_t)hd_type_block_bytes(l->type);
+        l->page_bytes += l->stride[s] * HD_PAGE_ROWS;
+    }
+    return HD_OK;
+}
+
+static const hd_name name_embed = {"token_embd.weight", "model.embed_tokens.weight"};
+static const hd_name name_output = {"output.weight", "lm_head.weight"};
+static const hd_name name_output_norm = {"output_norm.weight", "model.norm.weight"};
+
+/* The embedding keeps the file's layout, for look-ups of single rows; a tied output is a second, prepared view of it.
+ */
+static hd_status load_shared(hd_model *m, hd_weights *w, hd_error *err)
+{
+    const hd_model_config *c = &m->config;
+    HD_TRY(hd_weights_matrix(w, &m->embed, name_embed, 0, c->vocab, c->hidden, false, err));
+    if (!c->tied)
+        HD_TRY(hd_weights_matrix(w, &m->output, name_output, 0, c->vocab, c->hidden, true, err));
+    else {
+        hd_weights_ignore(w, name_output.safetensors); /* some exporters write the tied matrix twice */
+        m->output = m->embed;
+        HD_TRY(hd_weights_prepare(w, &m->output, err));
+    }
+    return hd_weights_vector(w, &m->output_norm, name_output_norm, 0, c->hidden, err);
+}
+
+/* Llama 3's long-context factors come as a tensor in GGUF: each divides one frequency. */
+static hd_status load_rope(hd_model *m, hd_weights *w, hd_error *err)
+{
+    static const hd_name name_factors = {"rope_freqs.weight", NULL};
+    const hd_model_config *c = &m->config;
+    int half = c->rope_dim / 2;
+    float *freq = hd_weights_alloc(w, (size_t)half, sizeof *freq);
+    if (!freq) return hd_fail(err, HD_E_MEMORY, "out of memory for rotary frequencies");
+    m->rope = (hd_rope){.freq = freq, .dim = c->rope_dim, .adjacent = c->rope.adjacent};
+    hd_rope_frequencies(&c->rope, c->rope_dim, freq, &m->rope.gain);
+    if (!hd_weights_has(w, name_factors, 0)) return HD_OK;
+    const float *factors;
+    HD_TRY(hd_weights_vector(w, &factors, name_factors, 0, half, err));
+    for (int i = 0; i < half; i++) {
+        if (!(factors[i] > 0.0f))
+            return hd_fail(err, HD_E_FORMAT, "tensor rope_freqs.weight: value %d is not above 0", i);
+        freq[i] /= factors[i];
+    }
+    return HD_OK;
+}
+
+static hd_status load(hd_model *m, const hd_model_options *options, hd_error *err)
+{
+    HD_TRY(hd_model_config_read(&m->config, m->ckpt, err));
+    m->ops = ops_of(m->config.arch);
+    m->state = hd_calloc(1, m->ops->state_bytes);
+    if (!m->state) return hd_fail(err, HD_E_MEMORY, "out of memory for the model");
+    HD_TRY(open_layout(m, err));
+    HD_TRY(open_scratch(m, err));
+    HD_TRY(open_activations(m, err));
+    HD_TRY(hd_weights_open(&m->weights, m->ckpt, options, &m->exec, err));
+    HD_TRY(load_rope(m, m->weights, err));
+    HD_TRY(m->ops->load(m, m->weights, err));
+    HD_TRY(load_shared(m, m->weights, err));
+    HD_TRY(hd_weights_finish(m->weights, err));
+    hd_model_sizes sizes;
+    hd_weights_sizes(m->weights, &sizes);
+    sizes.activation_bytes = m->sizes.activation_bytes;
+    sizes.scratch_bytes = m->sizes.scratch_bytes;
+    m->sizes = sizes;
+    return hd_checkpoint_check(m->ckpt, err);
+}
+
+hd_status hd_model_open(hd_model **out, const hd_checkpoint *ckpt, const hd_model_options *options, hd_error *err)
+{
+    *out = NULL;
+    if (options->max_tokens < 1 || options->max_tokens > INT32_MAX || options->context < 1)
+        return hd_fail(err, HD_E_ARGUMENT, "model: batch of %lld tokens, context of %lld",
+                       (long long)options->max_tokens, (long long)options->context);
+    hd_model *m = hd_calloc(1, sizeof *m);
+    if (!m) return hd_fail(err, HD_E_MEMORY, "out of memory for the model");
+    m->ckpt = ckpt;
+    m->backend = options->backend;
+    m->exec.pool = options->pool;
+    m->max_tokens = options->max_tokens;
+    m->context = options->context;
+    hd_status status = load(m, options, err);
+    if (status != HD_OK) {
+        hd_model_close(&m);
+        return status;
+    }
+    *out = m;
+    return HD_OK;
+}
+
+void hd_model_close(hd_model **ref)
+{
+    hd_model *m = *ref;
+    if (!m) return;
+    *ref = NULL;
+    hd_weights_close(&m->weights);
+    hd_free_aligned(m->exec.scratch);
+    hd_free(m->activations);
+    hd_free(m->state);
+    hd_free(m->layout.offset);
+    hd_free(m->layout.stride);
+    hd_free(m);
+}
+
+const hd_model_config *hd_model_get_config(const hd_model *model)
+{
+    return &model->config;
+}
+
+const hd_cache_layout *hd_model_get_layout(const hd_model *model)
+{
+    return &model->layout;
+}
+
+void hd_model_get_sizes(const hd_model *model, hd_model_sizes *out)
+{
+    *out = model->sizes;
+}
+
+int hd_model_expert_layers(const hd_model *model)
+{
+    return model->ops->expert_layers(&model->config);
+}
+
+void hd_model_set_trace(hd_model *model, hd_expert_trace *trace)
+{
+    model->exec.trace = trace;
+}
+
+hd_rows hd_model_rows(const hd_model *model, const hd_span *span, int stream)
+{
+    const hd_cache_layout *l = &model->layout;
+    return (hd_rows){.pages = span->pages,
+                     .page_rows = HD_PAGE_ROWS,
+                     .offset = l->offset[stream],
+                     .stride = l->stride[stream],
+                     .type = l->type,
+                     .width = model->ops->stream_width(&model->config, stream)};
+}
+
+static hd_status check_batch(const hd_model *m, const hd_batch *batch, int64_t *tokens, hd_error *err)
+{
+    *tokens = 0;
+    for (int s = 0; s < batch->count; s++) {
+        const hd_span *span = &batch->spans[s];
+        if (span->n < 1 || span->pos0 < 0 || span->logits < 0 || span->logits > span->n ||
+            span->pos0 + span->n > m->context || span->n > m->max_tokens - *tokens)
+            return hd_fail(err, HD_E_ARGUMENT, "batch: span %d of %lld tokens at %lld does not fit", s,
+                           (long long)span->n, (long long)span->pos0);
+        *tokens += span->n;
+    }
+    for (int64_t i = 0; i < *tokens; i++)
+        if (batch->ids[i] < 0 || batch->ids[i] >= m->config.vocab)
+            return hd_fail(err, HD_E_ARGUMENT, "token id %d is outside the vocabulary of %d", batch->ids[i],
+                           m->config.vocab);
+    return HD_OK;
+}
+
+/* Copies the rows whose logits are wanted from x to h, and returns how many. */
+static int64_t gather_wanted(hd_model *m, const hd_batch *batch)
+{
+    size_t row_bytes = (size_t)m->config.hidden * sizeof(float);
+    int64_t wanted = 0, first = 0;
+    for (int s = 0; s < batch->count; s++) {
+        const hd_span *span = &batch->spans[s];
+        const float *from = m->x + (first + span->n - span->logits) * m->config.hidden;
+        memcpy(m->h + wanted * m->config.hidden, from, (size_t)span->logits * row_bytes);
+        wanted += span->logits;
+        first += span->n;
+    }
+    return wanted;
+}
+
+hd_status hd_model_forward(hd_model *m, const hd_batch *batch, float *logits, hd_error *err)
+{
+    const hd_model_config *c = &m->config;
+    const hd_backend *b = m->backend;
+    int64_t tokens, at = 0;
+    HD_TRY(check_batch(m, batch, &tokens, err));
+    for (int s = 0; s < batch->count; s++)
+        for (int64_t i = 0; i < batch->spans[s].n; i++)
+            m->pos[at++] = (int32_t)(batch->spans[s].pos0 + i);
+    b->embed(&m->exec, m->x, &m->embed, batch->ids, tokens);
+    m->ops->layers(m, batch, tokens);
+    if (m->exec.trace) m->exec.trace->token0 += tokens;
+    int64_t wanted = gather_wanted(m, batch);
+    if (wanted == 0) return HD_OK;
+    b->rms_norm(&m->exec, m->h, c->hidden, m->h, c->hidden, m->output_norm, c->hidden, c->rms_eps, wanted);
+    b->matmul(&m->exec, logits, c->vocab, &m->output, NULL, m->h, c->hidden, wanted);
+    return HD_OK;
+}

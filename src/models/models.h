@@ -1,0 +1,121 @@
+/* models/models.h: the door of the models room: architectures, their weights and their forward passes.
+ *
+ * A model is one opened checkpoint bound to one backend.  It is immutable after opening but for its activations: one
+ * thread at a time may run hd_model_forward.
+ */
+#ifndef HD_MODELS_H
+#define HD_MODELS_H
+
+#include "formats/formats.h"
+#include "tensor/backend.h"
+
+/* End-of-text ids that a model may list. */
+#define HD_MAX_EOS 16
+
+typedef enum hd_arch { HD_ARCH_LLAMA, HD_ARCH_QWEN2, HD_ARCH_QWEN3, HD_ARCH_DEEPSEEK2 } hd_arch;
+
+typedef enum hd_rope_type { HD_ROPE_PLAIN, HD_ROPE_LINEAR, HD_ROPE_LLAMA3, HD_ROPE_YARN } hd_rope_type;
+
+typedef struct hd_rope_config {
+    hd_rope_type type;
+    double theta;
+    double factor;
+    double original_context;       /* llama3, yarn */
+    double low_freq, high_freq;    /* llama3 */
+    double beta_fast, beta_slow;   /* yarn */
+    double mscale, mscale_all_dim; /* yarn; 0: absent */
+    double attention_factor;       /* yarn; 0: absent, computed */
+    bool truncate;                 /* yarn: whole-numbered correction range */
+    bool adjacent;                 /* pairs (0,1), (2,3)...; false: (0, dim/2)... */
+} hd_rope_config;
+
+typedef struct hd_model_config {
+    hd_arch arch;
+    int layers, hidden, heads, kv_heads, head_dim, ffn, vocab;
+    int64_t context;
+    float rms_eps;
+    bool tied; /* the output matrix is the embedding */
+    bool qkv_bias, o_bias, mlp_bias;
+    hd_rope_config rope;
+    /* MLA (deepseek2): head_dim is nope + rope */
+    int q_lora, kv_lora, nope, rope_dim, v_dim;
+    /* experts; 0 experts: none */
+    int experts, experts_used, experts_shared, expert_ffn, dense_lead, expert_every;
+    int groups, groups_used;
+    bool sigmoid, renorm; /* sigmoid scores with a selection bias and groups by their top two (V3); else softmax (V2) */
+    float routed_scale;
+    int mtp_layers; /* multi-token prediction layers behind the last one: present in files, not evaluated */
+    /* generation */
+    int32_t eos[HD_MAX_EOS];
+    int eos_count;
+    float temperature, top_p, repetition_penalty; /* defaults of generation_config.json; negative: not given */
+    int top_k;
+} hd_model_config;
+
+/* Reads and checks the configuration of a checkpoint.  Errors name the key: HD_E_FORMAT, HD_E_UNSUPPORTED. */
+hd_status hd_model_config_read(hd_model_config *out, const hd_checkpoint *ckpt, hd_error *err);
+
+/* "llama", "qwen2", "qwen3", "deepseek2". */
+const char *hd_arch_name(hd_arch arch);
+
+/* One stream of cached rows: `width` values a token. */
+typedef struct hd_stream {
+    int width;
+} hd_stream;
+
+/* Where each stream lies in a page of `page_rows` tokens; made by hd_model_layout, owned by the caller. */
+#define HD_PAGE_ROWS 32
+typedef struct hd_cache_layout {
+    int streams;
+    hd_type type;
+    size_t *offset, *stride; /* [streams] */
+    size_t page_bytes;
+} hd_cache_layout;
+
+/* Consecutive new tokens of one sequence.  Its pages hold rows for positions 0 .. pos0 + n - 1 already allocated. */
+typedef struct hd_span {
+    uint8_t *const *pages;
+    int64_t pos0, n;
+    int64_t logits; /* logits are wanted for the last `logits` of the n tokens */
+} hd_span;
+
+typedef struct hd_batch {
+    const int32_t *ids; /* of all spans, one after the other */
+    const hd_span *spans;
+    int count;
+} hd_batch;
+
+typedef struct hd_model hd_model;
+
+typedef struct hd_model_options {
+    const hd_backend *backend;
+    hd_pool *pool;
+    int64_t max_tokens; /* largest batch, all spans together */
+    int64_t context;    /* longest sequence */
+    void (*progress)(void *arg, double fraction);
+    void *progress_arg;
+} hd_model_options;
+
+/* Takes the checkpoint's weights; `ckpt` must outlive the model.  Every tensor of the checkpoint must be known, and
+ * every one that the architecture needs present with the right shape: else HD_E_FORMAT names them. */
+hd_status hd_model_open(hd_model **out, const hd_checkpoint *ckpt, const hd_model_options *options, hd_error *err);
+void hd_model_close(hd_model **model);
+
+const hd_model_config *hd_model_get_config(const hd_model *model);
+const hd_cache_layout *hd_model_get_layout(const hd_model *model);
+
+typedef struct hd_model_sizes {
+    int64_t parameters;
+    uint64_t weight_bytes, packed_bytes, activation_bytes, scratch_bytes;
+} hd_model_sizes;
+void hd_model_get_sizes(const hd_model *model, hd_model_sizes *out);
+
+/* Number of layers with experts (rows of an hd_expert_trace), 0 for dense models. */
+int hd_model_expert_layers(const hd_model *model);
+void hd_model_set_trace(hd_model *model, hd_expert_trace *trace);
+
+/* Evaluates the batch: fills the cached rows of its tokens and writes logits [wanted][vocab], spans in order.
+ * Never allocates.  Errors: HD_E_ARGUMENT (an id outside the vocabulary, batch too large): nothing was evaluated. */
+hd_status hd_model_forward(hd_model *model, const hd_batch *batch, float *logits, hd_error *err);
+
+#endif

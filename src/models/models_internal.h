@@ -1,0 +1,113 @@
+/* models/models_internal.h: what the architectures share: weights by name, activations, rotary tables. */
+#ifndef HD_MODELS_INTERNAL_H
+#define HD_MODELS_INTERNAL_H
+
+#include "models/models.h"
+
+/* ---- configuration (config.c, config_json.c, config_gguf.c) ---- */
+hd_status hd_config_from_json(hd_model_config *c, const json_t *config, const json_t *generation, hd_error *err);
+hd_status hd_config_from_gguf(hd_model_config *c, const hd_checkpoint *ckpt, hd_error *err);
+hd_status hd_config_check(const hd_model_config *c, hd_error *err);
+
+/* ---- rotary tables (rope.c) ---- */
+/* Fills freq[dim/2] and *gain.  Sources of the formulas stand in rope.c. */
+void hd_rope_frequencies(const hd_rope_config *c, int dim, float *freq, float *gain);
+/* V2/V3's correction of the softmax scale: (0.1 * mscale_all_dim * ln(factor) + 1)^2, or 1. */
+float hd_rope_softmax_factor(const hd_rope_config *c);
+
+/* ---- weights (weights.c) ---- */
+
+/* Takes tensors out of a checkpoint under their GGUF or safetensors names, checks their shapes, remembers which were
+ * taken, and owns everything made for the model. */
+typedef struct hd_weights hd_weights;
+
+hd_status hd_weights_open(hd_weights **out, const hd_checkpoint *ckpt, const hd_model_options *options,
+                          const hd_exec *ex, hd_error *err);
+void hd_weights_close(hd_weights **w);
+bool hd_weights_gguf(const hd_weights *w);
+
+/* Memory that lives as long as the weights; NULL on failure. */
+void *hd_weights_alloc(hd_weights *w, size_t count, size_t size);
+
+/* A tensor's two names; %d stands for the layer (and a second %d, in safetensors names, for the expert). */
+typedef struct hd_name {
+    const char *gguf, *safetensors;
+} hd_name;
+
+bool hd_weights_has(const hd_weights *w, hd_name name, int layer);
+
+/* The matrix [rows][cols] under that name (F8_E4M3 with its block scales).  `prepare` hands it to the backend.
+ * *out must stay at its address as long as the weights. */
+hd_status hd_weights_matrix(hd_weights *w, hd_matrix *out, hd_name name, int layer, int64_t rows, int64_t cols,
+                            bool prepare, hd_error *err);
+
+/* `count` matrices [rows][cols]: one 3-D tensor [count][rows][cols] in GGUF, a tensor each in safetensors. */
+hd_status hd_weights_experts(hd_weights *w, hd_matrix **out, hd_name name, int layer, int count, int64_t rows,
+                             int64_t cols, bool prepare, hd_error *err);
+
+/* A vector of n float32 values, decoded. */
+hd_status hd_weights_vector(hd_weights *w, const float **out, hd_name name, int layer, int64_t n, hd_error *err);
+/* The same, or NULL when the checkpoint has none and `wanted` is false. */
+hd_status hd_weights_vector_if(hd_weights *w, bool wanted, const float **out, hd_name name, int layer, int64_t n,
+                               hd_error *err);
+
+/* Gives the backend a matrix that the model made itself (from hd_weights_alloc memory or a slice). */
+hd_status hd_weights_prepare(hd_weights *w, hd_matrix *m, hd_error *err);
+
+/* Marks tensors whose names begin so as known though they are not used. */
+void hd_weights_ignore(hd_weights *w, const char *prefix);
+
+/* HD_E_FORMAT naming the tensors that nothing has taken. */
+hd_status hd_weights_finish(hd_weights *w, hd_error *err);
+void hd_weights_sizes(const hd_weights *w, hd_model_sizes *out);
+
+/* ---- a model ---- */
+
+/* Scratch rows of the forward pass; every architecture lays its own buffers out with hd_activations_take. */
+typedef struct hd_activations {
+    uint8_t *base;
+    size_t bytes, used;
+} hd_activations;
+/* Space for rows*cols floats (a multiple of a cache line); only counts while base is NULL. */
+float *hd_activations_take(hd_activations *a, int64_t rows, int64_t cols);
+
+typedef struct hd_arch_ops {
+    size_t state_bytes; /* of hd_model.state */
+    hd_status (*load)(hd_model *model, hd_weights *w, hd_error *err);
+    int (*stream_count)(const hd_model_config *c);
+    int (*stream_width)(const hd_model_config *c, int stream);
+    void (*lay_out)(hd_model *model, hd_activations *a); /* called twice: to count, then to assign */
+    void (*limits)(const hd_model_config *c, hd_shape_limits *l);
+    int (*expert_layers)(const hd_model_config *c);
+    void (*layers)(hd_model *model, const hd_batch *batch, int64_t tokens); /* model->x: embeddings in, output out */
+} hd_arch_ops;
+
+struct hd_model {
+    hd_model_config config;
+    const hd_backend *backend;
+    const hd_checkpoint *ckpt;
+    hd_weights *weights;
+    hd_exec exec;
+    hd_cache_layout layout;
+    hd_model_sizes sizes;
+    int64_t max_tokens, context;
+    uint8_t *activations;
+    /* shared by all architectures */
+    hd_matrix embed, output;
+    const float *output_norm;
+    hd_rope rope;
+    float *x;              /* [max_tokens][hidden] residual stream */
+    float *h;              /* [max_tokens][hidden] normalized input of a sublayer, or its output */
+    int32_t *pos;          /* [max_tokens] */
+    hd_attend_span *spans; /* [max_tokens] */
+    /* the architecture's own layers and buffers */
+    const struct hd_arch_ops *ops;
+    void *state;
+};
+
+extern const hd_arch_ops hd_arch_transformer, hd_arch_deepseek2;
+
+/* The view of stream `stream` of one span's sequence. */
+hd_rows hd_model_rows(const hd_model *model, const hd_span *span, int stream);
+
+#endif
