@@ -1,0 +1,223 @@
+/* engine/core.c: a model with its threads and pages, and the step that evaluates a batch. */
+#include <string.h>
+
+#include "engine/engine_internal.h"
+
+static uint64_t mix(uint64_t h, const void *data, size_t len)
+{
+    const uint8_t *p = data;
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ p[i]) * 0x100000001b3u; /* FNV-1a */
+    return h;
+}
+
+/* Names, types, shapes and the first bytes of every tensor: tells models apart without reading them whole. */
+static uint64_t fingerprint_of(const hd_core *core)
+{
+    enum { SAMPLE = 64 };
+    const hd_cache_layout *l = hd_model_get_layout(core->model);
+    uint64_t h = mix(0xcbf29ce484222325u, core->backend->name, strlen(core->backend->name));
+    h = mix(h, &l->page_bytes, sizeof l->page_bytes);
+    h = mix(h, &l->type, sizeof l->type);
+    for (size_t i = 0; i < hd_checkpoint_tensor_count(core->ckpt); i++) {
+        const hd_tensor *t = hd_checkpoint_tensor(core->ckpt, i);
+        h = mix(h, t->name, strlen(t->name));
+        h = mix(h, &t->type, sizeof t->type);
+        h = mix(h, t->shape, sizeof t->shape);
+        h = mix(h, t->data, HD_MIN(t->bytes, SAMPLE));
+    }
+    return h;
+}
+
+static hd_status choose_context(hd_core *core, const hd_core_options *o, hd_error *err)
+{
+    hd_model_config config;
+    HD_TRY(hd_model_config_read(&config, core->ckpt, err));
+    core->context = o->context ? o->context : config.context;
+    if (o->context < 0 || o->context > config.context)
+        return hd_fail(err, HD_E_ARGUMENT, "context: %lld tokens were asked for, the model's limit is %lld",
+                       (long long)o->context, (long long)config.context);
+    core->chunk = HD_MIN(o->chunk, core->context);
+    if (core->chunk < 1) return hd_fail(err, HD_E_ARGUMENT, "chunk: %lld tokens", (long long)o->chunk);
+    return HD_OK;
+}
+
+static hd_status open_parts(hd_core *core, const char *path, const hd_core_options *o, hd_error *err)
+{
+    core->backend = o->backend;
+    HD_TRY(hd_checkpoint_open(&core->ckpt, path, err));
+    HD_TRY(choose_context(core, o, err));
+    HD_TRY(hd_pool_open(&core->pool, o->threads, err));
+    hd_model_options mo = {.backend = o->backend,
+                           .pool = core->pool,
+                           .max_tokens = core->chunk,
+                           .context = core->context,
+                           .progress = o->progress,
+                           .progress_arg = o->progress_arg};
+    HD_TRY(hd_model_open(&core->model, core->ckpt, &mo, err));
+    int64_t limit = o->cache_tokens ? (o->cache_tokens + HD_PAGE_ROWS - 1) / HD_PAGE_ROWS : 0;
+    hd_pages_init(&core->pages, hd_model_get_layout(core->model)->page_bytes, limit);
+    core->spans = hd_alloc_array((size_t)core->chunk, sizeof *core->spans);
+    core->ids = hd_alloc_array((size_t)core->chunk, sizeof *core->ids);
+    if (!core->spans || !core->ids) return hd_fail(err, HD_E_MEMORY, "out of memory for the batch");
+    core->fingerprint = fingerprint_of(core);
+    return HD_OK;
+}
+
+hd_status hd_core_open(hd_core **out, const char *path, const hd_core_options *options, hd_error *err)
+{
+    *out = NULL;
+    hd_core *core = hd_calloc(1, sizeof *core);
+    if (!core) return hd_fail(err, HD_E_MEMORY, "out of memory for the engine");
+    hd_status status = open_parts(core, path, options, err);
+    if (status != HD_OK) {
+        hd_core_close(&core);
+        return status;
+    }
+    *out = core;
+    return HD_OK;
+}
+
+void hd_core_close(hd_core **ref)
+{
+    hd_core *core = *ref;
+    if (!core) return;
+    *ref = NULL;
+    hd_model_close(&core->model);
+    hd_pool_close(&core->pool);
+    hd_checkpoint_close(&core->ckpt);
+    hd_pages_free(&core->pages);
+    hd_free(core->spans);
+    hd_free(core->ids);
+    hd_free(core->logits);
+    hd_free(core);
+}
+
+const hd_model *hd_core_model(const hd_core *core)
+{
+    return core->model;
+}
+
+const hd_backend *hd_core_backend(const hd_core *core)
+{
+    return core->backend;
+}
+
+int hd_core_threads(const hd_core *core)
+{
+    return hd_pool_threads(core->pool);
+}
+
+int64_t hd_core_context(const hd_core *core)
+{
+    return core->context;
+}
+
+int64_t hd_core_chunk(const hd_core *core)
+{
+    return core->chunk;
+}
+
+void hd_core_set_trace(hd_core *core, hd_expert_trace *trace)
+{
+    hd_model_set_trace(core->model, trace);
+}
+
+void hd_core_cancel(hd_core *core)
+{
+    atomic_store(&core->cancelled, true);
+}
+
+void hd_core_resume(hd_core *core)
+{
+    atomic_store(&core->cancelled, false);
+}
+
+static hd_status check_feed(const hd_core *core, const hd_feed *f, int64_t *tokens, hd_error *err)
+{
+    if (f->n < 1 || f->n > core->chunk - *tokens)
+        return hd_fail(err, HD_E_ARGUMENT, "a step takes 1 to %lld tokens", (long long)core->chunk);
+    if (f->n > core->context - f->seq->length)
+        return hd_fail(err, HD_E_CONTEXT, "%lld tokens and %lld more pass the context limit of %lld",
+                       (long long)f->seq->length, (long long)f->n, (long long)core->context);
+    *tokens += f->n;
+    return HD_OK;
+}
+
+/* Checks the feeds, reserves their pages, and describes them as spans. */
+static hd_status gather(hd_core *core, const hd_feed *feeds, int count, int64_t *wanted, hd_error *err)
+{
+    int64_t tokens = 0;
+    *wanted = 0;
+    for (int i = 0; i < count; i++) {
+        const hd_feed *f = &feeds[i];
+        memcpy(core->ids + tokens, f->ids, (size_t)(f->n <= core->chunk - tokens ? f->n : 0) * sizeof *core->ids);
+        HD_TRY(check_feed(core, f, &tokens, err));
+        HD_TRY(hd_seq_reserve(f->seq, f->n, err));
+        core->spans[i] =
+            (hd_span){.pages = f->seq->pages, .pos0 = f->seq->length, .n = f->n, .logits = f->logits ? f->n : 1};
+        *wanted += core->spans[i].logits;
+    }
+    return HD_OK;
+}
+
+/* Where the model writes: straight to the only feed's place, else to the staging rows. */
+static hd_status logits_place(hd_core *core, const hd_feed *feeds, int count, int64_t wanted, float **out,
+                              hd_error *err)
+{
+    *out = feeds[0].logits ? feeds[0].logits : feeds[0].seq->logits;
+    if (count == 1) return HD_OK;
+    if ((size_t)wanted > core->logits_rows) {
+        size_t vocab = (size_t)hd_model_get_config(core->model)->vocab;
+        float *bigger = hd_realloc_array(core->logits, (size_t)wanted, vocab * sizeof *bigger);
+        if (!bigger) return hd_fail(err, HD_E_MEMORY, "out of memory for the logits of %lld tokens", (long long)wanted);
+        core->logits = bigger;
+        core->logits_rows = (size_t)wanted;
+    }
+    *out = core->logits;
+    return HD_OK;
+}
+
+/* Hands out the staged rows, appends the tokens, and marks whose last logits are known. */
+static void settle(hd_core *core, const hd_feed *feeds, int count, const float *logits)
+{
+    size_t vocab = (size_t)hd_model_get_config(core->model)->vocab;
+    for (int i = 0; i < count; i++) {
+        const hd_feed *f = &feeds[i];
+        hd_seq *seq = f->seq;
+        size_t rows = f->logits ? (size_t)f->n : 1;
+        if (count > 1) {
+            memcpy(f->logits ? f->logits : seq->logits, logits, rows * vocab * sizeof *logits);
+            logits += rows * vocab;
+        }
+        if (f->logits) memcpy(seq->logits, f->logits + (rows - 1) * vocab, vocab * sizeof *logits);
+        memcpy(seq->tokens + seq->length, f->ids, (size_t)f->n * sizeof *f->ids);
+        seq->length += f->n;
+        seq->has_logits = true;
+    }
+}
+
+static hd_status evaluate(hd_core *core, const hd_feed *feeds, int count, hd_error *err)
+{
+    int64_t wanted;
+    float *logits;
+    if (atomic_load(&core->cancelled)) return hd_fail(err, HD_E_CANCELLED, "cancelled");
+    HD_TRY(gather(core, feeds, count, &wanted, err));
+    HD_TRY(logits_place(core, feeds, count, wanted, &logits, err));
+    if (count == 1) feeds[0].seq->has_logits = false; /* overwritten from here on */
+    hd_batch batch = {.ids = core->ids, .spans = core->spans, .count = count};
+    HD_TRY(hd_model_forward(core->model, &batch, logits, err));
+    HD_TRY(hd_checkpoint_check(core->ckpt, err)); /* zeros may have been read in place of lost weights */
+    settle(core, feeds, count, logits);
+    return HD_OK;
+}
+
+hd_status hd_core_step(hd_core *core, const hd_feed *feeds, int count, hd_error *err)
+{
+    if (count < 1 || count > core->chunk)
+        return hd_fail(err, HD_E_ARGUMENT, "a step takes 1 to %lld sequences", (long long)core->chunk);
+    hd_status status = evaluate(core, feeds, count, err);
+    for (int i = 0; i < count; i++)
+        hd_seq_trim(feeds[i].seq);
+    return status;
+}

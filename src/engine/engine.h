@@ -1,0 +1,79 @@
+/* engine/engine.h: the door of the engine room: a model with its memory (hd_core), sequences (hd_seq), sampling.
+ *
+ * The installed API (include/hadal/engine.h, implemented in lib/) is a thin layer over this.  One thread at a time may
+ * be inside a core or any of its sequences; hd_core_cancel alone may be called from anywhere.
+ */
+#ifndef HD_ENGINE_H
+#define HD_ENGINE_H
+
+#include "hadal/engine.h"
+#include "models/models.h"
+
+/* ---- core ---- */
+
+typedef struct hd_core hd_core;
+
+typedef struct hd_core_options {
+    const hd_backend *backend;
+    int threads;          /* >= 1 */
+    int64_t context;      /* 0: the model's limit */
+    int64_t chunk;        /* largest batch in tokens, >= 1 */
+    int64_t cache_tokens; /* 0: no limit but memory */
+    void (*progress)(void *arg, double fraction);
+    void *progress_arg;
+} hd_core_options;
+
+hd_status hd_core_open(hd_core **out, const char *path, const hd_core_options *options, hd_error *err);
+void hd_core_close(hd_core **core); /* all its sequences must be closed before */
+
+const hd_model *hd_core_model(const hd_core *core);
+const hd_backend *hd_core_backend(const hd_core *core);
+int hd_core_threads(const hd_core *core);
+int64_t hd_core_context(const hd_core *core);
+int64_t hd_core_chunk(const hd_core *core);
+void hd_core_set_trace(hd_core *core, hd_expert_trace *trace); /* the caller keeps it alive; NULL: off */
+
+/* Makes every hd_core_step return HD_E_CANCELLED until hd_core_resume.  Async-signal-safe. */
+void hd_core_cancel(hd_core *core);
+void hd_core_resume(hd_core *core);
+
+/* ---- sequences ---- */
+
+typedef struct hd_seq hd_seq;
+
+hd_status hd_seq_open(hd_seq **out, hd_core *core, hd_error *err);
+void hd_seq_close(hd_seq **seq);
+int64_t hd_seq_length(const hd_seq *seq);
+const int32_t *hd_seq_tokens(const hd_seq *seq);
+const float *hd_seq_logits(const hd_seq *seq); /* [vocab] of the last token; NULL: none */
+uint64_t hd_seq_cache_bytes(const hd_seq *seq);
+hd_status hd_seq_truncate(hd_seq *seq, int64_t length, hd_error *err);
+hd_status hd_seq_fork(hd_seq **out, const hd_seq *seq, hd_error *err);
+hd_status hd_seq_snapshot(const hd_seq *seq, uint8_t **data, size_t *size, hd_error *err);
+hd_status hd_seq_restore(hd_seq *seq, const uint8_t *data, size_t size, hd_error *err);
+
+/* New tokens for one sequence in a step.  logits: NULL (the last token's logits go to the sequence), or [n][vocab]. */
+typedef struct hd_feed {
+    hd_seq *seq;
+    const int32_t *ids;
+    int64_t n;
+    float *logits;
+} hd_feed;
+
+/* Evaluates all feeds in one pass; together they hold at most hd_core_chunk tokens, and no sequence stands in two.
+ * All or nothing.  Errors: HD_E_CONTEXT, HD_E_LIMIT (cache_tokens), HD_E_ARGUMENT, HD_E_MEMORY, HD_E_CANCELLED,
+ * HD_E_MODEL_LOST. */
+hd_status hd_core_step(hd_core *core, const hd_feed *feeds, int count, hd_error *err);
+
+/* ---- sampling ---- */
+
+typedef struct hd_picker hd_picker;
+
+hd_status hd_picker_open(hd_picker **out, int32_t vocab, const hd_sampling *sampling, hd_error *err);
+void hd_picker_close(hd_picker **picker);
+
+/* Chooses from logits[vocab]; `tokens` are those of the session so far. */
+hd_status hd_picker_next(hd_picker *picker, const float *logits, const int32_t *tokens, int64_t count,
+                         hd_logprob *chosen, hd_logprob *top, size_t top_count, hd_error *err);
+
+#endif

@@ -1,0 +1,362 @@
+/* lib/engine.c: the installed engine API (include/hadal/engine.h) over the engine room; chooses the backend. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/engine.h"
+#include "kernels/kernels.h"
+
+#define DEFAULT_CHUNK 512
+
+struct hd_engine {
+    hd_core *core;
+    hd_engine_info info;
+    hd_expert_trace trace;
+};
+
+struct hd_session {
+    hd_engine *engine;
+    hd_seq *seq;
+};
+
+struct hd_sampler {
+    hd_picker *picker;
+};
+
+static void fill_info(hd_engine *e)
+{
+    const hd_model *model = hd_core_model(e->core);
+    const hd_model_config *c = hd_model_get_config(model);
+    hd_model_sizes sizes;
+    hd_model_get_sizes(model, &sizes);
+    e->info = (hd_engine_info){
+        .architecture = hd_arch_name(c->arch),
+        .cpu = hd_core_backend(e->core)->name,
+        .threads = hd_core_threads(e->core),
+        .vocab = c->vocab,
+        .context = hd_core_context(e->core),
+        .model_context = c->context,
+        .layers = c->layers,
+        .parameters = sizes.parameters,
+        .weight_bytes = sizes.weight_bytes,
+        .packed_bytes = sizes.packed_bytes,
+        .cache_bytes_per_token = hd_model_get_layout(model)->page_bytes / HD_PAGE_ROWS,
+        .scratch_bytes = sizes.scratch_bytes,
+        .eos = c->eos,
+        .eos_count = (size_t)c->eos_count,
+    };
+}
+
+static hd_status core_options(hd_core_options *out, const hd_engine_options *o, hd_error *err)
+{
+    hd_cpu_tier tier = HD_CPU_AUTO;
+    if (o->cpu && !hd_cpu_parse(o->cpu, &tier))
+        return hd_fail(err, HD_E_ARGUMENT, "--cpu %.32s: there are auto, reference, avx2, avx512, amx, neon", o->cpu);
+    if (o->threads < 0 || o->context < 0 || o->chunk < 0 || o->cache_tokens < 0)
+        return hd_fail(err, HD_E_ARGUMENT, "threads, context, chunk and cache_tokens must not be negative");
+    *out = (hd_core_options){.threads = o->threads ? o->threads : hd_cpu_threads(),
+                             .context = o->context,
+                             .chunk = o->chunk ? o->chunk : DEFAULT_CHUNK,
+                             .cache_tokens = o->cache_tokens,
+                             .progress = o->progress,
+                             .progress_arg = o->progress_arg};
+    return hd_kernels_cpu(&out->backend, tier, err);
+}
+
+hd_status hd_engine_open(hd_engine **out, const char *path, const hd_engine_options *options, hd_error *err)
+{
+    static const hd_engine_options defaults;
+    hd_core_options co;
+    *out = NULL;
+    HD_TRY(core_options(&co, options ? options : &defaults, err));
+    hd_engine *e = hd_calloc(1, sizeof *e);
+    if (!e) return hd_fail(err, HD_E_MEMORY, "out of memory for the engine");
+    hd_status status = hd_core_open(&e->core, path, &co, err);
+    if (status != HD_OK) {
+        hd_free(e);
+        return status;
+    }
+    fill_info(e);
+    *out = e;
+    return HD_OK;
+}
+
+void hd_engine_close(hd_engine **engine)
+{
+    hd_engine *e = *engine;
+    if (!e) return;
+    *engine = NULL;
+    hd_core_close(&e->core);
+    hd_free(e->trace.ids);
+    hd_free(e);
+}
+
+void hd_engine_get_info(const hd_engine *engine, hd_engine_info *out)
+{
+    *out = engine->info;
+}
+
+void hd_engine_cancel(hd_engine *engine)
+{
+    hd_core_cancel(engine->core);
+}
+
+/* ---- expert choices ---- */
+
+static hd_status new_trace(hd_engine *e, int64_t tokens, hd_error *err)
+{
+    const hd_model *model = hd_core_model(e->core);
+    int layers = hd_model_expert_layers(model), used = hd_model_get_config(model)->experts_used;
+    if (!layers) return hd_fail(err, HD_E_UNSUPPORTED, "this model has no experts");
+    if (tokens < 1 || tokens > (int64_t)1 << 32)
+        return hd_fail(err, HD_E_ARGUMENT, "experts of %lld tokens can't be kept", (long long)tokens);
+    int32_t *ids = hd_calloc((size_t)tokens * (size_t)layers, (size_t)used * sizeof *ids);
+    if (!ids) return hd_fail(err, HD_E_MEMORY, "out of memory for the experts of %lld tokens", (long long)tokens);
+    hd_free(e->trace.ids);
+    e->trace = (hd_expert_trace){.ids = ids, .layers = layers, .tokens = tokens, .used = used};
+    return HD_OK;
+}
+
+hd_status hd_engine_record_experts(hd_engine *engine, int64_t tokens, hd_error *err)
+{
+    HD_TRY(new_trace(engine, tokens, err));
+    engine->trace.mode = HD_TRACE_RECORD;
+    hd_core_set_trace(engine->core, &engine->trace);
+    return HD_OK;
+}
+
+hd_status hd_engine_save_experts(hd_engine *engine, const char *path, hd_error *err)
+{
+    hd_expert_trace *t = &engine->trace;
+    int64_t tokens = HD_MIN(t->token0, t->tokens);
+    if (t->mode != HD_TRACE_RECORD) return hd_fail(err, HD_E_ARGUMENT, "no expert choices were recorded");
+    size_t row = (size_t)tokens * (size_t)t->used;
+    int32_t *ids = hd_alloc_array(row * (size_t)t->layers, sizeof *ids);
+    if (!ids) return hd_fail(err, HD_E_MEMORY, "out of memory for the experts of %lld tokens", (long long)tokens);
+    for (int64_t l = 0; l < t->layers; l++)
+        memcpy(ids + (size_t)l * row, t->ids + l * t->tokens * t->used, row * sizeof *ids);
+    hd_tensor tensor = {.name = "experts",
+                        .type = HD_TYPE_I32,
+                        .dims = 3,
+                        .shape = {t->layers, tokens, t->used, 1},
+                        .data = ids,
+                        .bytes = row * (size_t)t->layers * sizeof *ids};
+    hd_status status = hd_safetensors_write(path, &tensor, 1, err);
+    hd_free(ids);
+    return status;
+}
+
+static hd_status load_trace(hd_engine *e, const hd_checkpoint *ckpt, const char *path, hd_error *err)
+{
+    const hd_model *model = hd_core_model(e->core);
+    const hd_model_config *c = hd_model_get_config(model);
+    const hd_tensor *t = hd_checkpoint_find(ckpt, "experts");
+    if (!t || t->type != HD_TYPE_I32 || t->dims != 3)
+        return hd_fail(err, HD_E_FORMAT, "%s: no tensor \"experts\" of type I32 with three dimensions", path);
+    if (t->shape[0] != hd_model_expert_layers(model) || t->shape[2] != c->experts_used)
+        return hd_fail(err, HD_E_FORMAT, "%s: expert choices of another model: %lld layers, %lld a token", path,
+                       (long long)t->shape[0], (long long)t->shape[2]);
+    HD_TRY(new_trace(e, t->shape[1], err));
+    memcpy(e->trace.ids, t->data, t->bytes);
+    for (int64_t i = 0; i < t->shape[0] * t->shape[1] * t->shape[2]; i++)
+        if (e->trace.ids[i] < 0 || e->trace.ids[i] >= c->experts)
+            return hd_fail(err, HD_E_FORMAT, "%s: expert %d of %d", path, e->trace.ids[i], c->experts);
+    e->trace.mode = HD_TRACE_FORCE;
+    return HD_OK;
+}
+
+hd_status hd_engine_force_experts(hd_engine *engine, const char *path, hd_error *err)
+{
+    hd_checkpoint *ckpt;
+    hd_core_set_trace(engine->core, NULL);
+    HD_TRY(hd_checkpoint_open(&ckpt, path, err));
+    hd_status status = load_trace(engine, ckpt, path, err);
+    hd_checkpoint_close(&ckpt);
+    if (status == HD_OK) hd_core_set_trace(engine->core, &engine->trace);
+    return status;
+}
+
+/* ---- sessions ---- */
+
+static hd_status wrap(hd_session **out, hd_engine *engine, hd_seq *seq, hd_error *err)
+{
+    hd_session *s = hd_calloc(1, sizeof *s);
+    if (!s) {
+        hd_seq_close(&seq);
+        return hd_fail(err, HD_E_MEMORY, "out of memory for a session");
+    }
+    *s = (hd_session){.engine = engine, .seq = seq};
+    *out = s;
+    return HD_OK;
+}
+
+hd_status hd_session_open(hd_session **out, hd_engine *engine, hd_error *err)
+{
+    hd_seq *seq;
+    *out = NULL;
+    HD_TRY(hd_seq_open(&seq, engine->core, err));
+    return wrap(out, engine, seq, err);
+}
+
+void hd_session_close(hd_session **session)
+{
+    hd_session *s = *session;
+    if (!s) return;
+    *session = NULL;
+    hd_seq_close(&s->seq);
+    hd_free(s);
+}
+
+int64_t hd_session_length(const hd_session *session)
+{
+    return hd_seq_length(session->seq);
+}
+
+const int32_t *hd_session_tokens(const hd_session *session)
+{
+    return hd_seq_tokens(session->seq);
+}
+
+uint64_t hd_session_cache_bytes(const hd_session *session)
+{
+    return hd_seq_cache_bytes(session->seq);
+}
+
+const float *hd_session_logits(const hd_session *session)
+{
+    return hd_seq_logits(session->seq);
+}
+
+/* Everything that can be refused is refused before the first chunk is evaluated. */
+static hd_status check_feed(const hd_session *s, const int32_t *ids, int64_t n, hd_error *err)
+{
+    const hd_engine_info *info = &s->engine->info;
+    int64_t held = hd_seq_length(s->seq);
+    if (n < 1) return hd_fail(err, HD_E_ARGUMENT, "no tokens were given");
+    if (n > info->context - held)
+        return hd_fail(err, HD_E_CONTEXT,
+                       "%lld tokens and %lld more pass the context limit of %lld (the model's own limit is %lld)",
+                       (long long)held, (long long)n, (long long)info->context, (long long)info->model_context);
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= info->vocab)
+            return hd_fail(err, HD_E_ARGUMENT, "token id %d (number %lld) is outside the vocabulary of %d", ids[i],
+                           (long long)i, info->vocab);
+    return HD_OK;
+}
+
+static hd_status feed(hd_session *s, const int32_t *ids, int64_t n, float *logits, hd_error *err)
+{
+    hd_core *core = s->engine->core;
+    HD_TRY(check_feed(s, ids, n, err));
+    int64_t before = hd_seq_length(s->seq);
+    for (int64_t at = 0; at < n;) {
+        int64_t take = HD_MIN(n - at, hd_core_chunk(core));
+        hd_feed f = {.seq = s->seq, .ids = ids + at, .n = take, .logits = logits};
+        hd_status status = hd_core_step(core, &f, 1, err);
+        if (status != HD_OK) {
+            hd_core_resume(core);
+            if (status != HD_E_CANCELLED && hd_seq_truncate(s->seq, before, NULL) != HD_OK) return HD_E_INTERNAL;
+            return status;
+        }
+        at += take;
+        if (logits) logits += take * s->engine->info.vocab;
+    }
+    return HD_OK;
+}
+
+hd_status hd_session_feed(hd_session *session, const int32_t *ids, int64_t n, hd_error *err)
+{
+    return feed(session, ids, n, NULL, err);
+}
+
+hd_status hd_session_feed_all(hd_session *session, const int32_t *ids, int64_t n, float *logits, hd_error *err)
+{
+    return feed(session, ids, n, logits, err);
+}
+
+/* Steps of more sessions than a batch holds are refused rather than split: a step is one pass. */
+hd_status hd_engine_step(hd_engine *engine, hd_session *const *sessions, const int32_t *ids, int count, hd_error *err)
+{
+    if (count < 1 || count > hd_core_chunk(engine->core))
+        return hd_fail(err, HD_E_ARGUMENT, "a step takes 1 to %lld sessions", (long long)hd_core_chunk(engine->core));
+    hd_feed *feeds = hd_alloc_array((size_t)count, sizeof *feeds);
+    if (!feeds) return hd_fail(err, HD_E_MEMORY, "out of memory for a step of %d sessions", count);
+    hd_status status = HD_OK;
+    for (int i = 0; i < count && status == HD_OK; i++) {
+        status = check_feed(sessions[i], &ids[i], 1, err);
+        feeds[i] = (hd_feed){.seq = sessions[i]->seq, .ids = &ids[i], .n = 1};
+    }
+    if (status == HD_OK) status = hd_core_step(engine->core, feeds, count, err);
+    hd_core_resume(engine->core);
+    hd_free(feeds);
+    return status;
+}
+
+hd_status hd_session_truncate(hd_session *session, int64_t length, hd_error *err)
+{
+    return hd_seq_truncate(session->seq, length, err);
+}
+
+hd_status hd_session_fork(hd_session **out, const hd_session *session, hd_error *err)
+{
+    hd_seq *seq;
+    *out = NULL;
+    HD_TRY(hd_seq_fork(&seq, session->seq, err));
+    return wrap(out, session->engine, seq, err);
+}
+
+hd_status hd_session_snapshot(const hd_session *session, uint8_t **data, size_t *size, hd_error *err)
+{
+    return hd_seq_snapshot(session->seq, data, size, err);
+}
+
+hd_status hd_session_restore(hd_session *session, const uint8_t *data, size_t size, hd_error *err)
+{
+    return hd_seq_restore(session->seq, data, size, err);
+}
+
+void hd_bytes_free(uint8_t *data)
+{
+    hd_free(data);
+}
+
+/* ---- sampling ---- */
+
+void hd_sampling_defaults(const hd_engine *engine, hd_sampling *out)
+{
+    const hd_model_config *c = hd_model_get_config(hd_core_model(engine->core));
+    *out = (hd_sampling){
+        .temperature = c->temperature >= 0.0f ? c->temperature : 1.0f,
+        .top_k = c->top_k >= 0 ? c->top_k : 0,
+        .top_p = c->top_p >= 0.0f ? c->top_p : 1.0f,
+        .repetition_penalty = c->repetition_penalty >= 0.0f ? c->repetition_penalty : 1.0f,
+    };
+}
+
+hd_status hd_sampler_open(hd_sampler **out, const hd_engine *engine, const hd_sampling *sampling, hd_error *err)
+{
+    *out = NULL;
+    hd_sampler *s = hd_calloc(1, sizeof *s);
+    if (!s) return hd_fail(err, HD_E_MEMORY, "out of memory for a sampler");
+    hd_status status = hd_picker_open(&s->picker, engine->info.vocab, sampling, err);
+    if (status != HD_OK) hd_sampler_close(&s);
+    *out = s;
+    return status;
+}
+
+void hd_sampler_close(hd_sampler **sampler)
+{
+    hd_sampler *s = *sampler;
+    if (!s) return;
+    *sampler = NULL;
+    hd_picker_close(&s->picker);
+    hd_free(s);
+}
+
+hd_status hd_sampler_next(hd_sampler *sampler, const hd_session *session, hd_logprob *chosen, hd_logprob *top,
+                          size_t top_count, hd_error *err)
+{
+    const float *logits = hd_seq_logits(session->seq);
+    if (!logits) return hd_fail(err, HD_E_ARGUMENT, "no token was fed: there are no logits to choose from");
+    return hd_picker_next(sampler->picker, logits, hd_seq_tokens(session->seq), hd_seq_length(session->seq), chosen,
+                          top, top_count, err);
+}
