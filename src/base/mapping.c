@@ -1,7 +1,8 @@
 /* base/mapping.c: see mapping.h.
  *
- * Invariant: table[i] is NULL or an open mapping whose address, size and flag may be read by the signal handler at any
- * time; a mapping leaves the table before it is unmapped. */
+ * Invariant: a slot of the table tells the signal handler one open mapping.  Slots are static, so that the handler may
+ * read one at any time, also while another thread closes its mapping; a slot is emptied before its bytes are unmapped.
+ */
 #include "base/mapping.h"
 
 #include <errno.h>
@@ -16,44 +17,54 @@
 
 #include "base/alloc.h"
 
+typedef struct slot {
+    atomic_bool taken;
+    atomic_uintptr_t start;
+    atomic_size_t bytes; /* whole pages; 0 while there is nothing to find */
+    atomic_bool failed;
+} slot;
+
 struct hd_mapping {
     uint8_t *data;
     size_t size;
     size_t mapped; /* size rounded up to pages; 0 when nothing is mapped */
-    atomic_bool failed;
-    int slot;
+    int fd;
+    slot *slot; /* NULL until the mapping is in the table */
     char *path;
 };
 
-static _Atomic(hd_mapping *) table[HD_MAPPING_MAX];
-static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+static slot table[HD_MAPPING_MAX];
 static pthread_once_t handler_once = PTHREAD_ONCE_INIT;
 static struct sigaction old_action;
 static uintptr_t page_size;
 
-static hd_mapping *mapping_at(uintptr_t address)
+static slot *slot_at(uintptr_t address)
 {
     for (int i = 0; i < HD_MAPPING_MAX; i++) {
-        hd_mapping *m = atomic_load(&table[i]);
-        if (m && address >= (uintptr_t)m->data && address - (uintptr_t)m->data < m->mapped) return m;
+        size_t bytes = atomic_load(&table[i].bytes);
+        if (bytes && address - atomic_load(&table[i].start) < bytes) return &table[i]; /* wraps below the start */
     }
     return NULL;
 }
 
-/* Only async-signal-safe calls: atomic loads and the mmap system call. */
+/* Zeros go under the whole rest of the mapping, not one page: the model is lost anyway, and a page at a time could
+ * reach the kernel's limit of areas.  Only async-signal-safe calls: atomic loads and stores and the mmap system call.
+ */
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
-    hd_mapping *m = mapping_at((uintptr_t)info->si_addr);
-    if (m) {
-        void *page = (void *)((uintptr_t)info->si_addr & ~(page_size - 1));
-        atomic_store(&m->failed, true);
-        if (mmap(page, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == page) return;
+    slot *s = slot_at((uintptr_t)info->si_addr);
+    if (s) {
+        uintptr_t page = (uintptr_t)info->si_addr & ~(page_size - 1);
+        size_t rest = atomic_load(&s->start) + atomic_load(&s->bytes) - page;
+        atomic_store(&s->failed, true);
+        if (mmap((void *)page, rest, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == (void *)page) return;
     }
-    if (old_action.sa_flags & SA_SIGINFO && old_action.sa_sigaction) {
+    if (old_action.sa_flags & SA_SIGINFO)
         old_action.sa_sigaction(sig, info, context);
-        return;
-    }
-    signal(SIGBUS, SIG_DFL); /* not ours: the fault repeats and ends the process as it would have */
+    else if (old_action.sa_handler != SIG_DFL && old_action.sa_handler != SIG_IGN)
+        old_action.sa_handler(sig);
+    else
+        signal(SIGBUS, SIG_DFL); /* not ours: the fault repeats and ends the process as it would have */
 }
 
 static void install_handler(void)
@@ -64,35 +75,43 @@ static void install_handler(void)
     sigaction(SIGBUS, &action, &old_action);
 }
 
-static hd_status enter_table(hd_mapping *m)
+static bool enter_table(hd_mapping *m)
 {
-    hd_status status = HD_E_LIMIT;
-    pthread_mutex_lock(&table_lock);
-    for (int i = 0; i < HD_MAPPING_MAX && status != HD_OK; i++) {
-        if (atomic_load(&table[i])) continue;
-        m->slot = i;
-        atomic_store(&table[i], m);
-        status = HD_OK;
+    for (int i = 0; i < HD_MAPPING_MAX; i++) {
+        if (atomic_exchange(&table[i].taken, true)) continue;
+        m->slot = &table[i];
+        atomic_store(&m->slot->failed, false);
+        atomic_store(&m->slot->start, (uintptr_t)m->data);
+        atomic_store(&m->slot->bytes, m->mapped);
+        return true;
     }
-    pthread_mutex_unlock(&table_lock);
-    return status;
+    return false;
 }
 
+static void leave_table(hd_mapping *m)
+{
+    if (!m->slot) return;
+    atomic_store(&m->slot->bytes, 0);
+    atomic_store(&m->slot->taken, false);
+    m->slot = NULL;
+}
+
+/* O_NONBLOCK has no effect on a file, but opening a pipe would wait for its writer without it. */
 static hd_status map_file(hd_mapping *m, const char *path, hd_error *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    m->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (m->fd < 0)
         return hd_fail(err, errno == ENOENT ? HD_E_NOT_FOUND : HD_E_IO, "%s: cannot open: %s", path, strerror(errno));
     struct stat st;
     hd_status status = HD_OK;
-    if (fstat(fd, &st) != 0)
+    if (fstat(m->fd, &st) != 0)
         status = hd_fail(err, HD_E_IO, "%s: cannot stat: %s", path, strerror(errno));
     else if (!S_ISREG(st.st_mode))
         status = hd_fail(err, HD_E_ARGUMENT, "%s: not a regular file", path);
     else if (st.st_size > 0) {
         m->size = (size_t)st.st_size;
         m->mapped = (m->size + page_size - 1) / page_size * page_size;
-        void *data = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        void *data = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, m->fd, 0);
         if (data == MAP_FAILED) {
             m->mapped = 0;
             status = hd_fail(err, HD_E_IO, "%s: cannot map: %s", path, strerror(errno));
@@ -100,7 +119,6 @@ static hd_status map_file(hd_mapping *m, const char *path, hd_error *err)
             m->data = data;
     } else
         m->data = (uint8_t *)m->path; /* any valid address: nothing may be read */
-    close(fd);
     return status;
 }
 
@@ -113,10 +131,10 @@ hd_status hd_mapping_open(hd_mapping **out, const char *path, hd_error *err)
         hd_free(m);
         return hd_fail(err, HD_E_MEMORY, "%s: out of memory", path);
     }
-    m->slot = -1;
+    m->fd = -1;
     hd_status status = map_file(m, path, err);
-    if (status == HD_OK && (status = enter_table(m)) != HD_OK)
-        status = hd_fail(err, status, "%s: more than %d files are open", path, HD_MAPPING_MAX);
+    if (status == HD_OK && !enter_table(m))
+        status = hd_fail(err, HD_E_LIMIT, "%s: more than %d files are mapped", path, HD_MAPPING_MAX);
     if (status != HD_OK) {
         hd_mapping_close(&m);
         return status;
@@ -130,8 +148,9 @@ void hd_mapping_close(hd_mapping **map)
     hd_mapping *m = *map;
     if (!m) return;
     *map = NULL;
-    if (m->slot >= 0) atomic_store(&table[m->slot], NULL);
+    leave_table(m);
     if (m->mapped) munmap(m->data, m->size);
+    if (m->fd >= 0) close(m->fd);
     hd_free(m->path);
     hd_free(m);
 }
@@ -151,9 +170,11 @@ const char *hd_mapping_path(const hd_mapping *map)
     return map->path;
 }
 
+/* A fault tells only of whole pages that are gone: what a file lost of its last page reads as zeros. */
 bool hd_mapping_failed(const hd_mapping *map)
 {
-    return atomic_load(&map->failed);
+    struct stat st;
+    return atomic_load(&map->slot->failed) || fstat(map->fd, &st) != 0 || (uint64_t)st.st_size < map->size;
 }
 
 void hd_mapping_drop(const hd_mapping *map, const void *data, size_t len)

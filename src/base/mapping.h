@@ -1,8 +1,9 @@
 /* base/mapping.h: read-only mapped files that survive their file.
  *
- * A mapped file may shrink or its disk may fail while we read it; the kernel then sends SIGBUS.  The handler installed
- * here puts a page of zeros under the faulting address and marks the mapping as failed, so that the reader goes on with
- * zeros and the owner (who asks hd_mapping_failed after each step) ends the model, not the process.
+ * A mapped file may shrink or its disk may fail while we read it; the kernel then sends SIGBUS.  The first opening
+ * installs a handler that puts zeros under the rest of the mapping from the faulting page on and marks the mapping as
+ * failed, so that the reader goes on with zeros and the owner (who asks hd_mapping_failed after each step) ends the
+ * model, not the process.  Faults elsewhere go to the handler that was there before.
  * Opening and closing are thread-safe; at most HD_MAPPING_MAX are open at once.
  */
 #ifndef HD_BASE_MAPPING_H
@@ -28,7 +29,7 @@ const uint8_t *hd_mapping_data(const hd_mapping *map);
 size_t hd_mapping_size(const hd_mapping *map);
 const char *hd_mapping_path(const hd_mapping *map);
 
-/* True once a read found the file shorter than when it was opened, or unreadable. */
+/* True once the file is shorter than when it was opened, or a read of it failed.  Costs one fstat. */
 bool hd_mapping_failed(const hd_mapping *map);
 
 /* Tells the kernel that these bytes won't be read again soon: frees their page-cache mapping from our resident set. */

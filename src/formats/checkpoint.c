@@ -1,6 +1,7 @@
 /* formats/checkpoint.c: the door: finds out what a path holds, maps its files, and owns what their parsers gave.
  *
- * Invariant: each tensor's data lies in one of `files`, its name in that file's `names`; both live until close.
+ * Invariant: each tensor's data lies in one of `files` or in one of `copies`, its name in a file's `names`; all live
+ * until close.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,6 +22,8 @@ struct hd_checkpoint {
     char *path;
     model_file *files;
     size_t file_count, file_cap;
+    void **copies; /* of tensors that lie in their file at an odd address */
+    size_t copy_count, copy_cap;
     hd_tensor *tensors;
     size_t tensor_count, tensor_cap;
     hd_names names; /* of tensors */
@@ -44,12 +47,10 @@ static bool ends_with(const char *text, const char *suffix)
 /* "folder/name"; NULL without memory. */
 static char *join(const char *folder, const char *name)
 {
-    size_t a = strlen(folder), b = strlen(name), slash = a && folder[a - 1] != '/';
-    char *path = hd_alloc(a + slash + b + 1);
-    if (!path) return NULL;
-    memcpy(path, folder, a);
-    if (slash) path[a] = '/';
-    memcpy(path + a + slash, name, b + 1);
+    const char *slash = ends_with(folder, "/") ? "" : "/";
+    size_t size = strlen(folder) + strlen(slash) + strlen(name) + 1;
+    char *path = hd_alloc(size);
+    if (path) snprintf(path, size, "%s%s%s", folder, slash, name);
     return path;
 }
 
@@ -77,14 +78,13 @@ static bool grow(void *array, size_t *cap, size_t count, size_t extra, size_t si
 
 /* ---- files and tensors ---- */
 
-static hd_status add_file(hd_checkpoint *c, const char *path, model_file **out, hd_error *err)
+/* Maps a file as the last of c->files. */
+static hd_status add_file(hd_checkpoint *c, const char *path, hd_error *err)
 {
     if (!grow(&c->files, &c->file_cap, c->file_count, 1, sizeof *c->files)) return no_memory(err);
-    model_file *file = &c->files[c->file_count];
-    *file = (model_file){0};
-    HD_TRY(hd_mapping_open(&file->map, path, err));
+    c->files[c->file_count] = (model_file){0};
+    HD_TRY(hd_mapping_open(&c->files[c->file_count].map, path, err));
     c->file_count++;
-    *out = file;
     return HD_OK;
 }
 
@@ -94,38 +94,61 @@ static void drop_files(hd_checkpoint *c)
         hd_mapping_close(&c->files[i].map);
         hd_free(c->files[i].names);
     }
-    c->file_count = 0;
-    c->tensor_count = 0;
+    for (size_t i = 0; i < c->copy_count; i++)
+        hd_free_aligned(c->copies[i]);
+    c->file_count = c->copy_count = c->tensor_count = 0;
 }
 
-/* Takes the tensors of a set (all, or with an index those that it says are in file `file_no`) and the memory of their
- * names, which `file` owns from here.  The set is empty after it. */
+/* Safetensors does not promise that a float32 starts at a multiple of 4; our readers may count on it.  Published files
+ * are aligned, so a copy is rare. */
+static hd_status align_tensor(hd_checkpoint *c, hd_tensor *t, hd_error *err)
+{
+    uintptr_t width = hd_type_block(t->type) == 1 ? (uintptr_t)hd_type_block_bytes(t->type) : 2;
+    if ((uintptr_t)t->data % width == 0) return HD_OK;
+    if (!grow(&c->copies, &c->copy_cap, c->copy_count, 1, sizeof *c->copies)) return no_memory(err);
+    void *copy = hd_alloc_aligned(t->bytes);
+    if (!copy) return hd_fail(err, HD_E_MEMORY, "no memory to align tensor '%s' (%zu bytes)", t->name, t->bytes);
+    c->copies[c->copy_count++] = memcpy(copy, t->data, t->bytes);
+    t->data = copy;
+    return HD_OK;
+}
+
+/* Whether an index wants this tensor from its file `file_no`; it is then marked as found.  Without an index: yes. */
+static bool wanted(hd_index *index, size_t file_no, const hd_tensor *t)
+{
+    if (!index) return true;
+    const hd_name *name = hd_names_find(&index->names, t->name, strlen(t->name));
+    if (!name || index->entries[name->item].file != file_no) return false;
+    index->entries[name->item].found = true;
+    return true;
+}
+
+/* Takes the tensors of a set (with an index, those that it wants from file `file_no`) and the memory of their names,
+ * which `file` owns from here.  The set is empty after it, also on failure. */
 static hd_status take_tensors(hd_checkpoint *c, model_file *file, hd_tensor_set *set, hd_index *index, size_t file_no,
                               hd_error *err)
 {
+    hd_status status = HD_OK;
     file->names = set->names;
     set->names = NULL;
-    bool room = grow(&c->tensors, &c->tensor_cap, c->tensor_count, set->count, sizeof *c->tensors);
-    for (size_t i = 0; room && i < set->count; i++) {
-        const hd_tensor *t = &set->tensors[i];
-        if (index) {
-            const hd_name *name = hd_names_find(&index->names, t->name, strlen(t->name));
-            if (!name || index->entries[name->item].file != file_no) continue;
-            index->entries[name->item].found = true;
-        }
+    if (!grow(&c->tensors, &c->tensor_cap, c->tensor_count, set->count, sizeof *c->tensors)) status = no_memory(err);
+    for (size_t i = 0; i < set->count && status == HD_OK; i++) {
+        hd_tensor *t = &set->tensors[i];
+        if (!wanted(index, file_no, t)) continue;
+        status = align_tensor(c, t, err);
         c->tensors[c->tensor_count++] = *t;
     }
     hd_tensor_set_free(set);
-    return room ? HD_OK : no_memory(err);
+    return status;
 }
 
 /* ---- safetensors ---- */
 
 static hd_status load_safetensors(hd_checkpoint *c, const char *path, hd_index *index, size_t file_no, hd_error *err)
 {
-    model_file *file = NULL;
     hd_tensor_set set;
-    HD_TRY(add_file(c, path, &file, err));
+    HD_TRY(add_file(c, path, err));
+    model_file *file = &c->files[c->file_count - 1];
     hd_status status = hd_safetensors_parse_header(&set, hd_mapping_data(file->map), hd_mapping_size(file->map), err);
     if (status != HD_OK) return hd_fail_in(err, status, "%s", path);
     return take_tensors(c, file, &set, index, file_no, err);
@@ -149,6 +172,8 @@ static hd_status load_index_files(hd_checkpoint *c, const char *path, hd_index *
     for (size_t i = 0; i < index->file_count && status == HD_OK; i++) {
         char *file = join(folder, index->files[i]);
         status = file ? load_safetensors(c, file, index, i, err) : no_memory(err);
+        if (status == HD_E_NOT_FOUND)
+            status = hd_fail(err, status, "%s: names '%s', which is missing", path, index->files[i]);
         hd_free(file);
     }
     hd_free(folder);
@@ -198,9 +223,9 @@ static hd_status load_configs(hd_checkpoint *c, const char *folder, hd_error *er
 /* Maps and parses one file; its tensors go into the checkpoint, its metadata stay in *gguf. */
 static hd_status load_gguf_file(hd_checkpoint *c, const char *path, hd_gguf *gguf, hd_error *err)
 {
-    model_file *file = NULL;
     *gguf = (hd_gguf){0};
-    HD_TRY(add_file(c, path, &file, err));
+    HD_TRY(add_file(c, path, err));
+    model_file *file = &c->files[c->file_count - 1];
     hd_status status = hd_gguf_parse(gguf, hd_mapping_data(file->map), hd_mapping_size(file->map), err);
     if (status != HD_OK) return hd_fail_in(err, status, "%s", path);
     status = take_tensors(c, file, &gguf->set, NULL, 0, err);
@@ -428,6 +453,7 @@ void hd_checkpoint_close(hd_checkpoint **ckpt)
     hd_gguf_free(&c->gguf);
     drop_files(c);
     hd_free(c->files);
+    hd_free(c->copies);
     hd_free(c->tensors);
     hd_names_free(&c->names);
     json_decref(c->config);

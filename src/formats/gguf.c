@@ -100,6 +100,12 @@ static hd_status truncated_value(parser *p, const hd_meta *m)
     return hd_fail(p->err, HD_E_FORMAT, "the file ends inside the value of metadata key '%s'", hd_show(m->key).text);
 }
 
+static hd_status array_too_long(parser *p, const hd_meta *m)
+{
+    return hd_fail(p->err, HD_E_FORMAT, "metadata key '%s' is an array of %" PRIu64 " elements, more than the file has",
+                   hd_show(m->key).text, m->count);
+}
+
 static hd_status check_bools(parser *p, const hd_meta *m, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
@@ -114,13 +120,13 @@ static hd_status parse_scalars(parser *p, hd_meta *m, uint32_t type, uint64_t co
 {
     uint64_t bytes;
     if (__builtin_mul_overflow(count, scalar_bytes(type), &bytes) || !(m->data = hd_read_bytes(&p->r, bytes)))
-        return truncated_value(p, m);
+        return m->type == HD_META_ARRAY ? array_too_long(p, m) : truncated_value(p, m);
     return type == HD_META_BOOL ? check_bools(p, m, count) : HD_OK;
 }
 
 static hd_status parse_strings(parser *p, hd_meta *m)
 {
-    if (m->count > hd_reader_left(&p->r) / 8) return truncated_value(p, m); /* each has a length of 8 bytes */
+    if (m->count > hd_reader_left(&p->r) / 8) return array_too_long(p, m); /* each has a length of 8 bytes */
     hd_str *strings = hd_alloc_array((size_t)m->count, sizeof *strings);
     if (!strings)
         return hd_fail(p->err, HD_E_MEMORY, "no memory for the %" PRIu64 " strings of metadata key '%s'", m->count,
@@ -250,28 +256,36 @@ static hd_status place_tensor(parser *p, hd_tensor *t, uint64_t offset, size_t d
     return HD_OK;
 }
 
+typedef struct place {
+    const uint8_t *data;
+    size_t bytes;
+    const char *name;
+} place;
+
 static int compare_places(const void *a, const void *b)
 {
-    const hd_tensor *x = *(const hd_tensor *const *)a, *y = *(const hd_tensor *const *)b;
-    if (x->data != y->data) return (const uint8_t *)x->data < (const uint8_t *)y->data ? -1 : 1;
+    const place *x = a, *y = b;
+    if (x->data != y->data) return x->data < y->data ? -1 : 1;
     return (x->bytes > y->bytes) - (x->bytes < y->bytes);
 }
 
 static hd_status check_overlaps(parser *p)
 {
     size_t n = p->out->set.count;
-    const hd_tensor **order = hd_alloc_array(n, sizeof *order);
-    if (!order) return hd_fail(p->err, HD_E_MEMORY, "no memory for %zu tensors", n);
-    for (size_t i = 0; i < n; i++)
-        order[i] = &p->out->set.tensors[i];
-    qsort(order, n, sizeof *order, compare_places);
+    place *places = hd_alloc_array(n, sizeof *places);
+    if (!places) return hd_fail(p->err, HD_E_MEMORY, "no memory for %zu tensors", n);
+    for (size_t i = 0; i < n; i++) {
+        const hd_tensor *t = &p->out->set.tensors[i];
+        places[i] = (place){t->data, t->bytes, t->name};
+    }
+    qsort(places, n, sizeof *places, compare_places);
     hd_status status = HD_OK;
     for (size_t i = 1; i < n && status == HD_OK; i++) {
-        if ((const uint8_t *)order[i - 1]->data + order[i - 1]->bytes > (const uint8_t *)order[i]->data)
-            status = hd_fail(p->err, HD_E_FORMAT, "the data of tensors '%s' and '%s' overlap", order[i - 1]->name,
-                             order[i]->name);
+        if (places[i - 1].data + places[i - 1].bytes > places[i].data)
+            status = hd_fail(p->err, HD_E_FORMAT, "the data of tensors '%s' and '%s' overlap", places[i - 1].name,
+                             places[i].name);
     }
-    hd_free(order);
+    hd_free(places);
     return status;
 }
 

@@ -32,7 +32,7 @@ bool hd_meta_i64(const hd_meta *meta, uint64_t i, int64_t *out)
     switch (type) {
     case HD_META_U8:
     case HD_META_BOOL: *out = p[0]; return true;
-    case HD_META_I8: *out = (int8_t)p[0]; return true;
+    case HD_META_I8: *out = p[0] < 128 ? p[0] : p[0] - 256; return true;
     case HD_META_U16: *out = (int64_t)load(p, 2); return true;
     case HD_META_I16: *out = (int16_t)load(p, 2); return true;
     case HD_META_U32: *out = (int64_t)load(p, 4); return true;

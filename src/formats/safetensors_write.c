@@ -68,10 +68,10 @@ static hd_status plan_order(writer *w)
 static json_t *describe(const hd_tensor *t, size_t begin)
 {
     json_t *shape = json_array();
+    json_int_t first = (json_int_t)begin, last = first + (json_int_t)t->bytes;
     for (int d = 0; shape && d < t->dims; d++)
         json_array_append_new(shape, json_integer(t->shape[d]));
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype_name(t->type), "shape", shape, "data_offsets",
-                     (json_int_t)begin, (json_int_t)(begin + t->bytes));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype_name(t->type), "shape", shape, "data_offsets", first, last);
 }
 
 /* The header's text, padded with spaces to DATA_ALIGNMENT. */
@@ -138,37 +138,52 @@ static void sync_folder(const char *path)
     hd_free(folder);
 }
 
+/* A new file beside `path`; its name goes into *name.  Other writers and what a killed one left are stepped around. */
+static int open_temporary(const char *path, hd_buf *name)
+{
+    int fd = -1;
+    errno = EEXIST;
+    for (int i = 0; i < 100 && fd < 0 && errno == EEXIST; i++) {
+        hd_buf_clear(name);
+        if (hd_buf_printf(name, "%s.%ld-%d.tmp", path, (long)getpid(), i) != HD_OK) {
+            errno = ENOMEM;
+            return -1;
+        }
+        fd = open(name->data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    }
+    return fd;
+}
+
+/* Content, then name.  Leaves errno of the first thing that failed. */
+static bool write_and_rename(const writer *w, int fd, const char *temporary, const char *path, const hd_buf *header)
+{
+    bool written = write_content(w, fd, header);
+    int why = errno;
+    if (close(fd) != 0 && written) {
+        written = false;
+        why = errno;
+    }
+    if (written && rename(temporary, path) == 0) return true;
+    if (written) why = errno;
+    unlink(temporary);
+    errno = why;
+    return false;
+}
+
 static hd_status write_file(const writer *w, const char *path, const hd_buf *header)
 {
-    hd_buf temp;
-    hd_buf_init(&temp, 1 << 16);
-    if (hd_buf_printf(&temp, "%s.%ld.tmp", path, (long)getpid()) != HD_OK) {
-        hd_buf_free(&temp);
-        return hd_fail(w->err, HD_E_MEMORY, "%s: no memory for a file name", path);
-    }
+    hd_buf temporary;
+    hd_buf_init(&temporary, 1 << 16);
     hd_status status = HD_OK;
-    int fd = open(temp.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        status = hd_fail(w->err, HD_E_IO, "%s: cannot create: %s", temp.data, strerror(errno));
-    } else {
-        bool written = write_content(w, fd, header);
-        int why = errno;
-        if (close(fd) != 0 && written) {
-            written = false;
-            why = errno;
-        }
-        if (written && rename(temp.data, path) != 0) {
-            written = false;
-            why = errno;
-        }
-        if (written) {
-            sync_folder(path);
-        } else {
-            unlink(temp.data);
-            status = hd_fail(w->err, HD_E_IO, "%s: cannot write: %s", path, strerror(why));
-        }
-    }
-    hd_buf_free(&temp);
+    int fd = open_temporary(path, &temporary);
+    if (fd < 0)
+        status = hd_fail(w->err, errno == ENOMEM ? HD_E_MEMORY : HD_E_IO, "%s: cannot create a file beside it: %s",
+                         path, strerror(errno));
+    else if (!write_and_rename(w, fd, temporary.data, path, header))
+        status = hd_fail(w->err, HD_E_IO, "%s: cannot write: %s", path, strerror(errno));
+    else
+        sync_folder(path);
+    hd_buf_free(&temporary);
     return status;
 }
 
