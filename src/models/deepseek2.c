@@ -265,8 +265,8 @@ static void project(hd_model *m, const hd_layer *l, const hd_batch *batch, int i
         b->matmul(ex, s->q, q, &l->q, NULL, m->h, c->hidden, n);
     b->matmul(ex, s->kv, width, &l->kv_a, NULL, m->h, c->hidden, n);
     b->rms_norm(ex, s->kv, width, s->kv, width, l->kv_a_norm, c->kv_lora, c->rms_eps, n);
-    b->rope(ex, s->q + c->nope, q, c->head_dim, c->heads, &m->rope, m->pos, n);
-    b->rope(ex, s->kv + c->kv_lora, width, 0, 1, &m->rope, m->pos, n);
+    b->rope(ex, s->q + c->nope, q, c->head_dim, c->heads, &m->rope, n);
+    b->rope(ex, s->kv + c->kv_lora, width, 0, 1, &m->rope, n);
     for (int j = 0; j < batch->count; j++) {
         const hd_span *span = &batch->spans[j];
         hd_rows rows = hd_model_rows(m, span, i);

@@ -1,4 +1,5 @@
 /* models/model.c: opening a model, its buffers, and the parts of the forward pass that all architectures share. */
+#include <math.h>
 #include <string.h>
 
 #include "models/models_internal.h"
@@ -21,7 +22,7 @@ static void lay_out(hd_model *m, hd_activations *a)
 {
     m->x = hd_activations_take(a, m->max_tokens, m->config.hidden);
     m->h = hd_activations_take(a, m->max_tokens, m->config.hidden);
-    m->pos = (int32_t *)(void *)hd_activations_take(a, m->max_tokens, 1);
+    m->rope_table = hd_activations_take(a, m->max_tokens, m->config.rope_dim);
     m->spans = (hd_attend_span *)(void *)hd_activations_take(a, m->max_tokens, sizeof(hd_attend_span) / sizeof(float));
     m->ops->lay_out(m, a);
 }
@@ -102,8 +103,9 @@ static hd_status load_rope(hd_model *m, hd_weights *w, hd_error *err)
     int half = c->rope_dim / 2;
     float *freq = hd_weights_alloc(w, (size_t)half, sizeof *freq);
     if (!freq) return hd_fail(err, HD_E_MEMORY, "out of memory for rotary frequencies");
-    m->rope = (hd_rope){.freq = freq, .dim = c->rope_dim, .adjacent = c->rope.adjacent};
-    hd_rope_frequencies(&c->rope, c->rope_dim, freq, &m->rope.gain);
+    m->rope_freq = freq;
+    m->rope = (hd_rope){.table = m->rope_table, .dim = c->rope_dim, .adjacent = c->rope.adjacent};
+    hd_rope_frequencies(&c->rope, c->rope_dim, freq, &m->rope_gain);
     if (!hd_weights_has(w, name_factors, 0)) return HD_OK;
     const float *factors;
     HD_TRY(hd_weights_vector(w, &factors, name_factors, 0, half, err));
@@ -242,15 +244,27 @@ static int64_t gather_wanted(hd_model *m, const hd_batch *batch)
     return wanted;
 }
 
+/* Cosines and sines of every token's position, once for all layers and heads. */
+static void fill_rope_table(hd_model *m, const hd_batch *batch)
+{
+    int half = m->config.rope_dim / 2;
+    float *row = m->rope_table;
+    for (int s = 0; s < batch->count; s++)
+        for (int64_t i = 0; i < batch->spans[s].n; i++, row += m->config.rope_dim)
+            for (int j = 0; j < half; j++) {
+                float angle = (float)(batch->spans[s].pos0 + i) * m->rope_freq[j];
+                row[j] = cosf(angle) * m->rope_gain;
+                row[half + j] = sinf(angle) * m->rope_gain;
+            }
+}
+
 hd_status hd_model_forward(hd_model *m, const hd_batch *batch, float *logits, hd_error *err)
 {
     const hd_model_config *c = &m->config;
     const hd_backend *b = m->backend;
-    int64_t tokens, at = 0;
+    int64_t tokens;
     HD_TRY(check_batch(m, batch, &tokens, err));
-    for (int s = 0; s < batch->count; s++)
-        for (int64_t i = 0; i < batch->spans[s].n; i++)
-            m->pos[at++] = (int32_t)(batch->spans[s].pos0 + i);
+    fill_rope_table(m, batch);
     b->embed(&m->exec, m->x, &m->embed, batch->ids, tokens);
     m->ops->layers(m, batch, tokens);
     if (m->exec.trace) m->exec.trace->token0 += tokens;

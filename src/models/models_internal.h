@@ -96,9 +96,11 @@ struct hd_model {
     hd_matrix embed, output;
     const float *output_norm;
     hd_rope rope;
+    float *rope_freq;      /* [rope_dim / 2] angle per position, in radians */
+    float rope_gain;       /* on cosines and sines: YaRN's attention factor */
+    float *rope_table;     /* [max_tokens][rope_dim] */
     float *x;              /* [max_tokens][hidden] residual stream */
     float *h;              /* [max_tokens][hidden] normalized input of a sublayer, or its output */
-    int32_t *pos;          /* [max_tokens] */
     hd_attend_span *spans; /* [max_tokens] */
     /* the architecture's own layers and buffers */
     const struct hd_arch_ops *ops;

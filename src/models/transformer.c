@@ -162,8 +162,8 @@ static void attention(hd_model *m, const layer *l, const hd_batch *batch, int i,
         b->rms_norm(ex, s->q, c->head_dim, s->q, c->head_dim, l->q_norm, c->head_dim, c->rms_eps, n * c->heads);
         b->rms_norm(ex, s->k, c->head_dim, s->k, c->head_dim, l->k_norm, c->head_dim, c->rms_eps, n * c->kv_heads);
     }
-    b->rope(ex, s->q, q, c->head_dim, c->heads, &m->rope, m->pos, n);
-    b->rope(ex, s->k, kv, c->head_dim, c->kv_heads, &m->rope, m->pos, n);
+    b->rope(ex, s->q, q, c->head_dim, c->heads, &m->rope, n);
+    b->rope(ex, s->k, kv, c->head_dim, c->kv_heads, &m->rope, n);
     attend(m, batch, i);
     b->matmul(ex, m->h, c->hidden, &l->o, l->o_bias, s->att, q, n);
     b->add(ex, m->x, m->h, c->hidden, n);

@@ -63,13 +63,12 @@ typedef struct hd_mla_shape {
     const hd_matrix *k_b, *v_b; /* [heads] */
 } hd_mla_shape;
 
-/* Rotary embedding (arXiv:2104.09864) of `count` vectors per row.  `freq` has dim/2 angular frequencies (per position,
- * in radians); `gain` multiplies cos and sin (YaRN's attention factor). */
+/* Rotary embedding (arXiv:2104.09864).  Row i of `table` has dim/2 cosines and then dim/2 sines for token i of the
+ * batch. */
 typedef struct hd_rope {
-    const float *freq;
-    int dim;       /* rotated width of each vector */
-    float gain;
-    bool adjacent; /* true: pairs (0,1),(2,3).. (GPT-J); false: pairs (0,dim/2).. (GPT-NeoX) */
+    const float *table; /* [tokens][dim] */
+    int dim;            /* rotated width of each vector */
+    bool adjacent;      /* true: pairs (0,1),(2,3).. (GPT-J); false: pairs (0,dim/2).. (GPT-NeoX) */
 } hd_rope;
 
 /* Experts of one layer, arrays of `count`: gate and up are [ffn][hidden], down is [hidden][ffn]. */
@@ -116,9 +115,9 @@ typedef struct hd_backend {
     void (*rms_norm)(const hd_exec *ex, float *out, int64_t ldo, const float *x, int64_t ldx, const float *weight,
                      int64_t cols, float eps, int64_t n);
 
-    /* Rotates in place x[i][v*step .. +rope->dim) for i < n, v < count, at position pos[i]; row stride ldx values. */
+    /* Rotates in place x[i][v*step .. +rope->dim) for i < n, v < count, by row i of the table; row stride ldx values. */
     void (*rope)(const hd_exec *ex, float *x, int64_t ldx, int64_t step, int count, const hd_rope *rope,
-                 const int32_t *pos, int64_t n);
+                 int64_t n);
 
     /* Writes `width` values of x into the row of position pos0 + i, starting at value `at` of the row, i < n. */
     void (*store_rows)(const hd_exec *ex, const hd_rows *rows, int at, const float *x, int64_t ldx, int width,

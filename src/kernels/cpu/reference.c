@@ -58,17 +58,15 @@ typedef struct rope_job {
     int64_t ldx, step;
     int count;
     const hd_rope *rope;
-    const int32_t *pos;
 } rope_job;
 
-static void rotate(float *x, const hd_rope *rope, float pos)
+static void rotate(float *x, const hd_rope *rope, const float *cosines)
 {
     int half = rope->dim / 2;
     int gap = rope->adjacent ? 1 : half; /* from the first to the second value of a pair */
     int stride = rope->adjacent ? 2 : 1;
     for (int i = 0; i < half; i++) {
-        float angle = pos * rope->freq[i];
-        float c = cosf(angle) * rope->gain, s = sinf(angle) * rope->gain;
+        float c = cosines[i], s = cosines[half + i];
         float a = x[i * stride], b = x[i * stride + gap];
         x[i * stride] = a * c - b * s;
         x[i * stride + gap] = a * s + b * c;
@@ -81,14 +79,14 @@ static void rope_rows(void *arg, int64_t begin, int64_t end, int thread)
     (void)thread;
     for (int64_t i = begin; i < end; i++)
         for (int v = 0; v < job->count; v++)
-            rotate(job->x + i * job->ldx + v * job->step, job->rope, (float)job->pos[i]);
+            rotate(job->x + i * job->ldx + v * job->step, job->rope, job->rope->table + i * job->rope->dim);
 }
 
 void hd_reference_rope(const hd_exec *ex, float *x, int64_t ldx, int64_t step, int count, const hd_rope *rope,
-                       const int32_t *pos, int64_t n)
+                       int64_t n)
 {
-    rope_job job = {.x = x, .ldx = ldx, .step = step, .count = count, .rope = rope, .pos = pos};
-    hd_pool_for(ex->pool, n, HD_MAX(1, 1024 / ((int64_t)count * rope->dim)), rope_rows, &job);
+    rope_job job = {.x = x, .ldx = ldx, .step = step, .count = count, .rope = rope};
+    hd_pool_for(ex->pool, n, HD_MAX(1, ELEMENT_GRAIN / ((int64_t)count * rope->dim)), rope_rows, &job);
 }
 
 static void store_value(uint8_t *row, hd_type type, int64_t i, float value)

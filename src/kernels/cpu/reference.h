@@ -21,7 +21,7 @@ void hd_reference_matmul_heads(const hd_exec *ex, float *y, int64_t ldy, int64_t
 void hd_reference_rms_norm(const hd_exec *ex, float *out, int64_t ldo, const float *x, int64_t ldx, const float *weight,
                            int64_t cols, float eps, int64_t n);
 void hd_reference_rope(const hd_exec *ex, float *x, int64_t ldx, int64_t step, int count, const hd_rope *rope,
-                       const int32_t *pos, int64_t n);
+                       int64_t n);
 void hd_reference_store_rows(const hd_exec *ex, const hd_rows *rows, int at, const float *x, int64_t ldx, int width,
                              int64_t pos0, int64_t n);
 void hd_reference_attend(const hd_exec *ex, const hd_attend_shape *shape, const hd_attend_span *spans, int n);
