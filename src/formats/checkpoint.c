@@ -117,7 +117,7 @@ static hd_status align_tensor(hd_checkpoint *c, hd_tensor *t, hd_error *err)
 static bool wanted(hd_index *index, size_t file_no, const hd_tensor *t)
 {
     if (!index) return true;
-    const hd_name *name = hd_names_find(&index->names, t->name, strlen(t->name));
+    const hd_name_entry *name = hd_names_find(&index->names, t->name, strlen(t->name));
     if (!name || index->entries[name->item].file != file_no) return false;
     index->entries[name->item].found = true;
     return true;
@@ -412,8 +412,8 @@ static hd_status index_names(hd_checkpoint *c, hd_error *err)
                        HD_TENSORS_MAX);
     if (!hd_names_alloc(&c->names, c->tensor_count)) return no_memory(err);
     for (size_t i = 0; i < c->tensor_count; i++)
-        c->names.sorted[i] = (hd_name){{c->tensors[i].name, strlen(c->tensors[i].name)}, i};
-    const hd_name *twice = hd_names_sort(&c->names);
+        c->names.sorted[i] = (hd_name_entry){{c->tensors[i].name, strlen(c->tensors[i].name)}, i};
+    const hd_name_entry *twice = hd_names_sort(&c->names);
     if (twice) return hd_fail(err, HD_E_FORMAT, "%s: two files hold a tensor '%s'", c->path, twice->text.data);
     return HD_OK;
 }
@@ -484,7 +484,7 @@ const hd_tensor *hd_checkpoint_tensor(const hd_checkpoint *ckpt, size_t index)
 
 const hd_tensor *hd_checkpoint_find(const hd_checkpoint *ckpt, const char *name)
 {
-    const hd_name *found = hd_names_find(&ckpt->names, name, strlen(name));
+    const hd_name_entry *found = hd_names_find(&ckpt->names, name, strlen(name));
     return found ? &ckpt->tensors[found->item] : NULL;
 }
 

@@ -23,13 +23,13 @@
 /* ---- names.c ---- */
 
 /* Names sorted by bytes, for finding one by binary search: the worst case stays n log n, whatever an attacker names. */
-typedef struct hd_name {
+typedef struct hd_name_entry {
     hd_str text; /* somebody else's bytes */
     size_t item; /* what it names */
-} hd_name;
+} hd_name_entry;
 
 typedef struct hd_names {
-    hd_name *sorted;
+    hd_name_entry *sorted;
     size_t count;
 } hd_names;
 
@@ -38,8 +38,8 @@ bool hd_names_alloc(hd_names *names, size_t count);
 void hd_names_free(hd_names *names);
 
 /* Sorts; returns a name that occurs twice, or NULL. */
-const hd_name *hd_names_sort(hd_names *names);
-const hd_name *hd_names_find(const hd_names *names, const char *text, size_t len);
+const hd_name_entry *hd_names_sort(hd_names *names);
+const hd_name_entry *hd_names_find(const hd_names *names, const char *text, size_t len);
 
 /* True when `text` is 1 .. max bytes of UTF-8 without control characters: fit to be shown and compared. */
 bool hd_name_valid(hd_str text, size_t max);

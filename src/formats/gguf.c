@@ -180,9 +180,9 @@ static hd_status parse_metadata(parser *p)
                            "metadata key %" PRIu64 " ('%s') is not 1 to %d bytes of UTF-8 without control characters",
                            i, hd_show(m->key).text, HD_GGUF_KEY_MAX);
         HD_TRY(parse_value(p, m));
-        g->keys.sorted[i] = (hd_name){m->key, (size_t)i};
+        g->keys.sorted[i] = (hd_name_entry){m->key, (size_t)i};
     }
-    const hd_name *twice = hd_names_sort(&g->keys);
+    const hd_name_entry *twice = hd_names_sort(&g->keys);
     if (twice) return hd_fail(p->err, HD_E_FORMAT, "metadata key '%s' occurs twice", hd_show(twice->text).text);
     return HD_OK;
 }
@@ -296,8 +296,8 @@ static hd_status check_names(parser *p)
     if (!hd_names_alloc(&names, set->count))
         return hd_fail(p->err, HD_E_MEMORY, "no memory for %zu tensor names", set->count);
     for (size_t i = 0; i < set->count; i++)
-        names.sorted[i] = (hd_name){{set->tensors[i].name, strlen(set->tensors[i].name)}, i};
-    const hd_name *twice = hd_names_sort(&names);
+        names.sorted[i] = (hd_name_entry){{set->tensors[i].name, strlen(set->tensors[i].name)}, i};
+    const hd_name_entry *twice = hd_names_sort(&names);
     hd_status status = HD_OK;
     if (twice) status = hd_fail(p->err, HD_E_FORMAT, "two tensors have the name '%s'", twice->text.data);
     hd_names_free(&names);
@@ -369,6 +369,6 @@ void hd_gguf_free(hd_gguf *gguf)
 
 const hd_meta *hd_gguf_find(const hd_gguf *gguf, const char *key)
 {
-    const hd_name *name = hd_names_find(&gguf->keys, key, strlen(key));
+    const hd_name_entry *name = hd_names_find(&gguf->keys, key, strlen(key));
     return name ? &gguf->meta[name->item] : NULL;
 }

@@ -25,7 +25,7 @@ static hd_status collect_files(hd_index *index, const hd_names *files, hd_error 
     index->files = hd_calloc(files->count, sizeof *index->files);
     if (!index->files) return hd_fail(err, HD_E_MEMORY, "no memory for %zu file names", files->count);
     for (size_t i = 0; i < files->count; i++) {
-        const hd_name *file = &files->sorted[i];
+        const hd_name_entry *file = &files->sorted[i];
         if (index->file_count == 0 || strcmp(index->files[index->file_count - 1], file->text.data) != 0)
             index->files[index->file_count++] = file->text.data;
         index->entries[file->item].file = index->file_count - 1;
@@ -54,8 +54,8 @@ static hd_status read_entries(hd_index *index, hd_names *files, json_t *map, hd_
             return hd_fail(err, HD_E_FORMAT, "\"weight_map\": tensor '%s' lies in '%s', which is not a plain file name",
                            name, hd_show(c_str(json_string_value(value))).text);
         index->entries[i].name = name;
-        index->names.sorted[i] = (hd_name){c_str(name), i};
-        files->sorted[i] = (hd_name){c_str(json_string_value(value)), i};
+        index->names.sorted[i] = (hd_name_entry){c_str(name), i};
+        files->sorted[i] = (hd_name_entry){c_str(json_string_value(value)), i};
         index->count++;
     }
     return HD_OK;

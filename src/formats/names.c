@@ -14,7 +14,7 @@ static int compare_text(hd_str a, hd_str b)
 
 static int compare_names(const void *a, const void *b)
 {
-    return compare_text(((const hd_name *)a)->text, ((const hd_name *)b)->text);
+    return compare_text(((const hd_name_entry *)a)->text, ((const hd_name_entry *)b)->text);
 }
 
 bool hd_names_alloc(hd_names *names, size_t count)
@@ -32,7 +32,7 @@ void hd_names_free(hd_names *names)
     *names = (hd_names){0};
 }
 
-const hd_name *hd_names_sort(hd_names *names)
+const hd_name_entry *hd_names_sort(hd_names *names)
 {
     qsort(names->sorted, names->count, sizeof *names->sorted, compare_names);
     for (size_t i = 1; i < names->count; i++) {
@@ -41,9 +41,9 @@ const hd_name *hd_names_sort(hd_names *names)
     return NULL;
 }
 
-const hd_name *hd_names_find(const hd_names *names, const char *text, size_t len)
+const hd_name_entry *hd_names_find(const hd_names *names, const char *text, size_t len)
 {
-    hd_name wanted = {.text = {text, len}};
+    hd_name_entry wanted = {.text = {text, len}};
     if (names->count == 0) return NULL;
     return bsearch(&wanted, names->sorted, names->count, sizeof wanted, compare_names);
 }

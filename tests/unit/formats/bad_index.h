@@ -115,6 +115,14 @@ static void index_too_many_files(hd_buf *b)
     (void)hd_buf_puts(b, "}}");
 }
 
+static void index_too_many_tensors(hd_buf *b)
+{
+    (void)hd_buf_puts(b, "{\"weight_map\":{");
+    for (int i = 0; i < 1048577; i++)
+        (void)hd_buf_printf(b, "%s\"%d\":\"f\"", i ? "," : "", i);
+    (void)hd_buf_puts(b, "}}");
+}
+
 static const bad_file bad_index[] = {
     {"bad-empty", index_empty, HD_E_FORMAT, "not valid JSON"},
     {"bad-cut", index_cut, HD_E_FORMAT, "not valid JSON"},
@@ -135,6 +143,7 @@ static const bad_file bad_index[] = {
     {"bad-file-with-nul", index_file_with_nul, HD_E_FORMAT, "which is not a plain file name"},
     {"bad-file-too-long", index_file_too_long, HD_E_FORMAT, "fff...', which is not a plain"},
     {"bad-too-many-files", index_too_many_files, HD_E_LIMIT, "names 2049 files; at most 2048"},
+    {"bad-too-many-tensors", index_too_many_tensors, HD_E_LIMIT, "names 1048577 tensors; at most 1048576"},
 };
 
 #endif

@@ -89,6 +89,18 @@ static void st_metadata_of_number(hd_buf *b)
     put_safetensors(b, "{\"__metadata__\":{\"format\":\"pt\",\"step\":7}}", 0);
 }
 
+/* More entries than are read: counted before any is looked at. */
+static void st_too_many_tensors(hd_buf *b)
+{
+    hd_buf header;
+    hd_buf_init(&header, (size_t)32 << 20);
+    for (int i = 0; i < 1048577; i++)
+        (void)hd_buf_printf(&header, "%s\"%d\":0", i ? "," : "{", i);
+    (void)hd_buf_putc(&header, '}');
+    put_safetensors_bytes(b, header.data, header.len, 0);
+    hd_buf_free(&header);
+}
+
 /* ---- tensors ---- */
 
 /* One tensor "a" of this description, with `n` bytes of data. */
@@ -316,6 +328,7 @@ static const bad_file bad_safetensors[] = {
     {"bad-header-too-deep", st_header_too_deep, HD_E_FORMAT, "maximum parsing depth"},
     {"bad-metadata-is-string", st_metadata_is_string, HD_E_FORMAT, "__metadata__ is not an object"},
     {"bad-metadata-of-number", st_metadata_of_number, HD_E_FORMAT, "__metadata__: the value of 'step' is not a string"},
+    {"bad-too-many-tensors", st_too_many_tensors, HD_E_LIMIT, "1048577 tensors; at most 1048576"},
     {"bad-name-empty", st_name_empty, HD_E_FORMAT, "the tensor name '' is not"},
     {"bad-name-with-control", st_name_with_control, HD_E_FORMAT, "the tensor name 'a?b' is not"},
     {"bad-name-with-nul", st_name_with_nul, HD_E_FORMAT, "NUL byte in object key"},

@@ -135,7 +135,7 @@ static void good_index(void **state)
         static const char *const file[3] = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
                                             "model-00002-of-00002.safetensors"};
         static const char *const name[3] = {"a", "b", "c"};
-        const hd_name *found = hd_names_find(&index.names, name[i], 1);
+        const hd_name_entry *found = hd_names_find(&index.names, name[i], 1);
         assert_non_null(found);
         assert_string_equal(index.entries[found->item].name, name[i]);
         assert_string_equal(index.files[index.entries[found->item].file], file[i]);
