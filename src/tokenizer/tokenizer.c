@@ -187,7 +187,8 @@ int32_t hd_tokenizer_find(const hd_tokenizer *tok, const char *text, size_t len)
 
 bool hd_tokenizer_is_v4(const hd_tokenizer *tok)
 {
-    static const char *const markers[] = {"｜DSML｜", "<｜User｜>", "<｜Assistant｜>", "<think>"};
+    static const char *const markers[] = {"｜DSML｜", "<｜User｜>", "<｜Assistant｜>", "<think>",
+                                          "<｜latest_reminder｜>"}; /* V3.2 has the others too */
     if (tok->chat_template) return false;
     for (size_t i = 0; i < HD_ARRAY_LEN(markers); i++)
         if (hd_tokenizer_find(tok, markers[i], strlen(markers[i])) < 0) return false;
