@@ -2,7 +2,7 @@
  *
  * hd_engine is one loaded model with its compute threads; hd_session is one sequence of tokens with its cache.
  * Threading: one thread at a time may be inside an engine or any of its sessions; different engines are independent.
- * hd_engine_cancel alone may be called from any thread and from signal handlers.
+ * hd_engine_cancel and hd_engine_resume alone may be called from any thread and from signal handlers.
  * Errors: every call that can fail returns hd_status and fills `err` (may be NULL).  After an error a session holds
  * the tokens that it held before the call, unless said otherwise.
  */
@@ -24,11 +24,11 @@ typedef struct hd_session hd_session;
 /* ---- engine ---- */
 
 typedef struct hd_engine_options {
-    const char *cpu;       /* "auto" (also NULL), "reference", "avx2", "avx512", "amx", "neon" */
-    int threads;           /* 0: the processors that this process may use */
-    int64_t context;       /* longest session in tokens; 0: the model's limit */
-    int64_t chunk;         /* tokens evaluated together in a prefill; 0: 512 */
-    int64_t cache_tokens;  /* tokens that all sessions together may hold; 0: no limit but memory */
+    const char *cpu;      /* "auto" (also NULL), "reference", "avx2", "avx512", "amx", "neon" */
+    int threads;          /* 0: the processors that this process may use */
+    int64_t context;      /* longest session in tokens; 0: the model's limit */
+    int64_t chunk;        /* tokens evaluated together in a prefill; 0: 512 */
+    int64_t cache_tokens; /* tokens that all sessions together may hold; 0: no limit but memory */
     void (*progress)(void *arg, double fraction); /* called while loading; may be NULL */
     void *progress_arg;
 } hd_engine_options;
@@ -41,30 +41,36 @@ hd_status hd_engine_open(hd_engine **out, const char *path, const hd_engine_opti
 void hd_engine_close(hd_engine **engine);
 
 typedef struct hd_engine_info {
-    const char *architecture;    /* "llama", "qwen2", "qwen3", "deepseek2" */
-    const char *cpu;             /* the tier in use */
+    const char *architecture; /* "llama", "qwen2", "qwen3", "deepseek2" */
+    const char *cpu;          /* the tier in use */
     int threads;
-    int32_t vocab;               /* width of the logits */
-    int64_t context;             /* longest session */
-    int64_t model_context;       /* the model's own limit */
+    int32_t vocab;         /* width of the logits */
+    int64_t context;       /* longest session */
+    int64_t model_context; /* the model's own limit */
     int layers;
-    int64_t parameters;          /* weights, all experts counted */
-    uint64_t weight_bytes;       /* in the files */
-    uint64_t packed_bytes;       /* repacked copies in memory */
+    int64_t parameters;    /* weights, all experts counted */
+    uint64_t weight_bytes; /* in the files */
+    uint64_t packed_bytes; /* repacked copies in memory */
     uint64_t cache_bytes_per_token;
-    uint64_t scratch_bytes;      /* workspace of the operators, attention included */
-    const int32_t *eos;          /* end-of-text ids of generation_config.json, config.json or GGUF metadata */
+    uint64_t scratch_bytes; /* workspace of the operators, attention included */
+    const int32_t *eos;     /* end-of-text ids of generation_config.json, config.json or GGUF metadata */
     size_t eos_count;
 } hd_engine_info;
 
 /* Strings and arrays live as long as the engine. */
 void hd_engine_get_info(const hd_engine *engine, hd_engine_info *out);
 
-/* Makes the evaluation under way return HD_E_CANCELLED at its next chunk; async-signal-safe. */
+/* Asks for the end of the evaluation: the feed under way returns HD_E_CANCELLED at its next chunk.  If it has none
+ * left, or nothing is under way, the next feed or step returns so and evaluates nothing; either way the request ends
+ * there.  Async-signal-safe, as is hd_engine_resume, which takes back a request that no call has met yet. */
 void hd_engine_cancel(hd_engine *engine);
+void hd_engine_resume(hd_engine *engine);
 
 /* Records or replays which experts every token went to, over all calls after it, in the order of evaluation.
- * `path` is a safetensors file with one tensor `experts`, int32 [layers with experts, tokens, experts used]. */
+ * `path` is a safetensors file with one tensor `experts`, int32 [layers with experts, tokens, experts used].
+ * Tokens beyond those that the recording has room for, or that the file holds, are routed as usual.  A call that fails
+ * changes nothing.  Errors: HD_E_UNSUPPORTED (no experts), HD_E_ARGUMENT, HD_E_FORMAT (of another model), HD_E_IO,
+ * HD_E_MEMORY. */
 hd_status hd_engine_record_experts(hd_engine *engine, int64_t tokens, hd_error *err);
 hd_status hd_engine_save_experts(hd_engine *engine, const char *path, hd_error *err);
 hd_status hd_engine_force_experts(hd_engine *engine, const char *path, hd_error *err);
@@ -74,19 +80,21 @@ hd_status hd_engine_force_experts(hd_engine *engine, const char *path, hd_error 
 hd_status hd_session_open(hd_session **out, hd_engine *engine, hd_error *err);
 void hd_session_close(hd_session **session); /* NULL-safe */
 
-int64_t hd_session_length(const hd_session *session);          /* tokens held */
-const int32_t *hd_session_tokens(const hd_session *session);   /* [length], until the next call that changes it */
-uint64_t hd_session_cache_bytes(const hd_session *session);    /* bytes of its cache pages */
+int64_t hd_session_length(const hd_session *session);        /* tokens held */
+const int32_t *hd_session_tokens(const hd_session *session); /* [length], until the next call that changes it */
+uint64_t hd_session_cache_bytes(const hd_session *session);  /* bytes of its cache pages */
 
 /* Evaluates n tokens after those held, in chunks.  The logits of the last one are then at hd_session_logits.
- * On HD_E_CANCELLED the chunks that were finished stay.  Other errors: HD_E_CONTEXT (nothing was evaluated; the text
- * says both lengths), HD_E_ARGUMENT (an id outside the vocabulary), HD_E_MEMORY, HD_E_MODEL_LOST. */
+ * On HD_E_CANCELLED the chunks that were finished stay.  Nothing was evaluated on HD_E_CONTEXT (the text says both
+ * lengths), HD_E_ARGUMENT (an id outside the vocabulary), HD_E_LIMIT (cache_tokens) and HD_E_MEMORY.  After
+ * HD_E_MODEL_LOST the tokens are those before, their logits gone; every later evaluation fails so too. */
 hd_status hd_session_feed(hd_session *session, const int32_t *ids, int64_t n, hd_error *err);
 
 /* The same, and the logits of each of the n tokens go to `logits` [n][vocab]. */
 hd_status hd_session_feed_all(hd_session *session, const int32_t *ids, int64_t n, float *logits, hd_error *err);
 
-/* Feeds one token to each of `count` sessions of the engine in one pass (a decode step of a batch).  All or nothing. */
+/* Feeds one token to each of `count` sessions of the engine in one pass (a decode step of a batch).  All or nothing.
+ * HD_E_ARGUMENT also when a session occurs twice, belongs to another engine, or `count` passes the chunk. */
 hd_status hd_engine_step(hd_engine *engine, hd_session *const *sessions, const int32_t *ids, int count, hd_error *err);
 
 /* [vocab] float32, of the last token fed; NULL before the first.  Valid until the session changes. */
@@ -100,7 +108,8 @@ hd_status hd_session_fork(hd_session **out, const hd_session *session, hd_error 
 
 /* The session as bytes: tokens, cache and last logits.  The caller frees *data with hd_bytes_free.
  * restore replaces the session's content; HD_E_FORMAT when the bytes are damaged or came from another model, tier or
- * format version (the session is then unchanged). */
+ * format version.  On any error the session is unchanged, so old and new content must fit into cache_tokens
+ * together. */
 hd_status hd_session_snapshot(const hd_session *session, uint8_t **data, size_t *size, hd_error *err);
 hd_status hd_session_restore(hd_session *session, const uint8_t *data, size_t size, hd_error *err);
 void hd_bytes_free(uint8_t *data);
@@ -124,7 +133,7 @@ typedef struct hd_sampling {
     float frequency_penalty;
     const hd_logit_bias *bias;
     size_t bias_count;
-    uint64_t seed;            /* the same seed and the same logits give the same tokens */
+    uint64_t seed; /* the same seed and the same logits give the same tokens */
 } hd_sampling;
 
 void hd_sampling_defaults(const hd_engine *engine, hd_sampling *out);

@@ -11,12 +11,30 @@ static uint64_t mix(uint64_t h, const void *data, size_t len)
     return h;
 }
 
-/* Names, types, shapes and the first bytes of every tensor: tells models apart without reading them whole. */
+/* Every setting that changes what is cached.  Numbers, not the structure's bytes: padding has no value. */
+static uint64_t mix_config(uint64_t h, const hd_model_config *c)
+{
+    const hd_rope_config *r = &c->rope;
+    const double values[] = {
+        c->arch,         c->layers,         c->hidden,     c->heads,          c->kv_heads,         c->head_dim,
+        c->ffn,          c->vocab,          c->rms_eps,    c->q_lora,         c->kv_lora,          c->nope,
+        c->rope_dim,     c->v_dim,          c->experts,    c->expert_ffn,     c->groups,           c->groups_used,
+        c->experts_used, c->experts_shared, c->dense_lead, c->expert_every,   c->sigmoid,          c->renorm,
+        c->routed_scale, r->type,           r->theta,      r->factor,         r->low_freq,         r->high_freq,
+        r->beta_fast,    r->beta_slow,      r->mscale,     r->mscale_all_dim, r->attention_factor, r->original_context,
+        r->truncate,     r->adjacent,
+    };
+    return mix(h, values, sizeof values);
+}
+
+/* The settings, and names, types, shapes and the first bytes of every tensor: tells models apart without reading them
+ * whole. */
 static uint64_t fingerprint_of(const hd_core *core)
 {
     enum { SAMPLE = 64 };
     const hd_cache_layout *l = hd_model_get_layout(core->model);
     uint64_t h = mix(0xcbf29ce484222325u, core->backend->name, strlen(core->backend->name));
+    h = mix_config(h, hd_model_get_config(core->model));
     h = mix(h, &l->page_bytes, sizeof l->page_bytes);
     h = mix(h, &l->type, sizeof l->type);
     for (size_t i = 0; i < hd_checkpoint_tensor_count(core->ckpt); i++) {
@@ -133,8 +151,12 @@ void hd_core_resume(hd_core *core)
     atomic_store(&core->cancelled, false);
 }
 
+/* Also marks the sequence, so that it can't stand in a step twice: each feed counts on the length before it. */
 static hd_status check_feed(const hd_core *core, const hd_feed *f, int64_t *tokens, hd_error *err)
 {
+    if (f->seq->core != core || f->seq->in_step)
+        return hd_fail(err, HD_E_ARGUMENT, "a step takes sessions of its own engine, each of them once");
+    f->seq->in_step = true;
     if (f->n < 1 || f->n > core->chunk - *tokens)
         return hd_fail(err, HD_E_ARGUMENT, "a step takes 1 to %lld tokens", (long long)core->chunk);
     if (f->n > core->context - f->seq->length)
@@ -151,9 +173,9 @@ static hd_status gather(hd_core *core, const hd_feed *feeds, int count, int64_t 
     *wanted = 0;
     for (int i = 0; i < count; i++) {
         const hd_feed *f = &feeds[i];
-        memcpy(core->ids + tokens, f->ids, (size_t)(f->n <= core->chunk - tokens ? f->n : 0) * sizeof *core->ids);
         HD_TRY(check_feed(core, f, &tokens, err));
         HD_TRY(hd_seq_reserve(f->seq, f->n, err));
+        memcpy(core->ids + tokens - f->n, f->ids, (size_t)f->n * sizeof *core->ids);
         core->spans[i] =
             (hd_span){.pages = f->seq->pages, .pos0 = f->seq->length, .n = f->n, .logits = f->logits ? f->n : 1};
         *wanted += core->spans[i].logits;
@@ -201,12 +223,12 @@ static hd_status evaluate(hd_core *core, const hd_feed *feeds, int count, hd_err
 {
     int64_t wanted;
     float *logits;
-    if (atomic_load(&core->cancelled)) return hd_fail(err, HD_E_CANCELLED, "cancelled");
+    if (atomic_exchange(&core->cancelled, false)) return hd_fail(err, HD_E_CANCELLED, "cancelled");
     HD_TRY(gather(core, feeds, count, &wanted, err));
     HD_TRY(logits_place(core, feeds, count, wanted, &logits, err));
-    if (count == 1) feeds[0].seq->has_logits = false; /* overwritten from here on */
     hd_batch batch = {.ids = core->ids, .spans = core->spans, .count = count};
     HD_TRY(hd_model_forward(core->model, &batch, logits, err));
+    if (count == 1 && !feeds[0].logits) feeds[0].seq->has_logits = false; /* they were overwritten */
     HD_TRY(hd_checkpoint_check(core->ckpt, err)); /* zeros may have been read in place of lost weights */
     settle(core, feeds, count, logits);
     return HD_OK;
@@ -217,7 +239,9 @@ hd_status hd_core_step(hd_core *core, const hd_feed *feeds, int count, hd_error 
     if (count < 1 || count > core->chunk)
         return hd_fail(err, HD_E_ARGUMENT, "a step takes 1 to %lld sequences", (long long)core->chunk);
     hd_status status = evaluate(core, feeds, count, err);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         hd_seq_trim(feeds[i].seq);
+        feeds[i].seq->in_step = false;
+    }
     return status;
 }

@@ -33,7 +33,8 @@ int64_t hd_core_context(const hd_core *core);
 int64_t hd_core_chunk(const hd_core *core);
 void hd_core_set_trace(hd_core *core, hd_expert_trace *trace); /* the caller keeps it alive; NULL: off */
 
-/* Makes every hd_core_step return HD_E_CANCELLED until hd_core_resume.  Async-signal-safe. */
+/* Makes the next hd_core_step to begin return HD_E_CANCELLED; that step takes the request with it.  Async-signal-safe.
+ * hd_core_resume takes back a request that no step has met. */
 void hd_core_cancel(hd_core *core);
 void hd_core_resume(hd_core *core);
 
@@ -49,6 +50,13 @@ const float *hd_seq_logits(const hd_seq *seq); /* [vocab] of the last token; NUL
 uint64_t hd_seq_cache_bytes(const hd_seq *seq);
 hd_status hd_seq_truncate(hd_seq *seq, int64_t length, hd_error *err);
 hd_status hd_seq_fork(hd_seq **out, const hd_seq *seq, hd_error *err);
+
+/* Makes room for `n` tokens behind those held: pages, unshared where they will be written, and space for ids.
+ * hd_core_step does so itself; who feeds in several steps does it for all of them first, and so fails before the first
+ * one.  Errors: HD_E_LIMIT (cache_tokens), HD_E_MEMORY. */
+hd_status hd_seq_reserve(hd_seq *seq, int64_t n, hd_error *err);
+
+/* The page format of docs/engine.md.  restore leaves the sequence as it was on failure. */
 hd_status hd_seq_snapshot(const hd_seq *seq, uint8_t **data, size_t *size, hd_error *err);
 hd_status hd_seq_restore(hd_seq *seq, const uint8_t *data, size_t size, hd_error *err);
 

@@ -47,10 +47,8 @@ struct hd_seq {
     int64_t page_count, pages_cap;
     float *logits; /* [vocab] */
     bool has_logits;
+    bool in_step; /* among the feeds of the step under way */
 };
-
-/* Makes room for `n` tokens behind those held: pages, unshared where they will be written, and space for ids. */
-hd_status hd_seq_reserve(hd_seq *seq, int64_t n, hd_error *err);
 
 /* Gives back pages beyond the length. */
 void hd_seq_trim(hd_seq *seq);

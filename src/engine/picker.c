@@ -207,11 +207,14 @@ static int32_t draw(hd_picker *p, const candidate *c, int64_t n)
     for (int64_t i = 0; i < n; i++)
         sum += c[i].value;
     double at = uniform(p) * sum;
+    int32_t last = c[0].id; /* rounding may leave a rest behind all: never give it to one of probability 0 */
     for (int64_t i = 0; i < n; i++) {
+        if (!(c[i].value > 0.0f)) continue;
+        last = c[i].id;
         at -= c[i].value;
-        if (at < 0.0) return c[i].id;
+        if (at < 0.0) break;
     }
-    return c[n - 1].id;
+    return last;
 }
 
 static int32_t sample(hd_picker *p)

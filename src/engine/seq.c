@@ -114,8 +114,9 @@ hd_status hd_seq_reserve(hd_seq *seq, int64_t n, hd_error *err)
     while (seq->page_count < pages_for(seq->length + n)) {
         uint8_t *page = hd_page_take(&seq->core->pages);
         if (!page) {
+            hd_status status = no_page(seq, err); /* before pages are given back: it looks at how many are in use */
             hd_seq_trim(seq);
-            return no_page(seq, err);
+            return status;
         }
         seq->pages[seq->page_count++] = page;
     }

@@ -2,8 +2,8 @@
  *
  * Format, little-endian (docs/engine.md): "HDSNAP1\0" | u64 fingerprint of model, tier and page format | u64 tokens |
  * u64 has_logits | i32 token[tokens] (padded to 8 bytes) | pages | f32 logits[vocab] if has_logits (padded to 8) | u64
- * checksum of all before.  The bytes are untrusted on the way in: sizes must add up exactly, and the checksum must
- * agree. */
+ * checksum of all before.  The bytes are untrusted on the way in: sizes must add up exactly, the checksum must agree,
+ * and ids must lie in the vocabulary. */
 #include <string.h>
 
 #include "engine/engine_internal.h"
@@ -49,6 +49,21 @@ static void put_u64(uint8_t *at, uint64_t v)
     memcpy(at, &v, sizeof v); /* every supported machine is little-endian */
 }
 
+/* Copies the pages.  Rows behind the last token may hold what another sequence left in a reused page: they become
+ * zeros, so that no snapshot carries foreign content and equal sequences give equal bytes. */
+static void copy_pages(uint8_t *out, const hd_seq *seq, int64_t count)
+{
+    const hd_cache_layout *l = hd_model_get_layout(seq->core->model);
+    size_t page_bytes = seq->core->pages.page_bytes;
+    for (int64_t i = 0; i < count; i++)
+        memcpy(out + (size_t)i * page_bytes, seq->pages[i], page_bytes);
+    size_t used = (size_t)(seq->length % HD_PAGE_ROWS);
+    if (!used) return;
+    uint8_t *last = out + (size_t)(count - 1) * page_bytes;
+    for (int s = 0; s < l->streams; s++)
+        memset(last + l->offset[s] + used * l->stride[s], 0, (HD_PAGE_ROWS - used) * l->stride[s]);
+}
+
 hd_status hd_seq_snapshot(const hd_seq *seq, uint8_t **data, size_t *size, hd_error *err)
 {
     const hd_core *core = seq->core;
@@ -64,12 +79,25 @@ hd_status hd_seq_snapshot(const hd_seq *seq, uint8_t **data, size_t *size, hd_er
     uint8_t *at = bytes + HEADER;
     if (seq->length) memcpy(at, seq->tokens, (size_t)seq->length * sizeof(int32_t));
     at += s.tokens;
-    for (int64_t i = 0; i < s.page_count; i++, at += core->pages.page_bytes)
-        memcpy(at, seq->pages[i], core->pages.page_bytes);
+    copy_pages(at, seq, s.page_count);
+    at += s.pages;
     if (s.logits) memcpy(at, seq->logits, (size_t)hd_model_get_config(core->model)->vocab * sizeof(float));
     put_u64(bytes + s.total - 8, checksum(bytes, s.total - 8));
     *data = bytes;
     *size = s.total;
+    return HD_OK;
+}
+
+/* The checksum proves no good will: ids index the sampler's tables. */
+static hd_status check_ids(const hd_core *core, const uint8_t *ids, int64_t count, hd_error *err)
+{
+    int32_t vocab = hd_model_get_config(core->model)->vocab;
+    for (int64_t i = 0; i < count; i++) {
+        int32_t id;
+        memcpy(&id, ids + (size_t)i * sizeof id, sizeof id);
+        if (id < 0 || id >= vocab)
+            return hd_fail(err, HD_E_FORMAT, "the snapshot holds token id %d, outside the vocabulary of %d", id, vocab);
+    }
     return HD_OK;
 }
 
@@ -83,14 +111,15 @@ static hd_status check(const hd_core *core, const uint8_t *data, size_t size, in
     if (r.failed || memcmp(magic, MAGIC, 8) != 0) return hd_fail(err, HD_E_FORMAT, "not a snapshot of this version");
     if (fingerprint != core->fingerprint)
         return hd_fail(err, HD_E_FORMAT, "the snapshot was made with another model, CPU tier or version");
-    if (count > (uint64_t)core->context || logits > 1 || sizes_of(core, (int64_t)count, logits != 0).total != size)
+    if (count > (uint64_t)core->context || logits > (count > 0) ||
+        sizes_of(core, (int64_t)count, logits != 0).total != size)
         return hd_fail(err, HD_E_FORMAT, "the snapshot's size does not fit its %llu tokens", (unsigned long long)count);
     uint64_t sum;
     memcpy(&sum, data + size - 8, sizeof sum);
     if (sum != checksum(data, size - 8)) return hd_fail(err, HD_E_FORMAT, "the snapshot is damaged: checksum mismatch");
     *tokens = (int64_t)count;
     *has_logits = logits != 0;
-    return HD_OK;
+    return check_ids(core, data + HEADER, *tokens, err);
 }
 
 static void fill(hd_seq *seq, const uint8_t *data, int64_t tokens, bool has_logits)

@@ -20,6 +20,7 @@ struct hd_session {
 
 struct hd_sampler {
     hd_picker *picker;
+    int32_t vocab;
 };
 
 static void fill_info(hd_engine *e)
@@ -100,9 +101,15 @@ void hd_engine_cancel(hd_engine *engine)
     hd_core_cancel(engine->core);
 }
 
+void hd_engine_resume(hd_engine *engine)
+{
+    hd_core_resume(engine->core);
+}
+
 /* ---- expert choices ---- */
 
-static hd_status new_trace(hd_engine *e, int64_t tokens, hd_error *err)
+/* A trace of the model's shape with zeroed ids. */
+static hd_status new_trace(hd_expert_trace *out, const hd_engine *e, int64_t tokens, hd_error *err)
 {
     const hd_model *model = hd_core_model(e->core);
     int layers = hd_model_expert_layers(model), used = hd_model_get_config(model)->experts_used;
@@ -111,16 +118,24 @@ static hd_status new_trace(hd_engine *e, int64_t tokens, hd_error *err)
         return hd_fail(err, HD_E_ARGUMENT, "experts of %lld tokens can't be kept", (long long)tokens);
     int32_t *ids = hd_calloc((size_t)tokens * (size_t)layers, (size_t)used * sizeof *ids);
     if (!ids) return hd_fail(err, HD_E_MEMORY, "out of memory for the experts of %lld tokens", (long long)tokens);
-    hd_free(e->trace.ids);
-    e->trace = (hd_expert_trace){.ids = ids, .layers = layers, .tokens = tokens, .used = used};
+    *out = (hd_expert_trace){.ids = ids, .layers = layers, .tokens = tokens, .used = used};
     return HD_OK;
+}
+
+static void use_trace(hd_engine *e, const hd_expert_trace *trace)
+{
+    hd_core_set_trace(e->core, NULL);
+    hd_free(e->trace.ids);
+    e->trace = *trace;
+    hd_core_set_trace(e->core, &e->trace);
 }
 
 hd_status hd_engine_record_experts(hd_engine *engine, int64_t tokens, hd_error *err)
 {
-    HD_TRY(new_trace(engine, tokens, err));
-    engine->trace.mode = HD_TRACE_RECORD;
-    hd_core_set_trace(engine->core, &engine->trace);
+    hd_expert_trace trace;
+    HD_TRY(new_trace(&trace, engine, tokens, err));
+    trace.mode = HD_TRACE_RECORD;
+    use_trace(engine, &trace);
     return HD_OK;
 }
 
@@ -145,33 +160,40 @@ hd_status hd_engine_save_experts(hd_engine *engine, const char *path, hd_error *
     return status;
 }
 
-static hd_status load_trace(hd_engine *e, const hd_checkpoint *ckpt, const char *path, hd_error *err)
+static hd_status check_trace(const hd_engine *e, const hd_tensor *t, const char *path, hd_error *err)
 {
     const hd_model *model = hd_core_model(e->core);
     const hd_model_config *c = hd_model_get_config(model);
-    const hd_tensor *t = hd_checkpoint_find(ckpt, "experts");
     if (!t || t->type != HD_TYPE_I32 || t->dims != 3)
         return hd_fail(err, HD_E_FORMAT, "%s: no tensor \"experts\" of type I32 with three dimensions", path);
     if (t->shape[0] != hd_model_expert_layers(model) || t->shape[2] != c->experts_used)
         return hd_fail(err, HD_E_FORMAT, "%s: expert choices of another model: %lld layers, %lld a token", path,
                        (long long)t->shape[0], (long long)t->shape[2]);
-    HD_TRY(new_trace(e, t->shape[1], err));
-    memcpy(e->trace.ids, t->data, t->bytes);
+    const int32_t *ids = t->data;
     for (int64_t i = 0; i < t->shape[0] * t->shape[1] * t->shape[2]; i++)
-        if (e->trace.ids[i] < 0 || e->trace.ids[i] >= c->experts)
-            return hd_fail(err, HD_E_FORMAT, "%s: expert %d of %d", path, e->trace.ids[i], c->experts);
-    e->trace.mode = HD_TRACE_FORCE;
+        if (ids[i] < 0 || ids[i] >= c->experts)
+            return hd_fail(err, HD_E_FORMAT, "%s: expert %d of %d", path, ids[i], c->experts);
+    return HD_OK;
+}
+
+static hd_status load_trace(hd_engine *e, const hd_checkpoint *ckpt, const char *path, hd_error *err)
+{
+    const hd_tensor *t = hd_checkpoint_find(ckpt, "experts");
+    hd_expert_trace trace;
+    HD_TRY(check_trace(e, t, path, err));
+    HD_TRY(new_trace(&trace, e, t->shape[1], err));
+    memcpy(trace.ids, t->data, t->bytes);
+    trace.mode = HD_TRACE_FORCE;
+    use_trace(e, &trace);
     return HD_OK;
 }
 
 hd_status hd_engine_force_experts(hd_engine *engine, const char *path, hd_error *err)
 {
     hd_checkpoint *ckpt;
-    hd_core_set_trace(engine->core, NULL);
     HD_TRY(hd_checkpoint_open(&ckpt, path, err));
     hd_status status = load_trace(engine, ckpt, path, err);
     hd_checkpoint_close(&ckpt);
-    if (status == HD_OK) hd_core_set_trace(engine->core, &engine->trace);
     return status;
 }
 
@@ -247,13 +269,13 @@ static hd_status feed(hd_session *s, const int32_t *ids, int64_t n, float *logit
 {
     hd_core *core = s->engine->core;
     HD_TRY(check_feed(s, ids, n, err));
+    HD_TRY(hd_seq_reserve(s->seq, n, err));
     int64_t before = hd_seq_length(s->seq);
     for (int64_t at = 0; at < n;) {
         int64_t take = HD_MIN(n - at, hd_core_chunk(core));
         hd_feed f = {.seq = s->seq, .ids = ids + at, .n = take, .logits = logits};
         hd_status status = hd_core_step(core, &f, 1, err);
         if (status != HD_OK) {
-            hd_core_resume(core);
             if (status != HD_E_CANCELLED && hd_seq_truncate(s->seq, before, NULL) != HD_OK) return HD_E_INTERNAL;
             return status;
         }
@@ -282,11 +304,12 @@ hd_status hd_engine_step(hd_engine *engine, hd_session *const *sessions, const i
     if (!feeds) return hd_fail(err, HD_E_MEMORY, "out of memory for a step of %d sessions", count);
     hd_status status = HD_OK;
     for (int i = 0; i < count && status == HD_OK; i++) {
-        status = check_feed(sessions[i], &ids[i], 1, err);
+        status = sessions[i]->engine == engine
+                     ? check_feed(sessions[i], &ids[i], 1, err)
+                     : hd_fail(err, HD_E_ARGUMENT, "session %d of the step belongs to another engine", i);
         feeds[i] = (hd_feed){.seq = sessions[i]->seq, .ids = &ids[i], .n = 1};
     }
     if (status == HD_OK) status = hd_core_step(engine->core, feeds, count, err);
-    hd_core_resume(engine->core);
     hd_free(feeds);
     return status;
 }
@@ -337,6 +360,7 @@ hd_status hd_sampler_open(hd_sampler **out, const hd_engine *engine, const hd_sa
     *out = NULL;
     hd_sampler *s = hd_calloc(1, sizeof *s);
     if (!s) return hd_fail(err, HD_E_MEMORY, "out of memory for a sampler");
+    s->vocab = engine->info.vocab;
     hd_status status = hd_picker_open(&s->picker, engine->info.vocab, sampling, err);
     if (status != HD_OK) hd_sampler_close(&s);
     *out = s;
@@ -357,6 +381,9 @@ hd_status hd_sampler_next(hd_sampler *sampler, const hd_session *session, hd_log
 {
     const float *logits = hd_seq_logits(session->seq);
     if (!logits) return hd_fail(err, HD_E_ARGUMENT, "no token was fed: there are no logits to choose from");
+    if (session->engine->info.vocab != sampler->vocab)
+        return hd_fail(err, HD_E_ARGUMENT, "the sampler is for a vocabulary of %d tokens, the session's model has %d",
+                       sampler->vocab, session->engine->info.vocab);
     return hd_picker_next(sampler->picker, logits, hd_seq_tokens(session->seq), hd_seq_length(session->seq), chosen,
                           top, top_count, err);
 }
