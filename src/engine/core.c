@@ -56,7 +56,8 @@ static hd_status choose_context(hd_core *core, const hd_core_options *o, hd_erro
         return hd_fail(err, HD_E_ARGUMENT, "context: %lld tokens were asked for, the model's limit is %lld",
                        (long long)o->context, (long long)config.context);
     core->chunk = HD_MIN(o->chunk, core->context);
-    if (core->chunk < 1) return hd_fail(err, HD_E_ARGUMENT, "chunk: %lld tokens", (long long)o->chunk);
+    if (core->chunk < 1 || core->chunk > HD_BATCH_MAX)
+        return hd_fail(err, HD_E_ARGUMENT, "chunk: %lld tokens, must be 1 to %d", (long long)o->chunk, HD_BATCH_MAX);
     return HD_OK;
 }
 

@@ -351,6 +351,7 @@ void hd_sampling_defaults(const hd_engine *engine, hd_sampling *out)
         .temperature = c->temperature >= 0.0f ? c->temperature : 1.0f,
         .top_k = c->top_k >= 0 ? c->top_k : 0,
         .top_p = c->top_p >= 0.0f ? c->top_p : 1.0f,
+        .min_p = c->min_p >= 0.0f ? c->min_p : 0.0f,
         .repetition_penalty = c->repetition_penalty >= 0.0f ? c->repetition_penalty : 1.0f,
     };
 }

@@ -47,10 +47,12 @@ static int read_int(reader *r, const char *name, int min, int otherwise)
     return min;
 }
 
+/* A number; `otherwise` when absent, an error when that is NaN. */
 static double read_number(reader *r, const char *name, double otherwise)
 {
     const hd_meta *m = key(r, name);
     double v = otherwise;
+    if (!m && isnan(otherwise)) fail(r, HD_E_FORMAT, name, "is missing");
     if (m && (m->type == HD_META_ARRAY || !hd_meta_f64(m, 0, &v))) fail(r, HD_E_FORMAT, name, "is not a number");
     return v;
 }
@@ -93,13 +95,13 @@ static void read_rope(reader *r, hd_model_config *c)
     hd_rope_config *rope = &c->rope;
     *rope = (hd_rope_config){.type = HD_ROPE_PLAIN, .factor = 1.0, .truncate = true};
     rope->theta = read_number(r, "rope.freq_base", 10000.0);
-    rope->factor = read_number(r, "rope.scaling.factor", 1.0);
-    rope->original_context = read_number(r, "rope.scaling.original_context_length", (double)c->context);
     double linear = read_number(r, "rope.scale_linear", 1.0); /* the key of files from 2023 */
+    rope->factor = read_number(r, "rope.scaling.factor", linear);
+    if (rope->factor == 0.0) rope->factor = 1.0; /* 0 means "not set" in files of some converters */
+    rope->original_context = read_number(r, "rope.scaling.original_context_length", (double)c->context);
     const hd_meta *type = key(r, "rope.scaling.type");
-    if (!type && linear != 1.0) {
-        rope->type = HD_ROPE_LINEAR;
-        rope->factor = linear;
+    if (!type && rope->factor != 1.0) {
+        rope->type = HD_ROPE_LINEAR; /* the only kind there was before the type had a key */
     } else if (!type || string_is(type, "none")) {
         rope->type = HD_ROPE_PLAIN;
     } else if (string_is(type, "linear")) {
@@ -177,14 +179,26 @@ static void read_dense(reader *r, hd_model_config *c)
         fail(r, HD_E_UNSUPPORTED, "expert_count", "above 0 is not supported here");
 }
 
-static void add_eos(hd_model_config *c, const hd_checkpoint *ckpt, const char *name)
+/* Converters write the largest number, or -1, for "there is none". */
+static void add_eos(reader *r, hd_model_config *c, const char *name)
 {
-    const hd_meta *m = hd_checkpoint_meta(ckpt, name);
-    uint64_t id;
-    if (!m || m->type == HD_META_ARRAY || !hd_meta_u64(m, 0, &id) || id > INT32_MAX) return;
+    const hd_meta *m = hd_checkpoint_meta(r->ckpt, name);
+    int64_t id = 0;
+    if (!m) return;
+    if (m->type == HD_META_ARRAY || m->type == HD_META_BOOL || !hd_meta_i64(m, 0, &id)) {
+        if (r->status == HD_OK) r->status = hd_fail(r->err, HD_E_FORMAT, "GGUF metadata: %s is not a token id", name);
+        return;
+    }
+    if (id == -1 || id == UINT32_MAX) return;
+    if (id < 0 || id >= c->vocab) {
+        if (r->status == HD_OK)
+            r->status = hd_fail(r->err, HD_E_FORMAT, "GGUF metadata: %s: %lld is outside the vocabulary of %d", name,
+                                (long long)id, c->vocab);
+        return;
+    }
     for (int i = 0; i < c->eos_count; i++)
         if (c->eos[i] == (int32_t)id) return;
-    if (c->eos_count < HD_MAX_EOS) c->eos[c->eos_count++] = (int32_t)id;
+    c->eos[c->eos_count++] = (int32_t)id; /* three keys at most: fewer than HD_MAX_EOS */
 }
 
 /* vocab_size is not in every file: the embedding's rows tell. */
@@ -204,7 +218,7 @@ hd_status hd_config_from_gguf(hd_model_config *c, const hd_checkpoint *ckpt, hd_
     c->heads = read_int(&r, "attention.head_count", 1, INT_MIN);
     c->ffn = read_int(&r, "feed_forward_length", 1, INT_MIN);
     c->context = read_int(&r, "context_length", 1, INT_MIN);
-    c->rms_eps = (float)read_number(&r, "attention.layer_norm_rms_epsilon", 1e-6);
+    c->rms_eps = (float)read_number(&r, "attention.layer_norm_rms_epsilon", NAN);
     c->vocab = vocab_of(&r);
     c->tied = !hd_checkpoint_find(ckpt, "output.weight");
     if (r.status != HD_OK) return r.status;
@@ -216,6 +230,6 @@ hd_status hd_config_from_gguf(hd_model_config *c, const hd_checkpoint *ckpt, hd_
     static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                        "tokenizer.ggml.eom_token_id"};
     for (size_t i = 0; i < HD_ARRAY_LEN(ends); i++)
-        add_eos(c, ckpt, ends[i]);
+        add_eos(&r, c, ends[i]);
     return r.status;
 }

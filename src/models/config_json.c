@@ -48,6 +48,14 @@ static double read_number(reader *r, const char *key, double otherwise)
     return json_number_value(v);
 }
 
+/* A number in [min, max], or `otherwise` when absent. */
+static double read_in(reader *r, const char *key, double min, double max, double otherwise)
+{
+    double v = read_number(r, key, otherwise);
+    if (member(r, key) && !(v >= min && v <= max)) fail(r, HD_E_FORMAT, key, "is out of range");
+    return v;
+}
+
 static bool read_bool(reader *r, const char *key, bool otherwise)
 {
     const json_t *v = member(r, key);
@@ -104,7 +112,9 @@ static void read_rope_scaling(reader *r, hd_rope_config *rope, const json_t *sca
     reader s = {.json = scaling, .file = r->file, .err = r->err, .status = r->status};
     const char *type = read_string(&s, "rope_type", NULL);
     if (!type) type = read_string(&s, "type", "default");
+    rope->theta = read_number(&s, "rope_theta", rope->theta);
     rope->factor = read_number(&s, "factor", 1.0);
+    if (strcmp(type, "default") != 0 && !member(&s, "factor")) fail(&s, HD_E_FORMAT, "factor", "is missing");
     rope->original_context = read_number(&s, "original_max_position_embeddings", context);
     if (strcmp(type, "default") == 0)
         rope->type = HD_ROPE_PLAIN;
@@ -137,11 +147,9 @@ static void read_rope(reader *r, hd_model_config *c)
     if (!scaling && parameters) scaling = parameters;
     if (!scaling) return;
     if (!json_is_object(scaling)) {
-        fail(r, HD_E_FORMAT, "rope_scaling", "is not an object");
+        fail(r, HD_E_FORMAT, scaling == parameters ? "rope_parameters" : "rope_scaling", "is not an object");
         return;
     }
-    const json_t *theta = json_object_get(scaling, "rope_theta");
-    if (json_is_number(theta)) c->rope.theta = json_number_value(theta);
     read_rope_scaling(r, &c->rope, scaling, (double)c->context);
 }
 
@@ -198,6 +206,20 @@ static void read_dense(reader *r, hd_model_config *c)
         fail(r, HD_E_UNSUPPORTED, "partial_rotary_factor", "other than 1 is not supported");
 }
 
+/* FP8 with block scales is read; other schemes name and store their tensors in ways of their own. */
+static void read_quantization(reader *r)
+{
+    const json_t *q = member(r, "quantization_config");
+    if (!q) return;
+    if (!json_is_object(q)) {
+        fail(r, HD_E_FORMAT, "quantization_config", "is not an object");
+        return;
+    }
+    reader s = {.json = q, .file = r->file, .err = r->err, .status = r->status};
+    refuse_unless(&s, "quant_method", read_string(&s, "quant_method", "fp8"), "fp8");
+    r->status = s.status;
+}
+
 /* One id or a list of them. */
 static void read_eos(reader *r, hd_model_config *c)
 {
@@ -220,10 +242,11 @@ static hd_status read_generation(hd_model_config *c, const json_t *json, hd_erro
     reader r = {.json = json, .file = "generation_config.json", .err = err};
     if (!json_is_object(json)) return hd_fail(err, HD_E_FORMAT, "generation_config.json: not an object");
     read_eos(&r, c);
-    c->temperature = (float)read_number(&r, "temperature", -1.0);
-    c->top_p = (float)read_number(&r, "top_p", -1.0);
-    c->top_k = read_int(&r, "top_k", 0, -1);
-    c->repetition_penalty = (float)read_number(&r, "repetition_penalty", -1.0);
+    c->temperature = (float)read_in(&r, "temperature", 0.0, 100.0, -1.0); /* ranges: those of hd_sampler_open */
+    c->top_p = (float)read_in(&r, "top_p", 0.0, 1.0, -1.0);
+    c->min_p = (float)read_in(&r, "min_p", 0.0, 1.0, -1.0);
+    c->top_k = read_int(&r, "top_k", -1, -1); /* some tools write -1 for "off" */
+    c->repetition_penalty = (float)read_in(&r, "repetition_penalty", 0.01, 100.0, -1.0);
     if (!read_bool(&r, "do_sample", true)) c->temperature = 0.0f;
     return r.status;
 }
@@ -249,6 +272,7 @@ hd_status hd_config_from_json(hd_model_config *c, const json_t *config, const js
     else
         read_dense(&r, c);
     read_eos(&r, c);
+    read_quantization(&r);
     if (r.status != HD_OK) return r.status;
     return generation ? read_generation(c, generation, err) : HD_OK;
 }

@@ -38,6 +38,7 @@ static hd_status open_activations(hd_model *m, hd_error *err)
     uintptr_t base = ((uintptr_t)m->activations + HD_CACHE_LINE - 1) / HD_CACHE_LINE * HD_CACHE_LINE;
     a = (hd_activations){.base = (uint8_t *)base};
     lay_out(m, &a);
+    m->rope = (hd_rope){.table = m->rope_table, .dim = m->config.rope_dim, .adjacent = m->config.rope.adjacent};
     return HD_OK;
 }
 
@@ -104,7 +105,6 @@ static hd_status load_rope(hd_model *m, hd_weights *w, hd_error *err)
     float *freq = hd_weights_alloc(w, (size_t)half, sizeof *freq);
     if (!freq) return hd_fail(err, HD_E_MEMORY, "out of memory for rotary frequencies");
     m->rope_freq = freq;
-    m->rope = (hd_rope){.table = m->rope_table, .dim = c->rope_dim, .adjacent = c->rope.adjacent};
     hd_rope_frequencies(&c->rope, c->rope_dim, freq, &m->rope_gain);
     if (!hd_weights_has(w, name_factors, 0)) return HD_OK;
     const float *factors;
@@ -117,34 +117,38 @@ static hd_status load_rope(hd_model *m, hd_weights *w, hd_error *err)
     return HD_OK;
 }
 
+static hd_status load_weights(hd_model *m, const hd_model_options *options, hd_error *err)
+{
+    HD_TRY(hd_weights_open(&m->weights, m->ckpt, options, &m->exec, err));
+    HD_TRY(load_rope(m, m->weights, err));
+    HD_TRY(m->ops->load(m, m->weights, err));
+    HD_TRY(load_shared(m, m->weights, err));
+    HD_TRY(hd_weights_finish(m->weights, err));
+    hd_weights_sizes(m->weights, &m->sizes);
+    return HD_OK;
+}
+
+/* Weights first: once every tensor has the shape that the configuration asks for, its widths are those of real data,
+ * and a configuration that lies can't make us ask for absurd amounts of memory. */
 static hd_status load(hd_model *m, const hd_model_options *options, hd_error *err)
 {
     HD_TRY(hd_model_config_read(&m->config, m->ckpt, err));
     m->ops = ops_of(m->config.arch);
     m->state = hd_calloc(1, m->ops->state_bytes);
     if (!m->state) return hd_fail(err, HD_E_MEMORY, "out of memory for the model");
+    HD_TRY(load_weights(m, options, err));
     HD_TRY(open_layout(m, err));
     HD_TRY(open_scratch(m, err));
     HD_TRY(open_activations(m, err));
-    HD_TRY(hd_weights_open(&m->weights, m->ckpt, options, &m->exec, err));
-    HD_TRY(load_rope(m, m->weights, err));
-    HD_TRY(m->ops->load(m, m->weights, err));
-    HD_TRY(load_shared(m, m->weights, err));
-    HD_TRY(hd_weights_finish(m->weights, err));
-    hd_model_sizes sizes;
-    hd_weights_sizes(m->weights, &sizes);
-    sizes.activation_bytes = m->sizes.activation_bytes;
-    sizes.scratch_bytes = m->sizes.scratch_bytes;
-    m->sizes = sizes;
     return hd_checkpoint_check(m->ckpt, err);
 }
 
 hd_status hd_model_open(hd_model **out, const hd_checkpoint *ckpt, const hd_model_options *options, hd_error *err)
 {
     *out = NULL;
-    if (options->max_tokens < 1 || options->max_tokens > INT32_MAX || options->context < 1)
-        return hd_fail(err, HD_E_ARGUMENT, "model: batch of %lld tokens, context of %lld",
-                       (long long)options->max_tokens, (long long)options->context);
+    if (options->max_tokens < 1 || options->max_tokens > HD_BATCH_MAX || options->context < 1)
+        return hd_fail(err, HD_E_ARGUMENT, "model: batch of %lld tokens (at most %d), context of %lld",
+                       (long long)options->max_tokens, HD_BATCH_MAX, (long long)options->context);
     hd_model *m = hd_calloc(1, sizeof *m);
     if (!m) return hd_fail(err, HD_E_MEMORY, "out of memory for the model");
     m->ckpt = ckpt;

@@ -12,6 +12,9 @@
 /* End-of-text ids that a model may list. */
 #define HD_MAX_EOS 16
 
+/* Tokens of one batch at most: with the bounds of hd_config_check no size of activations overflows. */
+#define HD_BATCH_MAX (1 << 20)
+
 typedef enum hd_arch { HD_ARCH_LLAMA, HD_ARCH_QWEN2, HD_ARCH_QWEN3, HD_ARCH_DEEPSEEK2 } hd_arch;
 
 typedef enum hd_rope_type { HD_ROPE_PLAIN, HD_ROPE_LINEAR, HD_ROPE_LLAMA3, HD_ROPE_YARN } hd_rope_type;
@@ -48,7 +51,7 @@ typedef struct hd_model_config {
     /* generation */
     int32_t eos[HD_MAX_EOS];
     int eos_count;
-    float temperature, top_p, repetition_penalty; /* defaults of generation_config.json; negative: not given */
+    float temperature, top_p, min_p, repetition_penalty; /* defaults of generation_config.json; negative: not given */
     int top_k;
 } hd_model_config;
 
@@ -90,7 +93,7 @@ typedef struct hd_model hd_model;
 typedef struct hd_model_options {
     const hd_backend *backend;
     hd_pool *pool;
-    int64_t max_tokens; /* largest batch, all spans together */
+    int64_t max_tokens; /* largest batch, all spans together; at most HD_BATCH_MAX */
     int64_t context;    /* longest sequence */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
