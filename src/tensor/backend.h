@@ -95,8 +95,8 @@ typedef struct hd_backend {
 
     size_t (*scratch_bytes)(const hd_shape_limits *limits);
 
-    /* Puts a layout of the backend's own into m->packed, or leaves m as it is.  `ex` has its pool, but no scratch yet:
-     * weights are prepared before it is allocated.  HD_E_MEMORY on failure. */
+    /* Puts a layout of the backend's own into m->packed, or leaves m as it is.  `ex` has its pool, but no
+     * scratch yet: weights come first.  HD_E_MEMORY on failure. */
     hd_status (*prepare)(const hd_exec *ex, hd_matrix *m);
     void (*unprepare)(hd_matrix *m);
 

@@ -1,0 +1,1 @@
+{"model_type":"llama","num_hidden_layers":2,"hidden_size":64,"num_attention_heads":4,"intermediate_size":128,"vocab_size":100,"max_position_embeddings":512,"rms_norm_eps":1.0000000000000001e-5,"rope_theta":10000.0,"tie_word_embeddings":false,"hidden_act":"silu","eos_token_id":2,"rope_scaling":{"type":"linear","factor":1000000000.0}}
