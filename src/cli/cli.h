@@ -26,9 +26,16 @@ const hd_command *hd_commands(size_t *count);
 void hd_cli_overview(FILE *out);              /* what `hadal --help` prints */
 int hd_cli_unknown_command(const char *name); /* says so, with the nearest name; returns 2 */
 
+int hd_cmd_bench(int argc, char **argv);
+int hd_cmd_chat(int argc, char **argv);
+int hd_cmd_eval(int argc, char **argv);
 int hd_cmd_help(int argc, char **argv);
+int hd_cmd_inspect(int argc, char **argv);
 int hd_cmd_models(int argc, char **argv);
+int hd_cmd_prompt(int argc, char **argv);
 int hd_cmd_pull(int argc, char **argv);
+int hd_cmd_run(int argc, char **argv);
+int hd_cmd_tokenize(int argc, char **argv);
 int hd_cmd_version(int argc, char **argv);
 
 /* ---- where models are (models_dir.c) ---- */
@@ -68,5 +75,8 @@ void hd_interrupt_catch(hd_cancel_fn cancel, void *arg);
 void hd_interrupt_release(void);
 bool hd_interrupted(void);
 void hd_interrupt_reset(void);
+
+/* Waits until a read of `fd` will not block; false when a signal came first, be it ever so shortly before the call. */
+bool hd_interrupt_wait(int fd);
 
 #endif

@@ -1,4 +1,5 @@
 /* cli/interrupt.c: Ctrl-C and SIGTERM: the first stops the work in hand cleanly, the second ends the program. */
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -50,4 +51,17 @@ bool hd_interrupted(void)
 void hd_interrupt_reset(void)
 {
     atomic_store(&flag, false);
+}
+
+bool hd_interrupt_wait(int fd)
+{
+    sigset_t both, before;
+    struct pollfd waited = {.fd = fd, .events = POLLIN};
+    sigemptyset(&both);
+    sigaddset(&both, SIGINT);
+    sigaddset(&both, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &both, &before);
+    bool readable = !hd_interrupted() && ppoll(&waited, 1, NULL, &before) > 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return readable;
 }

@@ -116,13 +116,6 @@ static int fail_unknown(const hd_args *args, const char *name, size_t len)
     return hd_cli_usage(args->manual->command, "unknown option --%.*s", (int)len, name);
 }
 
-static int check_range(const hd_args *args, const hd_opt *opt, const char *text, double value)
-{
-    if ((opt->min == 0 && opt->max == 0) || (value >= opt->min && value <= opt->max)) return HD_ARGS_OK;
-    return hd_cli_usage(args->manual->command, "--%s: %s is out of range; it may be %.15g to %.15g", opt->name, text,
-                        opt->min, opt->max);
-}
-
 static bool is_choice(const char *choices, const char *text)
 {
     size_t len = strlen(text);
@@ -134,33 +127,65 @@ static bool is_choice(const char *choices, const char *text)
     return false;
 }
 
-static int store(const hd_args *args, hd_opt *opt, const char *text)
+static bool set_number(hd_opt *opt, const char *text, char *why, size_t why_size)
 {
-    const char *command = args->manual->command;
-    opt->given = true;
+    bool whole = opt->type == HD_OPT_INT;
+    int64_t number = 0;
+    double value = 0;
+    if (whole ? !hd_parse_i64(text, &number) : !hd_parse_f64(text, &value)) {
+        snprintf(why, why_size, "--%s: '%s' is not a %s", opt->name, text, whole ? "whole number" : "number");
+        return false;
+    }
+    if (whole) value = (double)number;
+    if ((opt->min != 0 || opt->max != 0) && (value < opt->min || value > opt->max)) {
+        snprintf(why, why_size, "--%s: %s is out of range; it may be %.15g to %.15g", opt->name, text, opt->min,
+                 opt->max);
+        return false;
+    }
+    if (whole)
+        *(int64_t *)opt->value = number;
+    else
+        *(double *)opt->value = value;
+    return true;
+}
+
+static bool set_value(hd_opt *opt, const char *text, char *why, size_t why_size)
+{
+    hd_opt_list *list = opt->value;
     switch (opt->type) {
-    case HD_OPT_FLAG: *(bool *)opt->value = true; return HD_ARGS_OK;
-    case HD_OPT_STRING: *(const char **)opt->value = text; return HD_ARGS_OK;
+    case HD_OPT_FLAG: *(bool *)opt->value = true; return true;
+    case HD_OPT_STRING: *(const char **)opt->value = text; return true;
     case HD_OPT_INT:
-        if (!hd_parse_i64(text, opt->value))
-            return hd_cli_usage(command, "--%s: '%s' is not a whole number", opt->name, text);
-        return check_range(args, opt, text, (double)*(int64_t *)opt->value);
-    case HD_OPT_FLOAT:
-        if (!hd_parse_f64(text, opt->value))
-            return hd_cli_usage(command, "--%s: '%s' is not a number", opt->name, text);
-        return check_range(args, opt, text, *(double *)opt->value);
+    case HD_OPT_FLOAT: return set_number(opt, text, why, why_size);
     case HD_OPT_CHOICE:
-        if (!is_choice(opt->choices, text))
-            return hd_cli_usage(command, "--%s: '%s' is not one of %s", opt->name, text, opt->choices);
+        if (!is_choice(opt->choices, text)) {
+            snprintf(why, why_size, "--%s: '%s' is not one of %s", opt->name, text, opt->choices);
+            return false;
+        }
         *(const char **)opt->value = text;
-        return HD_ARGS_OK;
+        return true;
     case HD_OPT_LIST: break;
     }
-    hd_opt_list *list = opt->value;
-    if (list->count == HD_OPT_LIST_MAX)
-        return hd_cli_usage(command, "--%s is given more than %d times", opt->name, HD_OPT_LIST_MAX);
+    if (list->count == HD_OPT_LIST_MAX) {
+        snprintf(why, why_size, "--%s is given more than %d times", opt->name, HD_OPT_LIST_MAX);
+        return false;
+    }
     list->items[list->count++] = text;
-    return HD_ARGS_OK;
+    return true;
+}
+
+bool hd_opt_set(hd_opt *opt, const char *text, char *why, size_t why_size)
+{
+    bool set = set_value(opt, text, why, why_size);
+    opt->given |= set;
+    return set;
+}
+
+static int store(const hd_args *args, hd_opt *opt, const char *text)
+{
+    char why[HD_ERROR_TEXT];
+    if (hd_opt_set(opt, text, why, sizeof why)) return HD_ARGS_OK;
+    return hd_cli_usage(args->manual->command, "%s", why);
 }
 
 /* Handles the option at argv[*at] and moves *at to its last word. */

@@ -76,6 +76,10 @@ int hd_args_parse(hd_args *args, int argc, char **argv);
 /* Whether an option was on the command line; false for a name that is in no group. */
 bool hd_args_given(const hd_args *args, const char *name);
 
+/* Stores `text` in the option's variable (NULL for a flag).  False: `why` says what is wrong, the variable may have
+ * changed. */
+bool hd_opt_set(hd_opt *opt, const char *text, char *why, size_t why_size);
+
 /* Prints the manual page. */
 void hd_manual_print(FILE *out, const hd_args *args);
 

@@ -1,4 +1,5 @@
 /* cli/report.c: what the program says on standard error: errors, usage, progress. */
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,13 +43,20 @@ int hd_cli_usage(const char *command, const char *fmt, ...)
     return HD_EXIT_USAGE;
 }
 
+/* A reader that went away, as `head` does, has what it wanted: no message. */
+static bool reader_left(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR);
+}
+
 int hd_cli_finish(const char *command, int rc)
 {
     bool failed = fflush(stdout) != 0;
     if (ferror(stdout)) failed = true;
     if (!failed) return rc;
-    int worst = hd_cli_failf(command, "standard output could not be written (a full disk or a closed pipe)");
-    return rc == HD_EXIT_OK ? worst : rc;
+    if (!reader_left()) hd_cli_failf(command, "standard output could not be written; is the disk full?");
+    return rc == HD_EXIT_OK ? HD_EXIT_FAILURE : rc;
 }
 
 void hd_progress_show(const char *what, double fraction)
