@@ -7,6 +7,8 @@ static const hd_command commands[] = {
     {"run", "answer one prompt, for scripts", hd_cmd_run},
     {"tokenize", "turn text into token ids and back", hd_cmd_tokenize},
     {"prompt", "show what the chat template makes of messages", hd_cmd_prompt},
+    {"eval", "logits, perplexity, and divergence from another model", hd_cmd_eval},
+    {"bench", "measure reading and writing speed", hd_cmd_bench},
     {"help", "the manual page of a command", hd_cmd_help},
     {"version", "the version of this program", hd_cmd_version},
 };
