@@ -5,6 +5,7 @@
 
 static const hd_command commands[] = {
     {"run", "answer one prompt, for scripts", hd_cmd_run},
+    {"inspect", "show what is in a model file or folder", hd_cmd_inspect},
     {"tokenize", "turn text into token ids and back", hd_cmd_tokenize},
     {"prompt", "show what the chat template makes of messages", hd_cmd_prompt},
     {"eval", "logits, perplexity, and divergence from another model", hd_cmd_eval},
