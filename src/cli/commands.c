@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 
 static const hd_command commands[] = {
+    {"chat", "talk with a model in the terminal", hd_cmd_chat},
     {"run", "answer one prompt, for scripts", hd_cmd_run},
     {"inspect", "show what is in a model file or folder", hd_cmd_inspect},
     {"tokenize", "turn text into token ids and back", hd_cmd_tokenize},
