@@ -1,0 +1,730 @@
+#!/usr/bin/env python3
+"""The program as its users meet it: commands, exact output, errors with exit codes, Ctrl-C, a chat in a terminal.
+
+Runs $HD_PROGRAM (else build/release/hadal) on the tiny models of the reference data.  Standard library only.
+Run it alone: `python3 tests/e2e/test_cli.py`, or through `python3 -m unittest discover -s tests/e2e`.
+"""
+
+import array
+import errno
+import json
+import math
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import zipfile
+from pathlib import Path
+
+SOURCE = Path(os.environ.get("HD_SOURCE", Path(__file__).resolve().parents[2]))
+PROGRAM = os.environ.get("HD_PROGRAM", str(SOURCE / "build/release/hadal"))
+TIMEOUT = 60  # seconds; a command takes well under one
+
+
+def golden():
+    if "HD_GOLDEN" in os.environ:
+        return Path(os.environ["HD_GOLDEN"])
+    shared = SOURCE / "../shared/golden"
+    return shared if shared.exists() else SOURCE / "tests/data/golden"
+
+
+def model(name="llama"):
+    """Path of a tiny model: a folder, or 'llama/model.gguf'.  Skips the test when the reference data lacks it."""
+    path = golden() / "models" / name
+    if not path.exists():
+        raise unittest.SkipTest(f"reference data lacks models/{name}")
+    return str(path)
+
+
+def safetensors(path):
+    """{name: (shape, flat array)} of a safetensors file with float32 and int32 tensors."""
+    data = Path(path).read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    out = {}
+    for name, info in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = info["data_offsets"]
+        values = array.array({"F32": "f", "I32": "i"}[info["dtype"]])
+        values.frombytes(data[8 + size + begin : 8 + size + end])
+        out[name] = (info["shape"], values)
+    return out
+
+
+def expected(name="llama"):
+    return safetensors(os.path.join(model(name), "expected.safetensors"))
+
+
+def comma(ids):
+    return ",".join(map(str, ids))
+
+
+class Cli(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="hadal-e2e-")
+        cls.environment = dict(os.environ, XDG_STATE_HOME=cls.folder + "/state", HOME=cls.folder, TERM="xterm")
+        cls.environment.pop("NO_COLOR", None)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def file(self, name):
+        return os.path.join(self.folder, name)
+
+    def hadal(self, *words, stdin=b"", code=0):
+        """Runs the program; fails unless it exits with `code`.  Returns stdout as text; stderr is in self.said."""
+        if isinstance(stdin, str):
+            stdin = stdin.encode()
+        done = subprocess.run(
+            [PROGRAM, *map(str, words)], input=stdin, capture_output=True, timeout=TIMEOUT, env=self.environment
+        )
+        self.said = done.stderr.decode()
+        self.assertEqual(done.returncode, code, f"hadal {' '.join(map(str, words))}\n{self.said}")
+        return done.stdout.decode()
+
+    def refused(self, code, text, *words, stdin=b""):
+        """The command fails with `code` and one clear message that contains `text`; nothing goes to stdout."""
+        self.assertEqual(self.hadal(*words, stdin=stdin, code=code), "")
+        self.assertIn(text, self.said)
+        self.assertTrue(self.said.startswith("hadal: "), self.said)
+        self.assertEqual(self.said.count("\n"), 2 if code == 2 else 1, self.said)
+
+
+class Program(Cli):
+    COMMANDS = ["chat", "run", "inspect", "tokenize", "prompt", "eval", "bench"]
+
+    def test_overview_and_version(self):
+        overview = self.hadal("--help")
+        for command in self.COMMANDS:
+            self.assertIn(f"\n  {command} ", overview)
+        self.assertEqual(self.hadal("help"), overview)
+        self.assertRegex(self.hadal("--version"), r"^hadal \d+\.\d+\.\d+\n$")
+
+    def test_no_command_is_wrong_usage(self):
+        self.assertEqual(self.hadal(code=2), "")
+        self.assertIn("Usage: hadal COMMAND", self.said)
+
+    def test_manual_pages(self):
+        for command in self.COMMANDS:
+            page = self.hadal(command, "--help")
+            self.assertEqual(self.hadal("help", command), page)
+            for heading in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES", "EXIT CODES"]:
+                self.assertIn(f"\n{heading}\n" if heading != "NAME" else "NAME\n", page, command)
+            self.assertLessEqual(max(map(len, page.splitlines())), 100, command)
+            self.assertIn("130  interrupted", page)
+        for command in ["run", "eval", "bench", "chat"]:
+            self.assertIn("--cpu auto|reference|avx2|avx512|amx|neon", self.hadal(command, "--help"))
+
+    def test_wrong_usage(self):
+        m = model()
+        for text, words in [
+            ("unknown command 'tokenise'; did you mean 'tokenize'?", ["tokenise"]),
+            ("unknown command 'x'", ["help", "x"]),
+            ("'--json' is not a command", ["--json"]),
+            ("unknown option --temprature; did you mean --temperature?", ["run", m, "--temprature", "1"]),
+            ("MODEL is missing", ["run", "--ids", "1"]),
+            ("--threads: 0 is out of range", ["bench", m, "--threads", "0"]),
+            ("'fast' is not one of auto|reference", ["eval", m, "--ids", "1", "--cpu", "fast"]),
+            ("give one of --ids", ["eval", m]),
+            ("only one of --ids", ["eval", m, "--ids", "1", "--text-string", "a"]),
+            ("exclude each other", ["eval", m, "--ids", "1", "--record-experts", "a", "--force-experts", "b"]),
+            ("--ids is the whole prompt", ["run", m, "--ids", "1", "-p", "a"]),
+            ("--logprobs goes with --json", ["run", m, "-p", "a", "--logprobs", "2"]),
+            ("the string is empty", ["run", m, "-p", "a", "--stop", ""]),
+            ("leaves nothing to measure", ["bench", m, "--prefill", "0", "--decode", "0"]),
+            ("--json reads standard input", ["tokenize", m, "--json", "-p", "a"]),
+            ("--decode takes ids", ["tokenize", m, "--decode", "-p", "a"]),
+            ("unexpected argument 'b' after MODEL", ["run", m, "b"]),
+        ]:
+            with self.subTest(text):
+                self.refused(2, text, *words)
+
+    def test_models_that_are_not_there(self):
+        for command in [["run", "-p", "a"], ["eval", "--ids", "1"], ["bench"], ["inspect"], ["tokenize"], ["prompt"]]:
+            with self.subTest(command[0]):
+                self.refused(1, "/no/such/model", command[0], "/no/such/model", *command[1:])
+        junk = self.file("junk.gguf")
+        Path(junk).write_bytes(b"GGUF but not really")
+        for command in [["run", "--ids", "1", "--print-ids"], ["inspect"]]:
+            self.refused(1, "junk.gguf", command[0], junk, *command[1:])
+
+    def test_full_disk(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [PROGRAM, "inspect", model("llama")], stdout=full, stderr=subprocess.PIPE, env=self.environment
+            )
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"standard output could not be written", done.stderr)
+
+
+class Run(Cli):
+    def test_ids_go_in_and_out(self):
+        for name in ["llama", "qwen2", "deepseek-v3"]:
+            tensors = expected(name)
+            for n in range(3):
+                prompt, greedy = tensors[f"prompt.{n}"][1], tensors[f"greedy.{n}"][1]
+                out = self.hadal("run", model(name), "--ids", comma(prompt), "-n", "12", "--greedy", "--print-ids",
+                                 "--cpu", "reference")
+                self.assertEqual(out, comma(greedy) + "\n", f"{name} {n}")
+                self.assertEqual(self.said, "")
+
+    def test_a_reader_that_leaves_ends_the_answer(self):
+        process = subprocess.Popen(
+            [PROGRAM, "run", model(), "--ids", "5,9,12", "-n", "100000", "--cpu", "reference", "--logit-bias", "1=-1000"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment,
+        )
+        process.stdout.read(1)
+        process.stdout.close()
+        self.assertEqual(process.stderr.read(), b"")
+        self.assertEqual(process.wait(TIMEOUT), 1)
+        process.stderr.close()
+
+    def test_stop_at_end(self):
+        tensors = expected()
+        prompt, greedy = tensors["prompt.1"][1], list(tensors["greedy.1"][1])
+        first = greedy[3]  # pretend that the fourth token ends a text
+        folder = self.file("ends")
+        shutil.copytree(model(), folder)
+        os.chmod(folder, 0o755)
+        Path(folder, "generation_config.json").write_text(json.dumps({"eos_token_id": [first, 767]}))
+        words = ["run", folder, "--ids", comma(prompt), "-n", "12", "--greedy", "--print-ids", "--cpu", "reference"]
+        self.assertEqual(self.hadal(*words), comma(greedy) + "\n")
+        cut = greedy[: greedy.index(first) + 1]
+        self.assertEqual(self.hadal(*words, "--stop-at-end"), comma(cut) + "\n")
+        answer = json.loads(self.hadal(*words, "--stop-at-end", "--json"))
+        self.assertEqual((answer["ids"], answer["finish_reason"]), (cut, "stop"))
+
+    def test_json(self):
+        answer = json.loads(
+            self.hadal("run", model(), "-p", "Hello", "-n", "5", "--json", "--logprobs", "3", "--seed", "7")
+        )
+        self.assertEqual(answer["usage"]["completion_tokens"], len(answer["ids"]))
+        self.assertEqual(
+            answer["usage"]["total_tokens"], answer["usage"]["prompt_tokens"] + answer["usage"]["completion_tokens"]
+        )
+        self.assertIn(answer["finish_reason"], ["stop", "length"])
+        self.assertEqual(answer["seed"], 7)
+        self.assertIsInstance(answer["text"], str)
+        for key in ["load_seconds", "prefill_seconds", "prefill_tokens_per_second", "decode_tokens_per_second"]:
+            self.assertGreaterEqual(answer["timings"][key], 0)
+        self.assertEqual([one["id"] for one in answer["logprobs"]], answer["ids"])
+        for one in answer["logprobs"]:
+            best = [other["logprob"] for other in one["top"]]
+            self.assertEqual(len(best), 3)
+            self.assertEqual(best, sorted(best, reverse=True))
+            self.assertLessEqual(one["logprob"], best[0] + 1e-6)
+
+    def test_seed(self):
+        words = ["run", model(), "--ids", "5,9,12", "-n", "16", "--print-ids", "--temperature", "2", "--top-k", "0"]
+        one, same, other = [self.hadal(*words, "--seed", seed) for seed in ["1", "1", "2"]]
+        self.assertEqual(one, same)
+        self.assertNotEqual(one, other)
+        self.assertNotEqual(self.hadal(*words), self.hadal(*words))  # a new seed each time
+
+    def test_sampling_options_reach_the_sampler(self):
+        words = ["run", model(), "--ids", "5,9,12", "-n", "6", "--greedy", "--print-ids"]
+        self.assertEqual(self.hadal(*words, "--logit-bias", "42=1000"), "42,42,42,42,42,42\n")
+        ids = self.hadal(*words, "--logit-bias", "42=100", "--presence-penalty", "90", "--logit-bias", "43=50")
+        self.assertEqual(ids.split(",")[:2], ["42", "43"])
+        self.refused(1, "not ID=BIAS", *words, "--logit-bias", "42")
+
+    def test_prompt_from_standard_input(self):
+        words = ["run", model(), "-n", "8", "--greedy"]
+        piped = self.hadal(*words, stdin="Hello\n")
+        self.assertEqual(piped, self.hadal(*words, "-p", "Hello"))
+        self.assertTrue(piped.endswith("\n"))
+        self.refused(1, "the prompt is empty", *words, stdin="\n")
+
+    def test_raw_differs_from_chat(self):
+        words = ["run", model(), "-p", "Hello", "-n", "1", "--json", "--greedy"]
+        chat, raw = json.loads(self.hadal(*words)), json.loads(self.hadal(*words, "--raw"))
+        self.assertGreater(chat["usage"]["prompt_tokens"], raw["usage"]["prompt_tokens"])
+        self.refused(1, "--system has no place", *words, "--raw", "--system", "be brief")
+
+    def test_stop_string(self):
+        words = ["run", model(), "--ids", "5,9,12", "-n", "40", "--greedy", "--json"]
+        text = json.loads(self.hadal(*words))["text"]
+        self.assertGreater(len(text), 12)
+        stop = text[8:11]
+        cut = json.loads(self.hadal(*words, "--stop", stop))
+        self.assertEqual(cut["finish_reason"], "stop")
+        self.assertEqual(cut["text"], text[: text.index(stop)])
+
+    def test_bad_ids(self):
+        m = model()
+        for text, ids in [("empty", ""), ("'x' is not a token id", "1,x"), ("'-1' is not a token id", "-1"),
+                          ("ends with a comma", "1,"), ("is not a token id", "99999999999"), ("vocabulary", "768")]:
+            with self.subTest(ids):
+                self.refused(1, text, "run", m, f"--ids={ids}", "--print-ids", "-n", "1")
+
+    def test_context(self):
+        m = model()
+        self.refused(1, "4 tokens are more than the context of 3", "run", m, "--ids", "1,2,3,4", "--context", "3")
+        out = self.hadal("run", m, "--ids", "1,2,3", "--context", "5", "-n", "99", "--print-ids", "--greedy")
+        self.assertEqual(len(out.split(",")), 3)  # two fit, and the one after them needs no place
+        self.assertIn("context", self.said)
+        self.refused(1, "context", "run", m, "--ids", "1", "--context", "99999999")
+
+    def test_interrupt(self):
+        process = subprocess.Popen(
+            [PROGRAM, "run", model(), "--ids", "5,9,12", "-n", "4000", "--print-ids", "--cpu", "reference"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment,
+        )
+        first = process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 130)
+        ids = (first + out).decode()
+        self.assertRegex(ids, r"^\d+(,\d+)*\n$")  # whole ids, and the line is ended
+        self.assertLess(len(ids.split(",")), 4000)
+        self.assertEqual(said.decode(), "hadal: run: interrupted\n")
+
+    def test_interrupt_while_reading_standard_input(self):
+        process = subprocess.Popen(
+            [PROGRAM, "run", model()], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment
+        )
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 130)
+
+
+class Eval(Cli):
+    def logits(self, m, ids, *more):
+        out = self.file("logits.safetensors")
+        self.hadal("eval", m, "--ids", comma(ids), "--logits", out, *more)
+        tensors = safetensors(out)
+        self.assertEqual(list(tensors), ["logits"])
+        return tensors["logits"]
+
+    def test_logits(self):
+        for name in ["llama", "qwen2", "deepseek-v2-lite"]:
+            tensors = expected(name)
+            for n in range(3):
+                prompt, (shape, want) = tensors[f"prompt.{n}"][1], tensors[f"logits.{n}"]
+                got_shape, got = self.logits(model(name), prompt, "--cpu", "reference")
+                self.assertEqual(got_shape, [len(prompt), shape[1]])
+                self.assertLess(max(abs(a - b) for a, b in zip(got, want)), 2e-3, f"{name} {n}")
+
+    def test_a_file_and_a_folder_give_the_same(self):
+        ids = expected()["prompt.1"][1]
+        self.assertEqual(
+            self.logits(model("llama"), ids, "--cpu", "reference"),
+            self.logits(model("llama/model.safetensors"), ids, "--cpu", "reference"),
+        )
+
+    def test_last_and_chunk(self):
+        ids = expected()["prompt.2"][1]
+        shape, whole = self.logits(model(), ids, "--cpu", "reference")
+        for more in [["--chunk", "5"], ["--chunk", "1"]]:
+            self.assertLess(max(abs(a - b) for a, b in zip(self.logits(model(), ids, "--cpu", "reference", *more)[1], whole)), 1e-4)
+        tail_shape, tail = self.logits(model(), ids, "--cpu", "reference", "--last", "3")
+        self.assertEqual(tail_shape, [3, shape[1]])
+        self.assertLess(max(abs(a - b) for a, b in zip(tail, whole[-3 * shape[1] :])), 1e-4)
+
+    def test_perplexity(self):
+        ids = list(expected()["prompt.2"][1])
+        shape, logits = self.logits(model(), ids, "--cpu", "reference")
+        loss = 0
+        for i in range(len(ids) - 1):
+            row = logits[i * shape[1] : (i + 1) * shape[1]]
+            most = max(row)
+            loss += most + math.log(sum(math.exp(x - most) for x in row)) - row[ids[i + 1]]
+        report = json.loads(self.hadal("eval", model(), "--ids", comma(ids), "--cpu", "reference", "--json"))
+        self.assertAlmostEqual(report["loss"], loss / (len(ids) - 1), places=4)
+        self.assertAlmostEqual(report["perplexity"] / math.exp(loss / (len(ids) - 1)), 1, places=3)
+        self.assertEqual((report["tokens"], report["predicted_tokens"], report["windows"]), (48, 47, 1))
+
+    def test_windows(self):
+        ids = self.file("ids")
+        Path(ids).write_text("[" + ", ".join(str(5 + i % 90) for i in range(50)) + "]\n")
+        report = json.loads(self.hadal("eval", model(), "--ids-file", ids, "--context", "20", "--json"))
+        self.assertEqual((report["window"], report["windows"], report["predicted_tokens"]), (20, 3, 47))
+        self.refused(1, "--logits and --last need one window", "eval", model(), "--ids-file", ids, "--context", "20",
+                     "--logits", self.file("x"))
+
+    def test_text(self):
+        text = self.file("text")
+        Path(text).write_text("Hello world, hello again.\n")
+        by_file = json.loads(self.hadal("eval", model(), "--text", text, "--json"))
+        by_pipe = json.loads(self.hadal("eval", model(), "--text", "-", "--json", stdin=Path(text).read_bytes()))
+        by_string = json.loads(self.hadal("eval", model(), "--text-string", Path(text).read_text(), "--json"))
+        self.assertEqual(by_file, by_pipe)
+        self.assertEqual(by_file, by_string)
+        self.refused(1, "No such file", "eval", model(), "--text", "/no/such/file")
+
+    def test_against_itself_and_another(self):
+        ids = comma(expected()["prompt.2"][1])
+        report = json.loads(self.hadal("eval", model(), "--ids", ids, "--against-cpu", "reference", "--cpu",
+                                       "reference", "--json"))["against"]
+        self.assertEqual(report["kl_divergence"], {"mean": 0, "median": 0, "p99": 0, "max": 0})
+        self.assertEqual((report["top1_agreement"], report["largest_logit_difference"]), (1, 0))
+        self.assertEqual(report["compared_tokens"], 48)
+        other = json.loads(self.hadal("eval", model(), "--ids", ids, "--against", model("qwen2"), "--json"))["against"]
+        kl = other["kl_divergence"]
+        self.assertGreater(kl["mean"], 0.1)
+        self.assertTrue(0 < kl["median"] <= kl["p99"] <= kl["max"])
+        self.assertLess(other["top1_agreement"], 0.5)
+        self.assertIn("same top token", self.hadal("eval", model(), "--ids", ids, "--against", model("qwen2")))
+
+    def test_experts(self):
+        m, ids, experts = model("deepseek-v3"), "5,9,12,40,77", self.file("experts.safetensors")
+        self.hadal("eval", m, "--ids", ids, "--cpu", "reference", "--record-experts", experts)
+        self.assertEqual(safetensors(experts)["experts"][0][1], 5)
+        report = json.loads(self.hadal("eval", m, "--ids", ids, "--cpu", "reference", "--force-experts", experts,
+                                       "--against-cpu", "reference", "--json"))
+        self.assertEqual(report["against"]["largest_logit_difference"], 0)
+        self.refused(1, "no experts", "eval", model(), "--ids", ids, "--record-experts", experts)
+
+    def test_logits_that_cannot_be_written(self):
+        self.refused(1, "/no/such/folder", "eval", model(), "--ids", "1", "--logits", "/no/such/folder/x")
+
+
+class Text(Cli):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        source = golden() / "tokenizers" / "deepseek-r1"
+        if not source.exists():
+            raise unittest.SkipTest("reference data lacks tokenizers/deepseek-r1")
+        cls.tokenizer = cls.folder + "/tokenizer"
+        os.mkdir(cls.tokenizer)
+        with zipfile.ZipFile(source / "tokenizer.json.zip") as z:
+            z.extractall(cls.tokenizer)
+        shutil.copy(source / "tokenizer_config.json", cls.tokenizer)
+        cls.cases = json.loads((source / "expected.json").read_text())
+
+    def test_tokenize_json(self):
+        cases = self.cases["encode"]
+        lines = "".join(json.dumps(c["text"], ensure_ascii=i % 2 == 0) + "\n" for i, c in enumerate(cases))
+        got = [json.loads(line) for line in self.hadal("tokenize", self.tokenizer, "--json", stdin=lines).splitlines()]
+        self.assertEqual(got, [c["ids"] for c in cases])
+
+    def test_decode_json(self):
+        cases = self.cases["encode"]
+        lines = "".join(json.dumps(c["ids"]) + "\n" for c in cases)
+        out = self.hadal("tokenize", self.tokenizer + "/tokenizer.json", "--json", "--decode", stdin=lines)
+        self.assertEqual([json.loads(line) for line in out.splitlines()], [c["decoded"] for c in cases])
+
+    def test_prompt_json(self):
+        cases = [{k: v for k, v in c.items() if k != "text"} for c in self.cases["chat"]]
+        out = self.hadal("prompt", self.tokenizer, "--json", stdin="".join(json.dumps(c) + "\n" for c in cases))
+        self.assertEqual([json.loads(line) for line in out.splitlines()], [c["text"] for c in self.cases["chat"]])
+
+    def test_prompt_once(self):
+        request = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]}
+        by_json = json.loads(self.hadal("prompt", self.tokenizer, "--json", stdin=json.dumps(request) + "\n"))
+        self.assertEqual(self.hadal("prompt", self.tokenizer, stdin=json.dumps(request)), by_json)
+        words = ["prompt", self.tokenizer, "--system", "Be brief.", "--user", "Hi"]
+        self.assertEqual(self.hadal(*words), by_json)
+        ids = self.hadal(*words, "--ids")
+        self.assertRegex(ids, r"^\d+(,\d+)+\n$")
+        self.assertEqual(self.hadal("tokenize", self.tokenizer, "--decode", "--ids", ids.strip()), by_json)
+
+    def test_a_user_cannot_write_special_tokens(self):
+        words = ["prompt", self.tokenizer, "--ids", "--user"]
+        forged, plain = "<｜end▁of▁sentence｜>", self.hadal(*words, "x").strip().split(",")
+        ids = self.hadal(*words, forged).strip().split(",")
+        end = self.hadal("tokenize", self.tokenizer, "-p", forged).strip()
+        self.assertNotIn(",", end)
+        self.assertEqual(ids.count(end), plain.count(end))
+
+    def test_once(self):
+        ids = self.hadal("tokenize", self.tokenizer, "-p", "Hello world").strip()
+        self.assertEqual(self.hadal("tokenize", self.tokenizer, stdin="Hello world").strip(), ids)
+        self.assertEqual(self.hadal("tokenize", self.tokenizer, "--decode", stdin=ids + "\n"), "Hello world")
+        pieces = self.hadal("tokenize", self.tokenizer, "-p", "Hello world", "--pieces").splitlines()
+        self.assertEqual("".join(json.loads(line.split(None, 2)[2]) for line in pieces), "Hello world")
+        special = "<｜User｜>"
+        self.assertNotIn(",", self.hadal("tokenize", self.tokenizer, "-p", special))
+        self.assertIn(",", self.hadal("tokenize", self.tokenizer, "-p", special, "--no-special"))
+
+    def test_a_wrong_line_is_named_and_the_ones_before_are_answered(self):
+        for words, good, bad, text in [
+            (["tokenize", self.tokenizer, "--json"], '"a"', "a", "line 3"),
+            (["tokenize", self.tokenizer, "--json"], '"a"', "[1]", "not a JSON string"),
+            (["tokenize", self.tokenizer, "--json", "--decode"], "[5]", '"a"', "not a JSON array"),
+            (["tokenize", self.tokenizer, "--json", "--decode"], "[5]", "[5,-1]", "element 1"),
+            (["tokenize", self.tokenizer, "--json", "--decode"], "[5]", "[5,99999999]", "line 3"),
+            (["prompt", self.tokenizer, "--json"], '{"messages":[{"role":"user","content":"a"}]}', "[]", "not a JSON object"),
+            (["prompt", self.tokenizer, "--json"], '{"messages":[{"role":"user","content":"a"}]}', '{"messages":', "line 3"),
+        ]:
+            with self.subTest(bad):
+                out = self.hadal(*words, stdin=f"{good}\n{good}\n{bad}\n{good}\n", code=1)
+                self.assertEqual(len(out.splitlines()), 2)
+                self.assertIn("line 3", self.said)
+                self.assertIn(text, self.said)
+
+    def test_a_conversation_of_programs(self):
+        """Each line is answered at once, so another program may talk with us through pipes."""
+        with subprocess.Popen([PROGRAM, "tokenize", self.tokenizer, "--json"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, env=self.environment) as process:
+            for text in ["one", "two"]:
+                process.stdin.write(json.dumps(text).encode() + b"\n")
+                process.stdin.flush()
+                self.assertTrue(select.select([process.stdout], [], [], TIMEOUT)[0])
+                self.assertIsInstance(json.loads(process.stdout.readline()), list)
+            process.stdin.close()
+            self.assertEqual(process.wait(TIMEOUT), 0)
+
+
+class Inspect(Cli):
+    def test_facts(self):
+        for path in ["llama", "llama/model.gguf", "deepseek-v3-fp8"]:
+            with self.subTest(path):
+                facts = json.loads(self.hadal("inspect", model(path), "--json", "--tensors"))
+                self.assertEqual(facts["tensor_count"], len(facts["tensors"]))
+                self.assertEqual(facts["bytes"], sum(t["bytes"] for t in facts["tensors"]))
+                self.assertEqual(facts["bytes"], sum(t["bytes"] for t in facts["tensor_types"].values()))
+                self.assertEqual(facts["context"], 4096)
+                self.assertTrue(facts["tokenizer"]["chat_template"])
+                text = self.hadal("inspect", model(path), "--tensors")
+                self.assertIn("4096 tokens", text)
+                for tensor in facts["tensors"]:
+                    self.assertIn(tensor["name"], text)
+
+
+class Bench(Cli):
+    def test_json(self):
+        words = ["bench", model("llama/model.gguf"), "--threads", "2", "--json", "--prefill", "32", "--decode", "4"]
+        for more in [[], ["--depth", "16"], ["--batch", "3", "--reps", "2"], ["--prefill", "0"]]:
+            report = json.loads(self.hadal(*words, *more))
+            for key in ["decode_tokens_per_second", "load_seconds", "peak_memory_bytes"]:
+                self.assertGreater(report[key], 0)
+            self.assertEqual(report["prefill_tokens_per_second"] is None, "--prefill" in more)
+            self.assertEqual(report["threads"], 2)
+        self.refused(1, "5000 tokens are needed, the context has 4096", *words, "--depth", "4996")
+
+    def test_table(self):
+        table = self.hadal("bench", model(), "--prefill", "8", "--decode", "2", "--reps", "1")
+        self.assertRegex(table, r"prefill 8 +[\d.]+ tokens/s")
+        self.assertRegex(table, r"decode 2 at 0 x 1 +[\d.]+ tokens/s")
+
+
+class Terminal:
+    """The program on a pseudo-terminal."""
+
+    def __init__(self, words, environment):
+        self.seen = ""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execve(PROGRAM, [PROGRAM, *words], environment)
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def wait_for(self, pattern, since=0):
+        """Reads until the pattern shows after position `since`; returns the position behind it."""
+        end = time.monotonic() + TIMEOUT
+        while True:
+            match = re.compile(pattern).search(self.seen, since)
+            if match:
+                return match.end()
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.fd], [], [], left)[0]:
+                raise AssertionError(f"waited for {pattern!r}, saw {self.seen[since:]!r}")
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError as e:
+                if e.errno != errno.EIO:
+                    raise
+                data = b""
+            if not data:
+                raise AssertionError(f"ended before {pattern!r}, saw {self.seen[since:]!r}")
+            self.seen += data.decode(errors="replace")
+
+    def exit_code(self):
+        end = time.monotonic() + TIMEOUT
+        while time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = 0
+                return os.waitstatus_to_exitcode(status)
+            if select.select([self.fd], [], [], 0.02)[0]:
+                try:
+                    self.seen += os.read(self.fd, 65536).decode(errors="replace")
+                except OSError:
+                    pass
+        raise AssertionError(f"did not end; saw {self.seen[-500:]!r}")
+
+    def close(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+
+SPEED = r"\[\d+ tokens, [\d.]+ tokens/s;"
+
+
+class Chat(Cli):
+    def chat(self, *words, **environment):
+        terminal = Terminal(["chat", *words], dict(self.environment, **environment))
+        self.addCleanup(terminal.close)
+        return terminal
+
+    def test_conversation(self):
+        t = self.chat(model(), "-n", "12", "--seed", "1", "--temperature", "1")
+        at = t.wait_for(r">>> ")
+        t.type("Hello\n")
+        at = t.wait_for(SPEED, at)
+        t.wait_for(r">>> ", at)
+        t.type("Hello again\n")
+        at = t.wait_for(SPEED + r" read (\d+) of (\d+)", at)
+        t.wait_for(r">>> ", at)
+        fed, prompt = map(int, re.findall(r"read (\d+) of (\d+)", t.seen)[-1])
+        self.assertLess(fed, prompt)  # the first turn was not read again
+        t.type("\x04")
+        self.assertEqual(t.exit_code(), 0)
+
+    def test_interrupt_stops_the_answer_only(self):
+        t = self.chat(model(), "-n", "100000", "--temperature", "1", "--cpu", "reference", "--logit-bias", "1=-1000")
+        at = t.wait_for(r">>> ")
+        t.type("Hello\n")
+        at = t.wait_for(r"Hello\r?\n[^>]*\S[^>]", at)  # the answer begins
+        t.type("\x03")
+        at = t.wait_for(r"\[stopped\]", at)
+        at = t.wait_for(r">>> ", at)
+        t.type("/undo\n")
+        at = t.wait_for(r"taken back", at)
+        t.type("\x03")  # at the prompt: a new line
+        at = t.wait_for(r"leaves\]", at)
+        t.type("/exit\n")
+        self.assertEqual(t.exit_code(), 0)
+
+    def test_commands(self):
+        saved = self.file("saved.json")
+        t = self.chat(model(), "-n", "4", "--greedy")
+        at = t.wait_for(r">>> ")
+
+        def say(text, pattern):
+            nonlocal at
+            t.type(text + "\n")
+            at = t.wait_for(pattern, at)
+            at = t.wait_for(r">>> ", at)
+
+        say("/help", r"/think \[on\|off\|hide\|auto\]")
+        say("/system Be brief.", r"system message is set")
+        say("/system", r"\[Be brief\.\]")
+        say("one", SPEED)
+        say("/retry", SPEED)
+        say('"""two\nlines"""', SPEED)
+        say("three \\\nmore", SPEED)
+        t.type("/multi\n")  # the next message is a block already
+        at = t.wait_for(r"as many lines", at)
+        at = t.wait_for(r"\.\.\. ", at)
+        say('four\nfive"""', SPEED)
+        say("/set temperature=0.5", r"temperature=0\.5")
+        say("/set temprature=1", r"did you mean temperature")
+        say("/set top_p=7", r"out of range")
+        say("/think off", r"asked not to")
+        say("/think maybe", r"/think on\|off")
+        say("/stats", r"context +\d+ of 4096 tokens, 9 messages")
+        say("/save " + saved, r"9 messages are in")
+        say("/undo", r"taken back")
+        say("/save", r"7 messages are in")
+        say("/clear", r"the system message stays")
+        say("/load " + saved, r"7 messages from")
+        say("/save " + model() + "/config.json", r"is there already")
+        say("/load " + model() + "/config.json", r"no list 'messages'")
+        say("/lod x", r"did you mean /load")
+        say("//not a command", SPEED)
+        t.type("/quit\n")
+        self.assertEqual(t.exit_code(), 0)
+        messages = json.loads(Path(saved).read_text())["messages"]
+        self.assertEqual([m["role"] for m in messages], ["system"] + ["user", "assistant"] * 3)
+        self.assertEqual([m["content"] for m in messages[1::2]], ["one", "two\nlines", "three \nmore"])
+        self.assertEqual(os.stat(saved).st_mode & 0o777, 0o600)
+
+    def test_history_and_last_model(self):
+        t = self.chat(model(), "-n", "2")
+        at = t.wait_for(r">>> ")
+        t.type("remember me\n")
+        at = t.wait_for(SPEED, at)
+        t.wait_for(r">>> ", at)
+        t.type("\x04")
+        self.assertEqual(t.exit_code(), 0)
+        history = Path(self.folder, "state/hadal/chat_history")
+        self.assertIn("remember", history.read_text())
+        self.assertEqual(history.stat().st_mode & 0o777, 0o600)
+        t = self.chat("-n", "2")  # no MODEL: the last one
+        at = t.wait_for(r">>> ")
+        t.type("\x1b[A\n")  # arrow up: the last line of the last chat
+        at = t.wait_for(SPEED, at)
+        self.assertIn("remember me", t.seen)
+        t.wait_for(r">>> ", at)
+        t.type("\x04")
+        self.assertEqual(t.exit_code(), 0)
+
+    def test_editing_a_line(self):
+        t = self.chat(model(), "-n", "2")
+        at = t.wait_for(r">>> ")
+        t.type("ello wörld\x01H\x05!\n")  # Ctrl-A to the start, Ctrl-E to the end
+        at = t.wait_for(SPEED, at)
+        saved = self.file("edited.json")
+        t.type(f"/save {saved}\n")
+        at = t.wait_for(r"2 messages are in", at)
+        t.wait_for(r">>> ", at)
+        t.type("\x04")
+        self.assertEqual(t.exit_code(), 0)
+        self.assertEqual(json.loads(Path(saved).read_text())["messages"][0]["content"], "Hello wörld!")
+
+    def test_dumb_terminal(self):
+        for term in ["dumb", ""]:
+            t = self.chat(model(), "-n", "3", TERM=term)
+            at = t.wait_for(r">>> ")
+            t.type("Hello\n")
+            at = t.wait_for(SPEED, at)
+            at = t.wait_for(r">>> ", at)
+            t.type("\x03")
+            at = t.wait_for(r"leaves\]", at)
+            t.wait_for(r">>> ", at)
+            t.type("\x04")
+            self.assertEqual(t.exit_code(), 0)
+            self.assertNotIn("\x1b", t.seen)
+
+    def test_full_context_drops_the_oldest_turns(self):
+        t = self.chat(model(), "-n", "10", "--context", "120", "--greedy", "--logit-bias", "1=-1000")
+        at = t.wait_for(r">>> ")
+        for _ in range(8):
+            t.type("one two three four\n")
+            at = t.wait_for(SPEED, at)
+        t.wait_for(r"the context of 120 tokens is full: the oldest \d+ turns? (is|are) left out")
+        t.type("word " * 200 + "\n")
+        at = t.wait_for(r"the message has \d+ tokens, the context holds 120", at)
+        t.type("short\n")
+        at = t.wait_for(SPEED, at)
+        t.wait_for(r">>> ", at)
+        t.type("\x04")
+        self.assertEqual(t.exit_code(), 0)
+
+    def test_lines_of_a_pipe_are_turns(self):
+        out = self.hadal("chat", model(), "-n", "3", "--greedy", stdin="Hello\n/stats\nAgain\n")
+        self.assertNotIn(">>>", out)
+        self.assertNotIn("tokens/s;", self.said)
+        self.assertIn("2 messages", self.said)  # /stats, after one turn
+        self.refused(1, "there is no /nonsense", "chat", model(), stdin="/nonsense\nHello\n")
+
+    def test_no_model_at_all(self):
+        self.environment = dict(self.environment, XDG_STATE_HOME=self.folder + "/empty")
+        self.hadal("chat", code=1)
+        self.assertIn("no MODEL is given", self.said)
+
+
+if __name__ == "__main__":
+    result = unittest.main(exit=False, verbosity=1).result
+    failed = len(result.failures) + len(result.errors)
+    skipped = len(result.skipped)
+    print(f"{result.testsRun - failed - skipped} passed, {failed} failed, {skipped} skipped")
+    sys.exit(1 if failed else 0)
