@@ -3,11 +3,12 @@
  * A trie by bytes; children of a node are a list of siblings.  Real vocabularies have up to 1,300 such tokens that
  * share their first bytes, so lists are short.  The rules (leftmost, then longest; what single_word, lstrip and rstrip
  * do) are those of the tokenizers library. */
-#include "tokenizer/tokenizer_internal.h"
-#include "tokenizer/utf8.h"
-
 #include <string.h>
 #include <utf8proc.h>
+
+#include "tokenizer/tokenizer_internal.h"
+#include "tokenizer/unicode.h"
+#include "tokenizer/utf8.h"
 
 static void trie_init(hd_trie *t)
 {
@@ -129,7 +130,7 @@ static bool is_space(uint32_t c)
  * that are Other_Alphabetic. */
 static bool is_word(uint32_t c)
 {
-    switch (utf8proc_category((utf8proc_int32_t)c)) {
+    switch (utf8proc_category((utf8proc_int32_t)hd_unicode_older(c))) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:
@@ -203,8 +204,9 @@ hd_status hd_added_tokens_cut(const hd_added_tokens *a, const hd_trie *trie, con
         if (t->lstrip) start = HD_MAX(spaces_before(p, start), done);
         if (t->rstrip) end += spaces_after(p + end, len - end);
         if (done < start) HD_TRY(fn(arg, -1, text + done, trusted ? trusted + done : NULL, start - done));
-        HD_TRY(fn(arg, t->id, text + start, NULL, 0));
-        done = HD_MAX(done, end);
+        if (start > end) continue; /* an rstrip before took all of it, where the library would panic */
+        if (start < end) HD_TRY(fn(arg, t->id, text + start, NULL, 0));
+        done = end;
     }
     if (done < len) HD_TRY(fn(arg, -1, text + done, trusted ? trusted + done : NULL, len - done));
     return HD_OK;

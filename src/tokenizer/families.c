@@ -40,8 +40,8 @@ static const family families[] = {
     {.names = {"deepseek-llm"},
      .steps = {"[\\r\\n]", "\\s?[" CASED_LETTERS "]+",
                "\\s?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+", "\\s+$",
-               CJK_TO_HANGUL, "\\p{N}"}},
-    {.names = {"deepseek-coder"}, .steps = {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", CJK_TO_HANGUL, "\\p{N}"}},
+               CJK_TO_HANGUL, HD_PATTERN_DIGIT}},
+    {.names = {"deepseek-coder"}, .steps = {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", CJK_TO_HANGUL, HD_PATTERN_DIGIT}},
     {.names = {"deepseek-v3", "joyai-llm"},
      .steps = {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+",
                "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
@@ -51,7 +51,7 @@ static const family families[] = {
      .steps = {CONTRACTION_OR_LETTERS "\\p{N}{1,3}" SYMBOLS_OR_SPACES},
      .whole_words = true,
      .adds_bos = true},
-    {.names = {"smollm"}, .steps = {"\\p{N}", GPT2}},
+    {.names = {"smollm"}, .steps = {HD_PATTERN_DIGIT, GPT2}},
     {.names = {"gpt-2"}, .steps = {GPT2}},
     /* What llama.cpp does with files from before the names. */
     {.names = {"default", ""}, .steps = {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},

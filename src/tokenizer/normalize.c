@@ -7,6 +7,7 @@
 #include <utf8proc.h>
 
 #include "tokenizer/tokenizer_internal.h"
+#include "tokenizer/unicode.h"
 #include "tokenizer/utf8.h"
 
 void hd_normalized_free(hd_normalized *n)
@@ -119,11 +120,22 @@ static trust trust_of(const uint8_t *trusted, size_t at, size_t len)
     return TRUST_YES;
 }
 
-/* End of the run of bytes from `at` that stay as they are: ASCII that no mark can follow, or one that is not UTF-8. */
+/* A character that never changes, composes or moves: a mark that the tokenizers library does not know, and U+11A7,
+ * which stands before the Hangul finals and which utf8proc 2.8 takes for one and loses. */
+static bool stays(uint32_t cp)
+{
+    return cp == 0x11A7 || hd_unicode_unordered(cp);
+}
+
+/* End of the run of bytes from `at` that stay as they are: ASCII that no mark can follow, a byte that is not UTF-8, or
+ * a character that stays. */
 static size_t plain_end(const uint8_t *text, size_t len, size_t at)
 {
     uint32_t cp;
-    if (text[at] >= 0x80) return hd_utf8_step(text + at, len - at, &cp) > 0 ? at : at + 1;
+    if (text[at] >= 0x80) {
+        int step = hd_utf8_step(text + at, len - at, &cp);
+        return step <= 0 ? at + 1 : stays(cp) ? at + (size_t)step : at;
+    }
     while (at < len && text[at] < 0x80 && (at + 1 == len || text[at + 1] < 0x80))
         at++;
     return at;
@@ -135,7 +147,7 @@ static size_t stretch_end(const uint8_t *text, const uint8_t *trusted, size_t le
     size_t end = at;
     uint32_t cp;
     for (int step; end < len && (end == at || text[end] >= 0x80); end += (size_t)step) {
-        if ((step = hd_utf8_step(text + end, len - end, &cp)) <= 0) break;
+        if ((step = hd_utf8_step(text + end, len - end, &cp)) <= 0 || stays(cp)) break;
         trust this = trust_of(trusted, end, (size_t)step);
         if (end == at) *t = this;
         if (this != *t) break;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tokenizer/tokenizer_internal.h"
+#include "tokenizer/unicode.h"
 #include "tokenizer/utf8.h"
 
 void hd_pretokenizer_free(hd_pretokenizer *pre)
@@ -53,21 +54,28 @@ typedef struct piece {
     bool match;
 } piece;
 
+typedef struct stretch {
+    const char *text;
+    const char *shape; /* what patterns see; mostly the text itself */
+    size_t len;
+} stretch;
+
 typedef struct joiner { /* of one step on one piece of text */
     const walk *w;
     const hd_split *split;
     int next; /* the step that follows */
-    const char *text;
+    stretch in;
     piece held;
     bool holds;
     bool last_match; /* whether the piece before this one matched */
 } joiner;
 
-static hd_status run_step(const walk *w, int step, const char *text, size_t len);
+static hd_status run_step(const walk *w, int step, stretch in);
 
 static hd_status hand_out(const joiner *j, piece p)
 {
-    return p.end > p.start ? run_step(j->w, j->next, j->text + p.start, p.end - p.start) : HD_OK;
+    if (p.end == p.start) return HD_OK;
+    return run_step(j->w, j->next, (stretch){j->in.text + p.start, j->in.shape + p.start, p.end - p.start});
 }
 
 static hd_status flush(joiner *j)
@@ -106,18 +114,20 @@ static hd_status take(joiner *j, piece p)
     return hand_out(j, p);
 }
 
-static hd_status split_by_regex(joiner *j, size_t len)
+static hd_status split_by_regex(joiner *j)
 {
     const walk *w = j->w;
+    const char *shape = j->in.shape;
+    size_t len = j->in.len;
     size_t done = 0, last_end = SIZE_MAX;
     for (size_t from = 0; from <= len;) {
         bool found;
         size_t start, end;
-        HD_TRY(hd_regex_next(j->split->re, w->matcher, j->text, len, from, &found, &start, &end, w->err));
+        HD_TRY(hd_regex_next(j->split->re, w->matcher, shape, len, from, &found, &start, &end, w->err));
         if (!found) break;
         if (start == end && end == last_end) { /* an empty match right behind the last one does not count */
             uint32_t cp;
-            from += from < len ? (size_t)HD_MAX(1, hd_utf8_step((const uint8_t *)j->text + from, len - from, &cp)) : 1;
+            from += from < len ? (size_t)HD_MAX(1, hd_utf8_step((const uint8_t *)shape + from, len - from, &cp)) : 1;
             continue;
         }
         if (start > done) HD_TRY(take(j, (piece){done, start, false}));
@@ -128,26 +138,62 @@ static hd_status split_by_regex(joiner *j, size_t len)
     return flush(j);
 }
 
-static hd_status put_space_in_front(const walk *w, int next, const char *text, size_t len)
+static hd_status put_space_in_front(const walk *w, int next, stretch in)
 {
-    if (len == 0 || text[0] == ' ') return run_step(w, next, text, len);
-    char *copy = hd_alloc(len + 1);
-    if (!copy) return hd_fail(w->err, HD_E_MEMORY, "out of memory for a text of %zu bytes", len);
-    copy[0] = ' ';
-    memcpy(copy + 1, text, len);
-    hd_status status = run_step(w, next, copy, len + 1);
+    if (in.len == 0 || in.text[0] == ' ') return run_step(w, next, in);
+    char *copy = hd_alloc_array(in.len + 1, 2);
+    if (!copy) return hd_fail(w->err, HD_E_MEMORY, "out of memory for a text of %zu bytes", in.len);
+    char *shape = copy + in.len + 1;
+    copy[0] = shape[0] = ' ';
+    memcpy(copy + 1, in.text, in.len);
+    memcpy(shape + 1, in.shape, in.len);
+    hd_status status = run_step(w, next, (stretch){copy, shape, in.len + 1});
     hd_free(copy);
     return status;
 }
 
 /* Recursion is as deep as there are steps. */
-static hd_status run_step(const walk *w, int step, const char *text, size_t len)
+static hd_status run_step(const walk *w, int step, stretch in)
 {
-    if (step == w->pre->count) return w->fn(w->arg, text, len);
+    if (step == w->pre->count) return w->fn(w->arg, in.text, in.len);
     const hd_split *s = &w->pre->splits[step];
-    if (s->kind == HD_SPLIT_PREFIX_SPACE) return put_space_in_front(w, step + 1, text, len);
-    joiner j = {.w = w, .split = s, .next = step + 1, .text = text};
-    return split_by_regex(&j, len);
+    if (s->kind == HD_SPLIT_PREFIX_SPACE) return put_space_in_front(w, step + 1, in);
+    joiner j = {.w = w, .split = s, .next = step + 1, .in = in};
+    return split_by_regex(&j);
+}
+
+/* ---- the shape of a text ---- */
+
+/* Whether a byte leads characters of which some are newer than PCRE2's Unicode. */
+static bool may_be_newer(uint8_t lead)
+{
+    return lead == 0xF0 || (lead >= 0xE0 && lead <= 0xE3) || lead == 0xEA;
+}
+
+/* Position of the next newer character at or after `at`, or len; *older is what stands in for it. */
+static size_t find_newer(const uint8_t *text, size_t len, size_t at, uint32_t *older)
+{
+    for (; at < len; at++) {
+        uint32_t cp;
+        if (!may_be_newer(text[at]) || hd_utf8_step(text + at, len - at, &cp) <= 0) continue;
+        *older = hd_unicode_older(cp);
+        if (*older != cp) break;
+    }
+    return at;
+}
+
+static hd_status run_valid(const walk *w, const char *text, size_t len)
+{
+    uint32_t older;
+    size_t at = find_newer((const uint8_t *)text, len, 0, &older);
+    if (at == len) return run_step(w, 0, (stretch){text, text, len});
+    char *shape = hd_strndup(text, len);
+    if (!shape) return hd_fail(w->err, HD_E_MEMORY, "out of memory for a text of %zu bytes", len);
+    for (; at < len; at = find_newer((const uint8_t *)text, len, at, &older))
+        at += (size_t)hd_utf8_put((uint8_t *)shape + at, older);
+    hd_status status = run_step(w, 0, (stretch){text, shape, len});
+    hd_free(shape);
+    return status;
 }
 
 /* Length of the run of valid (or of ill-formed) bytes at the start. */
@@ -171,7 +217,7 @@ hd_status hd_pretokenize(const hd_pretokenizer *pre, hd_matcher *m, const char *
     for (size_t at = 0; at < len;) {
         bool valid = true;
         size_t run = run_length(text + at, len - at, &valid);
-        HD_TRY(valid ? run_step(&w, 0, text + at, run) : fn(arg, text + at, run));
+        HD_TRY(valid ? run_valid(&w, text + at, run) : fn(arg, text + at, run));
         at += run;
     }
     return HD_OK;

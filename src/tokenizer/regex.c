@@ -18,7 +18,8 @@
 /* White_Space, Decimal_Number and word characters as insides of a class. */
 #define SPACES "\\x09-\\x0d\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 #define DIGITS "\\p{Nd}"
-#define WORD "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define WORD_OUTSIDE WORD "\\xb2\\xb3\\xb9\\xbc-\\xbe" /* where \\w stands alone, so do these in Oniguruma */
 #define HEX "0-9A-Fa-f"
 
 struct hd_regex {
@@ -36,6 +37,7 @@ struct hd_matcher {
 typedef struct translation {
     const char *in;
     size_t len, at;
+    bool caseless; /* some group before here ignores case */
     hd_buf out;
     hd_error *err;
 } translation;
@@ -114,14 +116,14 @@ static hd_status translate_escape(translation *t, bool inside)
     switch (start[1]) {
     case 's': return translate_class_escape(t, SPACES, false, inside);
     case 'd': return translate_class_escape(t, DIGITS, false, inside);
-    case 'w': return translate_class_escape(t, WORD, false, inside);
+    case 'w': return translate_class_escape(t, inside ? WORD : WORD_OUTSIDE, false, inside);
     case 'h': return translate_class_escape(t, HEX, false, inside);
     case 'S':
         if (!inside) return translate_class_escape(t, SPACES, true, false);
         t->at += 2;
         return hd_buf_puts(&t->out, "\\P{White_Space}");
     case 'D': t->at += 2; return hd_buf_puts(&t->out, "\\P{Nd}");
-    case 'W': return translate_class_escape(t, WORD, true, inside);
+    case 'W': return translate_class_escape(t, WORD_OUTSIDE, true, inside);
     case 'H': return translate_class_escape(t, HEX, true, inside);
     case 'p':
     case 'P': return translate_property(t);
@@ -166,9 +168,20 @@ static hd_status translate_group(translation *t)
 {
     static const char *const known[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:", "(?-i:", "(?i)", "(?-i)"};
     if (!looking_at(t, "(?") && !looking_at(t, "(*")) return copy(t, 1);
+    t->caseless = t->caseless || looking_at(t, "(?i");
     for (size_t i = 0; i < HD_ARRAY_LEN(known); i++)
         if (looking_at(t, known[i])) return copy(t, strlen(known[i]));
     return refuse(t, t->in + t->at, 3);
+}
+
+/* Ignoring case, Oniguruma takes one character for two ("ss" and U+00DF); PCRE2 does not. */
+static hd_status translate_literal(translation *t)
+{
+    static const char *const folded[] = {"ss", "SS", "sS", "Ss", "ff", "FF", "fi", "FI", "fl", "FL", "st", "ST"};
+    for (size_t i = 0; t->caseless && i < HD_ARRAY_LEN(folded); i++)
+        if (looking_at(t, folded[i])) return refuse(t, t->in + t->at, 2);
+    if (t->caseless && (uint8_t)t->in[t->at] >= 0x80) return refuse(t, t->in + t->at, 4);
+    return copy(t, 1);
 }
 
 /* {n,m}: Oniguruma takes {,m} for {0,m}, and a + behind braces for a second repetition. */
@@ -197,7 +210,7 @@ static hd_status translate(translation *t)
         case '[': HD_TRY(translate_class(t)); break;
         case '(': HD_TRY(translate_group(t)); break;
         case '{': HD_TRY(translate_braces(t)); break;
-        default: HD_TRY(copy(t, 1));
+        default: HD_TRY(translate_literal(t));
         }
     }
     return HD_OK;

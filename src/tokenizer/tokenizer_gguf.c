@@ -54,7 +54,7 @@ static hd_status read_token_types(hd_tokenizer *tok, const hd_checkpoint *ckpt, 
             return hd_fail(err, HD_E_FORMAT, "tokenizer.ggml.token_type must hold integers");
         if (type != TYPE_CONTROL && type != TYPE_USER_DEFINED && type != TYPE_UNKNOWN) continue;
         hd_added token = {.id = (int32_t)i, .special = type != TYPE_USER_DEFINED};
-        HD_TRY(hd_tokenizer_add_token(tok, token, tokens->strings[i].data, tokens->strings[i].len, err));
+        HD_TRY(hd_tokenizer_add_token(tok, token, tokens->strings[i], err));
     }
     return HD_OK;
 }

@@ -134,6 +134,9 @@ typedef struct hd_pretokenizer {
 
 typedef hd_status (*hd_word_fn)(void *arg, const char *word, size_t len);
 
+/* What the step Digits takes for one: the library asks Rust, which has the numbers of Unicode 17 too. */
+#define HD_PATTERN_DIGIT "[\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]"
+
 void hd_pretokenizer_free(hd_pretokenizer *pre);
 /* Adds a step.  HD_E_LIMIT when there are too many, and the errors of hd_regex_compile. */
 hd_status hd_pretokenizer_add(hd_pretokenizer *pre, const char *pattern, size_t len, bool literal,
@@ -226,7 +229,7 @@ hd_status hd_tokenizer_open_json(hd_tokenizer **out, const char *text, size_t le
 /* tokenizer_json.c */
 hd_status hd_tokenizer_read_json(hd_tokenizer *tok, const json_t *root, hd_error *err);
 /* A token of the file's added_tokens: known to the vocabulary, found in texts. */
-hd_status hd_tokenizer_add_token(hd_tokenizer *tok, hd_added token, const char *text, size_t len, hd_error *err);
+hd_status hd_tokenizer_add_token(hd_tokenizer *tok, hd_added token, hd_str text, hd_error *err);
 
 /* tokenizer_json_pre.c: the members `normalizer`, `pre_tokenizer` and `decoder` */
 hd_status hd_tokenizer_read_normalizer(hd_tokenizer *tok, const json_t *node, hd_error *err);

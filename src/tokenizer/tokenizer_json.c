@@ -129,35 +129,33 @@ static hd_status read_model(hd_tokenizer *tok, const json_t *model, hd_error *er
 
 /* ---- added tokens ---- */
 
-/* The text that the finder looks for: normalized where the token is. */
-static hd_status register_added(hd_tokenizer *tok, hd_added token, const char *text, size_t len, hd_error *err)
+/* `normal` is the text normalized where the token is: for the finder, and for decoding a token that is new here. */
+static hd_status add_token(hd_tokenizer *tok, hd_added token, hd_str text, hd_str normal, hd_error *err)
 {
-    if (!token.normalized || !tok->nfc) return hd_added_tokens_add(&tok->added, token, (hd_str){text, len}, err);
+    hd_str known = hd_vocab_text(&tok->vocab, token.id);
+    int32_t other = known.data ? -1 : hd_vocab_find(&tok->vocab, text.data, text.len);
+    if (other >= 0)
+        return hd_fail(err, HD_E_FORMAT, "\"%.*s\" has id %d here and %d before", (int)HD_MIN(text.len, 80u), text.data,
+                       token.id, other);
+    if (known.data && (known.len != text.len || memcmp(known.data, text.data, text.len) != 0))
+        return hd_fail(err, HD_E_FORMAT, "id %d is \"%.*s\" here and \"%.*s\" before", token.id,
+                       (int)HD_MIN(text.len, 80u), text.data, (int)HD_MIN(known.len, 80u), known.data);
+    if (!known.data) HD_TRY(hd_vocab_add(&tok->vocab, token.id, normal.data, normal.len, 0, err));
+    tok->vocab.tokens[token.id].flags |= (uint8_t)(HD_TOKEN_ADDED | (token.special ? HD_TOKEN_SPECIAL : 0));
+    return hd_added_tokens_add(&tok->added, token, normal, err);
+}
+
+hd_status hd_tokenizer_add_token(hd_tokenizer *tok, hd_added token, hd_str text, hd_error *err)
+{
+    if (!token.normalized || !tok->nfc) return add_token(tok, token, text, text, err);
     hd_normalized nfc = {0};
-    hd_status status = hd_normalize_nfc(text, NULL, len, &nfc);
+    hd_status status = hd_normalize_nfc(text.data, NULL, text.len, &nfc);
     if (status != HD_OK)
         status = hd_fail(err, status, "out of memory for added tokens");
     else
-        status = hd_added_tokens_add(&tok->added, token, (hd_str){nfc.text.data, nfc.text.len}, err);
+        status = add_token(tok, token, text, (hd_str){nfc.text.data, nfc.text.len}, err);
     hd_normalized_free(&nfc);
     return status;
-}
-
-hd_status hd_tokenizer_add_token(hd_tokenizer *tok, hd_added token, const char *text, size_t len, hd_error *err)
-{
-    hd_str known = hd_vocab_text(&tok->vocab, token.id);
-    if (!known.data) {
-        int32_t other = hd_vocab_find(&tok->vocab, text, len);
-        if (other >= 0)
-            return hd_fail(err, HD_E_FORMAT, "\"%.*s\" has id %d here and %d before", (int)HD_MIN(len, 80u), text,
-                           token.id, other);
-        HD_TRY(hd_vocab_add(&tok->vocab, token.id, text, len, 0, err));
-    } else if (known.len != len || memcmp(known.data, text, len) != 0) {
-        return hd_fail(err, HD_E_FORMAT, "id %d is \"%.*s\" here and \"%.*s\" before", token.id, (int)HD_MIN(len, 80u),
-                       text, (int)HD_MIN(known.len, 80u), known.data);
-    }
-    tok->vocab.tokens[token.id].flags |= (uint8_t)(HD_TOKEN_ADDED | (token.special ? HD_TOKEN_SPECIAL : 0));
-    return register_added(tok, token, text, len, err);
 }
 
 static hd_status read_added_token(hd_tokenizer *tok, const json_t *node, hd_error *err)
@@ -177,7 +175,7 @@ static hd_status read_added_token(hd_tokenizer *tok, const json_t *node, hd_erro
     HD_TRY(hd_json_get_bool(node, "single_word", false, &token.single_word, err));
     HD_TRY(hd_json_get_bool(node, "lstrip", false, &token.lstrip, err));
     HD_TRY(hd_json_get_bool(node, "rstrip", false, &token.rstrip, err));
-    return hd_tokenizer_add_token(tok, token, content.data, content.len, err);
+    return hd_tokenizer_add_token(tok, token, content, err);
 }
 
 static hd_status read_added_tokens(hd_tokenizer *tok, const json_t *list, hd_error *err)

@@ -97,7 +97,7 @@ static hd_status read_digits(hd_tokenizer *tok, const json_t *node, hd_error *er
 {
     bool individual;
     HD_TRY(hd_json_get_bool(node, "individual_digits", false, &individual, err));
-    const char *pattern = individual ? "\\p{N}" : "\\p{N}+";
+    const char *pattern = individual ? HD_PATTERN_DIGIT : HD_PATTERN_DIGIT "+";
     return hd_pretokenizer_add(&tok->pre, pattern, strlen(pattern), false, HD_SPLIT_ISOLATED, false, err);
 }
 
