@@ -1,5 +1,5 @@
 /* seed_formats.c: writes the good and bad files of the unit tests as seeds of the fuzzers:
- *     seed-formats CORPUS            writes CORPUS/{gguf,safetensors,index,config}/{good,bad}-*
+ *     seed-formats CORPUS            writes CORPUS/{gguf,safetensors,index,config,checkpoint}/{good,bad}-*
  *     seed-formats --check CORPUS    compares instead; exit 1 when one is missing or differs
  * so that whoever adds a bad file to a catalogue also adds it to the corpus. */
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include "unit/formats/good_gguf.h"
 #include "unit/formats/good_safetensors.h"
 #include "unit/models/bad_config.h"
+#include "unit/models/bad_config_gguf.h"
 
 static void good_v2(hd_buf *b)
 {
@@ -53,6 +54,24 @@ static const bad_file good_safetensors[] = {
     {"good-misaligned", put_misaligned, HD_OK, NULL},
 };
 
+static void good_llama(hd_buf *b)
+{
+    put_metas(b, good_llama_gguf, HD_ARRAY_LEN(good_llama_gguf), NULL);
+}
+
+static void good_deepseek2(hd_buf *b)
+{
+    put_metas(b, good_deepseek2_gguf, HD_ARRAY_LEN(good_deepseek2_gguf), NULL);
+}
+
+static const bad_file good_checkpoint[] = {
+    {"good-llama", good_llama, HD_OK, NULL},
+    {"good-deepseek2", good_deepseek2, HD_OK, NULL},
+    {"good-odd-shapes", put_odd_shapes, HD_OK, NULL},
+    {"good-misaligned", put_misaligned, HD_OK, NULL},
+    {"good-every-dtype", put_every_dtype, HD_OK, NULL},
+};
+
 static const bad_file good_index[] = {{"good", put_good_index, HD_OK, NULL}};
 
 /* True when the file holds exactly these bytes. */
@@ -76,14 +95,23 @@ static bool write_file(const char *path, const hd_buf *b)
     return fclose(f) == 0 && written;
 }
 
+/* What a row changes, as the end of a file name: names must not move when a row is added. */
+static void append_value(char *name, size_t size, const char *value)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; value[i] && i < 40 && len + 1 < size; i++)
+        name[len++] = strchr("0123456789.-+abcdefghijklmnopqrstuvwxyz_", value[i]) ? value[i] : '~';
+    name[len] = '\0';
+}
+
 /* Writes or compares one seed; gives the number that failed. */
 static int seed_one(const char *corpus, const char *fuzzer, const char *name, const hd_buf *b, bool check)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/%s/%s", corpus, fuzzer, name);
-    bool large = b->len > BAD_FILE_SEED_MAX;
-    if (b->status == HD_OK && (large || (check ? same(path, b) : write_file(path, b)))) return 0;
-    fprintf(stderr, "%s: %s\n", path, check ? "missing, or not what the catalogue builds" : "cannot write");
+    if (b->status == HD_OK && (check ? same(path, b) : write_file(path, b))) return 0;
+    fprintf(stderr, "%s: %s\n", path,
+            check ? "missing, or not what the catalogue builds" : "too large, or cannot write");
     return 1;
 }
 
@@ -92,7 +120,7 @@ static int seed(const char *corpus, const char *fuzzer, const bad_file *list, si
     int failed = 0;
     for (size_t i = 0; i < count; i++) {
         hd_buf b;
-        hd_buf_init(&b, (size_t)64 << 20);
+        hd_buf_init(&b, BAD_FILE_SEED_MAX);
         list[i].build(&b);
         failed += seed_one(corpus, fuzzer, list[i].name, &b, check);
         hd_buf_free(&b);
@@ -114,10 +142,28 @@ static int seed_configs(const char *corpus, bool check)
             (void)hd_buf_puts(&b, good_generation);
         } else {
             const bad_config *bad = &bad_configs[i - HD_ARRAY_LEN(good_configs)];
-            snprintf(name, sizeof name, "bad-%03zu-%s-%s", i, bad->base, bad->key);
+            snprintf(name, sizeof name, "bad-%s-%s-", bad->base, bad->key);
+            append_value(name, sizeof name, bad->value ? bad->value : "none");
             failed += !put_bad_config(&b, bad);
         }
         failed += seed_one(corpus, "config", name, &b, check);
+        hd_buf_free(&b);
+    }
+    return failed;
+}
+
+static int seed_metas(const char *corpus, bool check)
+{
+    int failed = 0;
+    for (size_t i = 0; i < HD_ARRAY_LEN(bad_metas); i++) {
+        hd_buf b;
+        char name[128];
+        hd_buf_init(&b, 1 << 16);
+        const meta_value *v = &bad_metas[i].value;
+        snprintf(name, sizeof name, "bad-%s-%d-%.0f-", v->key, (int)v->type, v->number);
+        append_value(name, sizeof name, v->text ? v->text : "");
+        put_bad_meta(&b, &bad_metas[i]);
+        failed += seed_one(corpus, "checkpoint", name, &b, check);
         hd_buf_free(&b);
     }
     return failed;
@@ -136,6 +182,8 @@ int main(int argc, char **argv)
                  seed(corpus, "safetensors", good_safetensors, HD_ARRAY_LEN(good_safetensors), check) +
                  seed(corpus, "safetensors", bad_safetensors, HD_ARRAY_LEN(bad_safetensors), check) +
                  seed(corpus, "index", good_index, HD_ARRAY_LEN(good_index), check) +
-                 seed(corpus, "index", bad_index, HD_ARRAY_LEN(bad_index), check) + seed_configs(corpus, check);
+                 seed(corpus, "index", bad_index, HD_ARRAY_LEN(bad_index), check) +
+                 seed(corpus, "checkpoint", good_checkpoint, HD_ARRAY_LEN(good_checkpoint), check) +
+                 seed_configs(corpus, check) + seed_metas(corpus, check);
     return failed ? 1 : 0;
 }

@@ -14,7 +14,7 @@ typedef struct bad_file {
     const char *words; /* a part of the error's text that no other kind of damage has */
 } bad_file;
 
-/* Larger than this is no seed: a fuzzer gets nowhere with it. */
+/* A catalogue's list of large files is no seed: a fuzzer gets nowhere with them.  All others stay below this. */
 #define BAD_FILE_SEED_MAX 4096
 
 #endif

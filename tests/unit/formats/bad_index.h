@@ -142,6 +142,9 @@ static const bad_file bad_index[] = {
     {"bad-file-dots", index_file_dots, HD_E_FORMAT, "lies in '..', which is not a plain"},
     {"bad-file-with-nul", index_file_with_nul, HD_E_FORMAT, "which is not a plain file name"},
     {"bad-file-too-long", index_file_too_long, HD_E_FORMAT, "fff...', which is not a plain"},
+};
+
+static const bad_file bad_index_large[] = {
     {"bad-too-many-files", index_too_many_files, HD_E_LIMIT, "names 2049 files; at most 2048"},
     {"bad-too-many-tensors", index_too_many_tensors, HD_E_LIMIT, "names 1048577 tensors; at most 1048576"},
 };

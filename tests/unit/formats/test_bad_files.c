@@ -74,18 +74,21 @@ static void gguf_files_are_refused(void **state)
 {
     (void)state;
     check_all(bad_gguf, HD_ARRAY_LEN(bad_gguf), read_gguf);
+    check_all(bad_gguf_large, HD_ARRAY_LEN(bad_gguf_large), read_gguf);
 }
 
 static void safetensors_files_are_refused(void **state)
 {
     (void)state;
     check_all(bad_safetensors, HD_ARRAY_LEN(bad_safetensors), read_safetensors);
+    check_all(bad_safetensors_large, HD_ARRAY_LEN(bad_safetensors_large), read_safetensors);
 }
 
 static void indexes_are_refused(void **state)
 {
     (void)state;
     check_all(bad_index, HD_ARRAY_LEN(bad_index), read_index);
+    check_all(bad_index_large, HD_ARRAY_LEN(bad_index_large), read_index);
 }
 
 int main(void)

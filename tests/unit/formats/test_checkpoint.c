@@ -188,6 +188,9 @@ static void what_holds_no_model(void **state)
     refuse(in("empty.gguf"), HD_E_FORMAT, "empty.gguf: not a GGUF file");
     assert_int_equal(mkdir(in("folder.gguf"), 0700), 0);
     refuse(in("folder.gguf"), HD_E_NOT_FOUND, "holds no model");
+    assert_int_equal(symlink("circle.gguf", in("circle.gguf")), 0);
+    refuse(in("circle.gguf"), HD_E_IO, "circle.gguf: cannot open: Too many levels of symbolic links");
+    unlink(in("circle.gguf"));
     assert_int_equal(mkfifo(in("pipe.gguf"), 0600), 0);
     refuse(in("pipe.gguf"), HD_E_ARGUMENT, "not a regular file");
 }
