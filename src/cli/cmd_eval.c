@@ -276,15 +276,18 @@ static double perplexity(const eval *e, const side *s)
     return exp(s->loss / (double)e->predicted);
 }
 
+static json_t *real_or_null(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null(); /* JSON has no infinity and no NaN */
+}
+
 static json_t *side_json(const eval *e, const side *s, const char *model)
 {
     hd_engine_info info;
     hd_engine_get_info(s->engine, &info);
     json_t *o = json_pack("{s:o, s:s}", "model", hd_json_text(model, strlen(model)), "cpu", info.cpu);
-    bool finite = e->predicted && isfinite(perplexity(e, s));
-    json_object_set_new(o, "perplexity", finite ? json_real(perplexity(e, s)) : json_null());
-    json_object_set_new(o, "loss",
-                        e->predicted && isfinite(s->loss) ? json_real(s->loss / (double)e->predicted) : json_null());
+    json_object_set_new(o, "perplexity", e->predicted ? real_or_null(perplexity(e, s)) : json_null());
+    json_object_set_new(o, "loss", e->predicted ? real_or_null(s->loss / (double)e->predicted) : json_null());
     return o;
 }
 
@@ -299,11 +302,12 @@ static hd_status print_json(eval *e, hd_error *err)
     if (e->compares) {
         kl_report kl = kl_summary(e);
         json_t *other = side_json(e, &e->other, e->against ? e->against : e->model);
-        json_object_set_new(
-            other, "kl_divergence",
-            json_pack("{s:f, s:f, s:f, s:f}", "mean", kl.mean, "median", kl.median, "p99", kl.p99, "max", kl.max));
+        json_object_set_new(other, "kl_divergence",
+                            json_pack("{s:o, s:o, s:o, s:o}", "mean", real_or_null(kl.mean), "median",
+                                      real_or_null(kl.median), "p99", real_or_null(kl.p99), "max",
+                                      real_or_null(kl.max)));
         json_object_set_new(other, "top1_agreement", json_real((double)e->agreed / (double)e->compared));
-        json_object_set_new(other, "largest_logit_difference", json_real(e->difference));
+        json_object_set_new(other, "largest_logit_difference", real_or_null(e->difference));
         json_object_set_new(other, "compared_tokens", json_integer((json_int_t)e->compared));
         json_object_set_new(o, "against", other);
     }

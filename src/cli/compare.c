@@ -6,14 +6,22 @@
 
 #include "base/base.h"
 
+int32_t hd_compare_top(const float *logits, int32_t vocab)
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < vocab; i++)
+        if (logits[i] > logits[best]) best = i;
+    return best;
+}
+
+/* Logarithm of the sum of exp(logits): the largest is taken out, so that nothing overflows. */
 static double log_sum_exp(const float *logits, int32_t vocab)
 {
-    double most = -INFINITY, sum = 0;
+    int32_t top = hd_compare_top(logits, vocab);
+    double most = (double)logits[top], others = 0;
     for (int32_t i = 0; i < vocab; i++)
-        most = HD_MAX(most, (double)logits[i]);
-    for (int32_t i = 0; i < vocab; i++)
-        sum += exp((double)logits[i] - most);
-    return most + log(sum);
+        if (i != top) others += exp((double)logits[i] - most);
+    return most + log1p(others);
 }
 
 double hd_compare_loss(const float *logits, int32_t vocab, int32_t id)
@@ -28,15 +36,7 @@ double hd_compare_kl(const float *p_logits, const float *q_logits, int32_t vocab
         double log_p = (double)p_logits[i] - p_norm, p = exp(log_p);
         if (p > 0) sum += p * (log_p - ((double)q_logits[i] - q_norm));
     }
-    return HD_MAX(sum, 0.0); /* rounding may leave -1e-17 */
-}
-
-int32_t hd_compare_top(const float *logits, int32_t vocab)
-{
-    int32_t best = 0;
-    for (int32_t i = 1; i < vocab; i++)
-        if (logits[i] > logits[best]) best = i;
-    return best;
+    return sum < 0 ? 0 : sum; /* rounding may leave -1e-17; NaN stays */
 }
 
 double hd_compare_difference(const float *a, const float *b, int32_t vocab)

@@ -200,7 +200,7 @@ static int parse_option(hd_args *args, int argc, char **argv, int *at)
         if (!opt) return fail_unknown(args, name, len);
         if (name[len] == '=') text = name + len + 1;
     } else {
-        opt = find_opt(args, NULL, 0, word[1]);
+        opt = find_opt(args, "", 0, word[1]);
         if (!opt) return hd_cli_usage(args->manual->command, "unknown option -%c", word[1]);
         if (word[2]) text = word + 2;
     }

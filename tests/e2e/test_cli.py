@@ -86,6 +86,8 @@ class Cli(unittest.TestCase):
         """Runs the program; fails unless it exits with `code`.  Returns stdout as text; stderr is in self.said."""
         if isinstance(stdin, str):
             stdin = stdin.encode()
+        if words and words[0] in ["run", "eval", "bench", "chat"] and "--threads" not in words:
+            words = (*words, "--threads", "1")  # other tests may be busy on the other processors
         done = subprocess.run(
             [PROGRAM, *map(str, words)], input=stdin, capture_output=True, timeout=TIMEOUT, env=self.environment
         )
@@ -181,7 +183,7 @@ class Run(Cli):
 
     def test_a_reader_that_leaves_ends_the_answer(self):
         process = subprocess.Popen(
-            [PROGRAM, "run", model(), "--ids", "5,9,12", "-n", "100000", "--cpu", "reference", "--logit-bias", "1=-1000"],
+            [PROGRAM, "run", model(), "--ids", "5,9,12", "-n", "100000", "--cpu", "reference", "--threads", "1"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment,
         )
         process.stdout.read(1)
@@ -239,6 +241,32 @@ class Run(Cli):
         self.assertEqual(ids.split(",")[:2], ["42", "43"])
         self.refused(1, "not ID=BIAS", *words, "--logit-bias", "42")
 
+    def test_reasoning_is_kept_out_of_the_answer(self):
+        folder = self.file("thinks")
+        shutil.copytree(model(), folder)
+        os.chmod(folder, 0o755)
+        path = Path(folder, "tokenizer_config.json")
+        os.chmod(path, 0o644)
+        config = json.loads(path.read_text())
+        special = "<｜Assistant｜>"
+        config["chat_template"] = config["chat_template"].replace(f"'{special}' }}}}{{% endif %}}", f"'{special}<think>' }}}}{{% endif %}}")
+        path.write_text(json.dumps(config))
+        self.assertTrue(self.hadal("prompt", folder, "--user", "Hi").endswith("<think>"))
+        end = self.hadal("tokenize", folder, "-p", "</think>").strip()
+        word = self.hadal("tokenize", folder, "-p", "a").strip()
+        # the penalties make the biased tokens come as: word, end, word, and then what the model likes
+        words = ["run", folder, "-p", "Hi", "-n", "3", "--greedy", "--frequency-penalty", "100", "--logit-bias",
+                 f"{word}=290", "--logit-bias", f"{end}=200"]
+        answer = json.loads(self.hadal(*words, "--json"))
+        self.assertEqual(answer["ids"], [int(word), int(end), int(word)])
+        self.assertEqual((answer["reasoning"], answer["text"]), ("a", "a"))
+        self.assertEqual(self.hadal(*words), "a\n")
+        self.assertEqual(self.hadal(*words, "--reasoning", "stdout"), "a\na\n")
+        self.assertEqual((self.hadal(*words, "--reasoning", "stderr"), self.said), ("a\n", "a\n"))
+        words[words.index("-n") + 1] = "1"
+        self.assertEqual(self.hadal(*words), "\n")
+        self.assertIn("ended within the reasoning", self.said)
+
     def test_prompt_from_standard_input(self):
         words = ["run", model(), "-n", "8", "--greedy"]
         piped = self.hadal(*words, stdin="Hello\n")
@@ -278,7 +306,7 @@ class Run(Cli):
 
     def test_interrupt(self):
         process = subprocess.Popen(
-            [PROGRAM, "run", model(), "--ids", "5,9,12", "-n", "4000", "--print-ids", "--cpu", "reference"],
+            [PROGRAM, "run", model(), "--ids", "5,9,12", "-n", "4000", "--print-ids", "--cpu", "reference", "--threads", "1"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment,
         )
         first = process.stdout.read(1)
@@ -570,7 +598,7 @@ SPEED = r"\[\d+ tokens, [\d.]+ tokens/s;"
 
 class Chat(Cli):
     def chat(self, *words, **environment):
-        terminal = Terminal(["chat", *words], dict(self.environment, **environment))
+        terminal = Terminal(["chat", *words, "--threads", "1"], dict(self.environment, **environment))
         self.addCleanup(terminal.close)
         return terminal
 
@@ -598,8 +626,10 @@ class Chat(Cli):
         at = t.wait_for(r">>> ", at)
         t.type("/undo\n")
         at = t.wait_for(r"taken back", at)
+        at = t.wait_for(r">>> ", at)
         t.type("\x03")  # at the prompt: a new line
         at = t.wait_for(r"leaves\]", at)
+        t.wait_for(r">>> ", at)
         t.type("/exit\n")
         self.assertEqual(t.exit_code(), 0)
 
