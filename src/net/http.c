@@ -187,10 +187,11 @@ static hd_status begin_body(transfer *t)
     snprintf(t->validator, sizeof t->validator, "%s", t->response->etag);
     t->total = partial ? t->range_total : length > 0 ? (uint64_t)length : 0;
     t->begun = true;
+    if (t->sink->begin) HD_TRY(t->sink->begin(t->sink->arg, t->total, t->response->etag, t->err));
     if (t->total > t->request->max_bytes)
         return hd_fail(t->err, HD_E_LIMIT, "%s: %llu bytes; at most %llu are taken", t->shown,
                        (unsigned long long)t->total, (unsigned long long)t->request->max_bytes);
-    return t->sink->begin ? t->sink->begin(t->sink->arg, t->total, t->response->etag, t->err) : HD_OK;
+    return HD_OK;
 }
 
 static hd_status take_bytes(transfer *t, const char *data, size_t len)
@@ -577,8 +578,8 @@ static hd_status attempts(transfer *t)
 hd_status hd_http_get(const hd_http_request *request, const hd_http_sink *sink, hd_http_response *response,
                       hd_error *err)
 {
-    hd_http_response own_response;
-    hd_error own_error; /* the reason of a retry is kept here even if nobody asks */
+    hd_http_response own_response = {0};
+    hd_error own_error = {.status = HD_OK}; /* the reason of a retry is kept here even if nobody asks */
     transfer t = {.request = request,
                   .sink = sink,
                   .response = response ? response : &own_response,
