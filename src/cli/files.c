@@ -1,0 +1,211 @@
+/* cli/files.c: see files.h. */
+#include "cli/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+static hd_status no_memory(hd_error *err)
+{
+    return hd_fail(err, HD_E_MEMORY, "out of memory for a path");
+}
+
+hd_status hd_path_join(char **out, const char *a, const char *b, hd_error *err)
+{
+    size_t a_len = strlen(a), b_len = strlen(b);
+    while (a_len > 0 && a[a_len - 1] == '/')
+        a_len--;
+    *out = hd_alloc(a_len + b_len + 2);
+    if (!*out) return no_memory(err);
+    snprintf(*out, a_len + b_len + 2, "%.*s/%s", (int)a_len, a, b);
+    return HD_OK;
+}
+
+const char *hd_path_base(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+bool hd_path_is_safe(const char *relative)
+{
+    if (!*relative || strlen(relative) > 512) return false;
+    for (const char *part = relative;;) {
+        size_t len = strcspn(part, "/");
+        if (len == 0 || part[0] == '.') return false;
+        for (size_t i = 0; i < len; i++)
+            if ((unsigned char)part[i] < 0x20 || part[i] == 0x7f || part[i] == '\\') return false;
+        if (!part[len]) return true;
+        part += len + 1;
+    }
+}
+
+static hd_status make_dir(const char *path, hd_error *err)
+{
+    if (mkdir(path, 0777) == 0 || errno == EEXIST) return HD_OK;
+    return hd_fail(err, HD_E_IO, "%s: cannot make this folder: %s", path, strerror(errno));
+}
+
+hd_status hd_dirs_make_above(const char *path, hd_error *err)
+{
+    char *copy = hd_strdup(path);
+    if (!copy) return no_memory(err);
+    hd_status status = HD_OK;
+    for (char *c = copy + 1; status == HD_OK && *copy && *c; c++) {
+        if (*c != '/') continue;
+        *c = '\0';
+        status = make_dir(copy, err);
+        *c = '/';
+    }
+    hd_free(copy);
+    return status;
+}
+
+hd_status hd_dirs_make(const char *path, hd_error *err)
+{
+    HD_TRY(hd_dirs_make_above(path, err));
+    return make_dir(path, err);
+}
+
+/* `name` in the folder `parent`; depth keeps the recursion bounded, our trees are shallow. */
+static hd_status remove_at(int parent, const char *name, int depth, hd_error *err)
+{
+    if (unlinkat(parent, name, 0) == 0 || errno == ENOENT) return HD_OK;
+    if ((errno != EISDIR && errno != EPERM) || depth > 32)
+        return hd_fail(err, HD_E_IO, "%s: cannot remove: %s", name, strerror(errno));
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0) close(fd);
+        return hd_fail(err, HD_E_IO, "%s: cannot read this folder: %s", name, strerror(errno));
+    }
+    hd_status status = HD_OK;
+    for (struct dirent *entry; status == HD_OK && (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            status = remove_at(fd, entry->d_name, depth + 1, err);
+    closedir(dir);
+    if (status == HD_OK && unlinkat(parent, name, AT_REMOVEDIR) != 0)
+        status = hd_fail(err, HD_E_IO, "%s: cannot remove this folder: %s", name, strerror(errno));
+    return status;
+}
+
+hd_status hd_tree_remove(const char *path, hd_error *err)
+{
+    return remove_at(AT_FDCWD, path, 0, err);
+}
+
+static hd_status write_all(int fd, const char *path, const char *data, size_t len, hd_error *err)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return hd_fail(err, HD_E_IO, "%s: cannot write: %s", path, strerror(errno));
+        data += n;
+        len -= (size_t)n;
+    }
+    return fsync(fd) == 0 ? HD_OK : hd_fail(err, HD_E_IO, "%s: cannot write: %s", path, strerror(errno));
+}
+
+hd_status hd_file_write(const char *path, const void *data, size_t len, hd_error *err)
+{
+    hd_buf temporary;
+    hd_buf_init(&temporary, 8192);
+    if (hd_buf_printf(&temporary, "%s.new", path) != HD_OK) return no_memory(err);
+    int fd = open(temporary.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    hd_status status;
+    if (fd < 0)
+        status = hd_fail(err, HD_E_IO, "%s: cannot create: %s", path, strerror(errno));
+    else {
+        status = write_all(fd, path, data, len, err);
+        if (close(fd) != 0 && status == HD_OK)
+            status = hd_fail(err, HD_E_IO, "%s: cannot write: %s", path, strerror(errno));
+        if (status == HD_OK && rename(temporary.data, path) != 0)
+            status = hd_fail(err, HD_E_IO, "%s: cannot rename: %s", path, strerror(errno));
+        if (status != HD_OK) unlink(temporary.data);
+    }
+    hd_buf_free(&temporary);
+    return status;
+}
+
+static int append_json(const char *data, size_t len, void *arg)
+{
+    return hd_buf_append(arg, data, len) == HD_OK ? 0 : -1;
+}
+
+hd_status hd_file_write_json(const char *path, json_t *value, hd_error *err)
+{
+    hd_buf text;
+    hd_buf_init(&text, 64u << 20);
+    hd_status status = HD_E_MEMORY;
+    if (value && json_dump_callback(value, append_json, &text, JSON_INDENT(2)) == 0) status = hd_buf_putc(&text, '\n');
+    status = status == HD_OK ? hd_file_write(path, text.data, text.len, err)
+                             : hd_fail(err, status, "%s: out of memory", path);
+    hd_buf_free(&text);
+    json_decref(value);
+    return status;
+}
+
+uint64_t hd_disk_free(const char *path)
+{
+    struct statvfs fs;
+    if (statvfs(path, &fs) != 0) return UINT64_MAX;
+    uint64_t bytes;
+    return __builtin_mul_overflow((uint64_t)fs.f_bavail, (uint64_t)fs.f_frsize, &bytes) ? UINT64_MAX : bytes;
+}
+
+/* The first number in a file of /proc or /sys; UINT64_MAX when there is none ("max"). */
+static uint64_t read_number(const char *path)
+{
+    char text[64] = "";
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) close(fd);
+    if (n <= 0 || text[0] < '0' || text[0] > '9') return UINT64_MAX;
+    return strtoull(text, NULL, 10);
+}
+
+uint64_t hd_memory_limit(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    uint64_t machine = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+    uint64_t v2 = read_number("/sys/fs/cgroup/memory.max"),
+             v1 = read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes");
+    uint64_t cgroup = HD_MIN(v2, v1);
+    return machine && machine < cgroup ? machine : cgroup == UINT64_MAX ? machine : cgroup;
+}
+
+const char *hd_size_text(char text[HD_SIZE_TEXT], uint64_t bytes)
+{
+    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB", "PB", "EB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    for (; value >= 999.95 && unit + 1 < HD_ARRAY_LEN(units); unit++)
+        value /= 1000;
+    snprintf(text, HD_SIZE_TEXT, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    return text;
+}
+
+const char *hd_environment(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+hd_status hd_xdg_path(char **out, const char *variable, const char *fallback, const char *rest, hd_error *err)
+{
+    *out = NULL;
+    const char *base = hd_environment(variable), *home = hd_environment("HOME");
+    if (base && base[0] == '/') return hd_path_join(out, base, rest, err); /* the specification ignores relative ones */
+    if (!home) return hd_fail(err, HD_E_NOT_FOUND, "neither HOME nor %s is set", variable);
+    char *below = NULL;
+    HD_TRY(hd_path_join(&below, home, fallback, err));
+    hd_status status = hd_path_join(out, below, rest, err);
+    hd_free(below);
+    return status;
+}

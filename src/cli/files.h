@@ -1,0 +1,50 @@
+/* cli/files.h: paths, folders and small files, for the commands that keep models on disk. */
+#ifndef HD_CLI_FILES_H
+#define HD_CLI_FILES_H
+
+#include "base/base.h"
+
+/* "a/b"; *out is the caller's (hd_free). */
+hd_status hd_path_join(char **out, const char *a, const char *b, hd_error *err);
+
+/* The part behind the last "/". */
+const char *hd_path_base(const char *path);
+
+/* Whether a name that came from elsewhere may become a path below one of our folders: relative, no "." or "..", no
+ * empty part, no backslash or control byte, not hidden, at most 512 bytes. */
+bool hd_path_is_safe(const char *relative);
+
+/* Makes `path` and the folders above it. */
+hd_status hd_dirs_make(const char *path, hd_error *err);
+
+/* Makes the folders above the file `path`. */
+hd_status hd_dirs_make_above(const char *path, hd_error *err);
+
+/* Removes a file, or a folder with all that is in it; does not follow links.  What does not exist is fine. */
+hd_status hd_tree_remove(const char *path, hd_error *err);
+
+/* Writes a file so that after a crash it is there whole or not at all. */
+hd_status hd_file_write(const char *path, const void *data, size_t len, hd_error *err);
+
+/* The same with a JSON value, indented.  NULL is HD_E_MEMORY, so that json_pack may be passed as it is; takes the
+ * reference. */
+hd_status hd_file_write_json(const char *path, json_t *value, hd_error *err);
+
+/* Bytes that this user can still write where `path` is; UINT64_MAX when that can't be told. */
+uint64_t hd_disk_free(const char *path);
+
+/* Bytes of memory that this process may use in all: the machine's, or its cgroup's limit; 0 when that can't be told. */
+uint64_t hd_memory_limit(void);
+
+/* "92.9 MB", decimal units. */
+#define HD_SIZE_TEXT 24
+const char *hd_size_text(char text[HD_SIZE_TEXT], uint64_t bytes);
+
+/* The value of an environment variable, or NULL when it is unset or empty. */
+const char *hd_environment(const char *name);
+
+/* $XDG_<name>_HOME/hadal or the fallback below the home folder ("~/.config/hadal"); HD_E_NOT_FOUND when there is no
+ * home. */
+hd_status hd_xdg_path(char **out, const char *variable, const char *fallback, const char *rest, hd_error *err);
+
+#endif
