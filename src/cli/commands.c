@@ -11,6 +11,8 @@ static const hd_command commands[] = {
     {"prompt", "show what the chat template makes of messages", hd_cmd_prompt},
     {"eval", "logits, perplexity, and divergence from another model", hd_cmd_eval},
     {"bench", "measure reading and writing speed", hd_cmd_bench},
+    {"models", "the models that are here, and those that can be fetched", hd_cmd_models},
+    {"pull", "fetch a model from a hub, a package index, S3, the web or a folder", hd_cmd_pull},
     {"help", "the manual page of a command", hd_cmd_help},
     {"version", "the version of this program", hd_cmd_version},
 };
