@@ -116,7 +116,8 @@ typedef struct hd_backend {
     void (*rms_norm)(const hd_exec *ex, float *out, int64_t ldo, const float *x, int64_t ldx, const float *weight,
                      int64_t cols, float eps, int64_t n);
 
-    /* Rotates in place x[i][v*step .. +rope->dim) for i < n, v < count, by row i of the table; row stride ldx values. */
+    /* Rotates in place x[i][v*step .. +rope->dim) for i < n, v < count, by row i of the table; rows are ldx values
+     * apart. */
     void (*rope)(const hd_exec *ex, float *x, int64_t ldx, int64_t step, int count, const hd_rope *rope,
                  int64_t n);
 
