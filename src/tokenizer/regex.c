@@ -233,7 +233,7 @@ static hd_status compile(hd_regex *re, const char *pattern, size_t len, bool lit
     if (!re->code) {
         char why[160] = "";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
-        if (code == PCRE2_ERROR_NOMEMORY || code == 121)
+        if (code == PCRE2_ERROR_NOMEMORY || code == PCRE2_ERROR_HEAP_FAILED)
             return hd_fail(err, HD_E_MEMORY, "out of memory for a regular expression");
         return hd_fail(err, HD_E_FORMAT, "regular expression \"%.*s\": %s", (int)HD_MIN(len, 200u), pattern, why);
     }
