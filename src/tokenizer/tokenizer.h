@@ -55,10 +55,12 @@ hd_status hd_tokenizer_encode(const hd_tokenizer *tok, const char *text, size_t 
  * HD_E_ARGUMENT for an id outside the vocabulary. */
 hd_status hd_tokenizer_piece(const hd_tokenizer *tok, int32_t id, bool show_special, hd_buf *out);
 
-/* Decodes a whole list; invalid UTF-8 becomes U+FFFD as the tokenizers library does. */
+/* Decodes a whole list; invalid UTF-8 becomes U+FFFD and ids outside the vocabulary give nothing, as in the tokenizers
+ * library. */
 hd_status hd_tokenizer_decode(const hd_tokenizer *tok, const int32_t *ids, size_t n, bool show_special, hd_buf *out);
 
-/* Streaming: push ids one by one; only whole characters come out, the rest waits (at most 3 bytes). */
+/* Streaming: push ids one by one; only whole characters come out, the rest waits (at most 3 bytes).  All that comes out
+ * together is what hd_tokenizer_decode gives.  A decoder is one thread's. */
 typedef struct hd_decoder {
     const hd_tokenizer *tok;
     bool show_special;

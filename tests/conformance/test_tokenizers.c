@@ -150,6 +150,44 @@ static void test_model(void **state)
     hd_tokenizer_close(&json);
 }
 
+/* ---- the real SmolLM2 file: golden/real has the ids of its prompts ---- */
+
+static bool find_smollm2(char path[HD_TEST_PATH])
+{
+    const char *set = getenv("HD_SMOLLM2");
+    if (set) return snprintf(path, HD_TEST_PATH, "%s", set) > 0 && access(path, R_OK) == 0;
+    return hd_test_file(path, "models/SmolLM2-135M-Instruct.Q4_1.gguf");
+}
+
+static void test_smollm2(void **state)
+{
+    char path[HD_TEST_PATH], name[32];
+    hd_checkpoint *expected;
+    (void)state;
+    if (!find_smollm2(path)) skip();
+    hd_tokenizer *tok = open_at(path);
+    assert_true(hd_test_golden(path, "real/smollm2-135m-q4_1.json"));
+    json_t *texts = load(path);
+    assert_true(hd_test_golden(path, "real/smollm2-135m-q4_1.safetensors"));
+    assert_int_equal(hd_checkpoint_open(&expected, path, NULL), HD_OK);
+    for (size_t i = 0; i < json_array_size(texts); i++) {
+        snprintf(name, sizeof name, "prompt.%zu", i);
+        const hd_tensor *want = hd_checkpoint_find(expected, name);
+        const json_t *text = json_object_get(json_array_get(texts, i), "text");
+        hd_ids ids = {0};
+        assert_non_null(want);
+        assert_int_equal(
+            hd_tokenizer_encode(tok, json_string_value(text), json_string_length(text), true, NULL, &ids, NULL), HD_OK);
+        assert_int_equal(ids.len, want->shape[0]);
+        assert_memory_equal(ids.data, want->data, ids.len * sizeof *ids.data);
+        hd_ids_free(&ids);
+    }
+    assert_int_equal(json_array_size(texts), 4);
+    hd_checkpoint_close(&expected);
+    json_decref(texts);
+    hd_tokenizer_close(&tok);
+}
+
 /* ---- the list of tests is what lies there ---- */
 
 static size_t list_folder(const char *name, struct CMUnitTest *tests, size_t count, CMUnitTestFunction fn)
@@ -168,9 +206,12 @@ static size_t list_folder(const char *name, struct CMUnitTest *tests, size_t cou
 
 int main(void)
 {
-    struct CMUnitTest tests[NAMES_MAX];
+    struct CMUnitTest tests[NAMES_MAX + 1];
     size_t count = list_folder("tokenizers", tests, 0, test_golden);
     count = list_folder("models", tests, count, test_model);
+    char real[HD_TEST_PATH];
+    if (hd_test_golden(real, "real/smollm2-135m-q4_1.json"))
+        tests[count++] = (struct CMUnitTest){.name = "SmolLM2", .test_func = test_smollm2};
     if (count == 0) return hd_test_skip("no golden/tokenizers and no golden/models");
     if (!mkdtemp(scratch)) return 1;
     int failed = _cmocka_run_group_tests("tokenizers", tests, count, NULL, NULL);

@@ -195,6 +195,49 @@ static void test_limits(void **state)
     hd_tokenizer_close(&tok);
 }
 
+/* ---- threads: a tokenizer is immutable ---- */
+
+enum { THREADS = 4 };
+
+typedef struct shared_job {
+    const hd_tokenizer *tok;
+    hd_ids ids[THREADS];
+    hd_status status[THREADS];
+} shared_job;
+
+static const char shared_text[] =
+    "<bos>hello world 12345, the \xE4\xBD\xA0\xE5\xA5\xBD e\xCC\x81 \xF0\x9F\xAB\xA8<eos>\n\n";
+
+static void encode_many(void *arg, int thread, int threads)
+{
+    shared_job *job = arg;
+    (void)threads;
+    for (int i = 0; i < 200 && job->status[thread] == HD_OK; i++) {
+        job->ids[thread].len = 0;
+        job->status[thread] =
+            hd_tokenizer_encode(job->tok, shared_text, strlen(shared_text), true, NULL, &job->ids[thread], NULL);
+    }
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    hd_pool *pool;
+    hd_tokenizer *tok = must_open("good_qwen2");
+    shared_job job = {.tok = tok};
+    assert_int_equal(hd_pool_open(&pool, THREADS, NULL), HD_OK);
+    hd_pool_run(pool, encode_many, &job);
+    for (int t = 0; t < THREADS; t++) {
+        assert_int_equal(job.status[t], HD_OK);
+        assert_int_equal(job.ids[t].len, job.ids[0].len);
+        assert_memory_equal(job.ids[t].data, job.ids[0].data, job.ids[0].len * sizeof *job.ids[0].data);
+    }
+    for (int t = 0; t < THREADS; t++)
+        hd_ids_free(&job.ids[t]);
+    hd_pool_close(&pool);
+    hd_tokenizer_close(&tok);
+}
+
 /* Ids that were there stay, and a failed call adds none. */
 static void test_appends(void **state)
 {
@@ -227,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_long_words),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_appends),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
