@@ -168,7 +168,11 @@ static void on_piece(void *arg, hd_piece_kind kind, const char *data, size_t len
     turn *t = arg;
     (void)hd_buf_append(kind == HD_PIECE_REASONING ? &t->reasoning : &t->text, data,
                         len); /* sticky; checked at the end */
-    if (kind == HD_PIECE_REASONING && !shows_reasoning(t->chat)) return;
+    if (kind == HD_PIECE_REASONING && !shows_reasoning(t->chat)) {
+        if (t->chat->interactive && t->reasoning.len == len)
+            hd_chat_note("[reasoning, not shown]"); /* the first piece */
+        return;
+    }
     if (t->shown != (int)kind) {
         size_t blank = 0;
         while (blank < len && (data[blank] == '\n' || data[blank] == ' '))

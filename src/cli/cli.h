@@ -59,7 +59,7 @@ int hd_cli_finish(const char *command, int rc);
 /* ---- progress (report.c) ---- */
 
 /* A line on stderr that is drawn anew, when stderr is a terminal; else nothing.  `fraction` 0 to 1; at most ten times a
- * second.  hd_progress_clear takes the line away. */
+ * second, and not for work of less than 0.4 s.  hd_progress_clear takes the line away. */
 void hd_progress_show(const char *what, double fraction);
 void hd_progress_clear(void);
 

@@ -7,9 +7,11 @@
 
 #include "cli/cli.h"
 
-#define HD_PROGRESS_NS 100000000u /* redraw at most ten times a second */
+#define HD_PROGRESS_NS 100000000u          /* redraw at most ten times a second */
+#define HD_PROGRESS_PATIENCE_NS 400000000u /* short work shows no line */
 
 static bool progress_shown;
+static uint64_t progress_start; /* of the work in hand; 0: none */
 
 int hd_cli_fail(const char *command, const hd_error *err)
 {
@@ -61,11 +63,12 @@ int hd_cli_finish(const char *command, int rc)
 
 void hd_progress_show(const char *what, double fraction)
 {
-    static uint64_t last;
+    static uint64_t drawn;
     if (!isatty(STDERR_FILENO)) return;
     uint64_t now = hd_clock_ns();
-    if (progress_shown && now - last < HD_PROGRESS_NS) return;
-    last = now;
+    if (!progress_start) progress_start = now;
+    if (now - progress_start < HD_PROGRESS_PATIENCE_NS || (progress_shown && now - drawn < HD_PROGRESS_NS)) return;
+    drawn = now;
     progress_shown = true;
     int done = (int)(HD_MIN(HD_MAX(fraction, 0.0), 1.0) * 24 + 0.5);
     fprintf(stderr, "\r%s [%.*s%*s] %3.0f %%", what, done, "########################", 24 - done, "",
@@ -75,6 +78,7 @@ void hd_progress_show(const char *what, double fraction)
 
 void hd_progress_clear(void)
 {
+    progress_start = 0;
     if (!progress_shown) return;
     progress_shown = false;
     fprintf(stderr, "\r%78s\r", "");
