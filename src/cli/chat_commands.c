@@ -1,12 +1,11 @@
 /* cli/chat_commands.c: the /commands of a chat. */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/chat.h"
 #include "cli/cli.h"
+#include "cli/files.h"
 #include "cli/json.h"
 #include "cli/request.h"
 #include "cli/terminal.h"
@@ -77,23 +76,6 @@ static hd_status cmd_system(hd_chat *chat, const char *argument, hd_error *err)
 
 /* ---- files ---- */
 
-static hd_status write_whole(const char *path, const hd_buf *bytes, hd_error *err)
-{
-    char temporary[4096];
-    int n = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
-    int fd = n > 0 && (size_t)n < sizeof temporary ? mkstemp(temporary) : -1; /* mode 0600 */
-    if (fd < 0) return hd_fail(err, HD_E_IO, "%s could not be written: %s", path, strerror(errno));
-    FILE *out = fdopen(fd, "wb");
-    bool ok = out && fwrite(bytes->data, 1, bytes->len, out) == bytes->len && fputc('\n', out) != EOF;
-    ok = ok && fflush(out) == 0 && fsync(fd) == 0;
-    int why = errno;
-    if (out ? fclose(out) != 0 : close(fd) != 0) ok = false;
-    if (ok && rename(temporary, path) == 0) return HD_OK;
-    if (ok) why = errno;
-    unlink(temporary);
-    return hd_fail(err, HD_E_IO, "%s could not be written: %s", path, strerror(why));
-}
-
 static hd_status remember_file(hd_chat *chat, const char *path, hd_error *err)
 {
     char *copy = hd_strdup(path);
@@ -115,7 +97,8 @@ static hd_status cmd_save(hd_chat *chat, const char *argument, hd_error *err)
                           hd_json_text(chat->path, strlen(chat->path)), "messages", chat->messages);
     if (!o) return hd_fail(err, HD_E_MEMORY, "out of memory for the conversation");
     hd_status status = hd_json_dump(o, &bytes, err);
-    if (status == HD_OK) status = write_whole(path, &bytes, err);
+    if (status == HD_OK) status = hd_buf_putc(&bytes, '\n');
+    if (status == HD_OK) status = hd_file_write_private(path, bytes.data, bytes.len, err);
     hd_buf_free(&bytes);
     json_decref(o);
     HD_TRY(status);

@@ -1,10 +1,12 @@
 /* cli/cmd_chat.c: `hadal chat`: a conversation in the terminal. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/chat.h"
 #include "cli/cli.h"
 #include "cli/input.h"
+#include "cli/models_dir.h"
 #include "cli/request.h"
 #include "cli/terminal.h"
 
@@ -14,7 +16,8 @@ static const hd_manual manual = {
     .command = "chat",
     .synopsis = "chat [MODEL] [OPTIONS]\nchat MODEL <TURNS",
     .description =
-        "Talks with a model in the terminal.  Without MODEL, the model that chat used last is taken.\n\n"
+        "Talks with a model in the terminal.  Without MODEL, the model that chat used last is taken, else the only one "
+        "in the models folder.\n\n"
         "A line is a message.  A line that ends in \\ goes on in the next one, and a block from \"\"\" to \"\"\" is "
         "one "
         "message.  Ctrl-C stops an answer, not the program; Ctrl-D or /exit leaves; /help lists the other commands: "
@@ -49,16 +52,22 @@ static void remember_model(const char *path)
     hd_free(state);
 }
 
-static hd_status last_model(hd_buf *path, hd_error *err)
+/* The model used last if it is still there, else the only one in the models folder.  *model is the caller's. */
+static hd_status default_model(char **model, hd_error *err)
 {
     char *state = NULL;
     bool more = false;
+    hd_buf path;
+    hd_buf_init(&path, 4096);
     FILE *in = hd_state_path(HD_LAST_MODEL, &state, NULL) == HD_OK ? fopen(state, "rbe") : NULL;
-    hd_status status = in ? hd_input_line(in, path, &more, err) : HD_OK;
+    bool known = in && hd_input_line(in, &path, &more, NULL) == HD_OK && path.len && access(path.data, R_OK) == 0;
     if (in) fclose(in);
     hd_free(state);
-    if (status == HD_OK && path->len) return HD_OK;
-    return hd_fail(err, HD_E_NOT_FOUND, "no MODEL is given and none was used before; 'hadal pull' fetches one");
+    *model = known ? hd_strdup(path.data) : NULL;
+    hd_buf_free(&path);
+    if (*model) return HD_OK;
+    hd_status status = hd_model_only(model, err);
+    return status == HD_OK ? HD_OK : hd_fail_in(err, status, "MODEL is missing");
 }
 
 /* ---- the loop ---- */
@@ -116,12 +125,10 @@ static int converse(hd_chat *chat, hd_chat_input *in, hd_error *err)
 
 static hd_status open_chat(hd_chat *chat, const char *model, hd_error *err)
 {
-    hd_buf last;
-    hd_buf_init(&last, 4096);
-    hd_status status = model ? HD_OK : last_model(&last, err);
-    if (status == HD_OK)
-        status = hd_cli_load(&chat->engine, model ? model : last.data, &chat->engine_flags, &chat->path, NULL, err);
-    hd_buf_free(&last);
+    char *name = NULL;
+    if (!model) HD_TRY(default_model(&name, err));
+    hd_status status = hd_cli_load(&chat->engine, model ? model : name, &chat->engine_flags, &chat->path, NULL, err);
+    hd_free(name);
     HD_TRY(status);
     hd_engine_get_info(chat->engine, &chat->info);
     HD_TRY(hd_text_open(&chat->text, chat->path, err));

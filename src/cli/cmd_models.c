@@ -107,23 +107,6 @@ static bool measure(model *m, const char *path)
 
 /* ---- the folder ---- */
 
-static bool has_suffix(const char *text, const char *suffix)
-{
-    size_t n = strlen(text), m = strlen(suffix);
-    return n > m && strcmp(text + n - m, suffix) == 0;
-}
-
-/* Folders are models when they hold something that may be one; later parts of a split model are not listed. */
-static bool may_be_model(const char *full, const char *name)
-{
-    struct stat st;
-    int part, parts;
-    if (name[0] == '.' || stat(full, &st) != 0) return false;
-    if (S_ISDIR(st.st_mode)) return true;
-    (void)hd_gguf_split_name(name, &part, &parts);
-    return S_ISREG(st.st_mode) && ((has_suffix(name, ".gguf") && part == 1) || has_suffix(name, ".safetensors"));
-}
-
 static hd_status add_model(model_list *list, const char *full, const char *name, hd_error *err)
 {
     if (list->count == MAX_MODELS) return hd_fail(err, HD_E_LIMIT, "more than %d models", MAX_MODELS);
@@ -161,7 +144,7 @@ static hd_status read_folder(model_list *list, const char *folder, hd_error *err
     for (struct dirent *entry; status == HD_OK && (entry = readdir(dir));) {
         char *full = NULL;
         status = hd_path_join(&full, folder, entry->d_name, err);
-        if (status == HD_OK && may_be_model(full, entry->d_name)) status = add_model(list, full, entry->d_name, err);
+        if (status == HD_OK && hd_model_may_be(full, entry->d_name)) status = add_model(list, full, entry->d_name, err);
         hd_free(full);
     }
     closedir(dir);

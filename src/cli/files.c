@@ -100,6 +100,8 @@ hd_status hd_tree_remove(const char *path, hd_error *err)
     return remove_at(AT_FDCWD, path, 0, err);
 }
 
+#define PRIVATE_MODE 0600
+
 static hd_status write_all(int fd, const char *path, const char *data, size_t len, hd_error *err)
 {
     while (len > 0) {
@@ -112,17 +114,20 @@ static hd_status write_all(int fd, const char *path, const char *data, size_t le
     return fsync(fd) == 0 ? HD_OK : hd_fail(err, HD_E_IO, "%s: cannot write: %s", path, strerror(errno));
 }
 
-hd_status hd_file_write(const char *path, const void *data, size_t len, hd_error *err)
+static hd_status file_write(const char *path, const void *data, size_t len, mode_t mode, hd_error *err)
 {
     hd_buf temporary;
     hd_buf_init(&temporary, 8192);
     if (hd_buf_printf(&temporary, "%s.new", path) != HD_OK) return no_memory(err);
-    int fd = open(temporary.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = open(temporary.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
     hd_status status;
     if (fd < 0)
         status = hd_fail(err, HD_E_IO, "%s: cannot create: %s", path, strerror(errno));
     else {
-        status = write_all(fd, path, data, len, err);
+        /* one that a crash left behind may have another mode */
+        status = mode == PRIVATE_MODE && fchmod(fd, mode) != 0
+                     ? hd_fail(err, HD_E_IO, "%s: cannot set its mode: %s", path, strerror(errno))
+                     : write_all(fd, path, data, len, err);
         if (close(fd) != 0 && status == HD_OK)
             status = hd_fail(err, HD_E_IO, "%s: cannot write: %s", path, strerror(errno));
         if (status == HD_OK && rename(temporary.data, path) != 0)
@@ -131,6 +136,16 @@ hd_status hd_file_write(const char *path, const void *data, size_t len, hd_error
     }
     hd_buf_free(&temporary);
     return status;
+}
+
+hd_status hd_file_write(const char *path, const void *data, size_t len, hd_error *err)
+{
+    return file_write(path, data, len, 0666, err);
+}
+
+hd_status hd_file_write_private(const char *path, const void *data, size_t len, hd_error *err)
+{
+    return file_write(path, data, len, PRIVATE_MODE, err);
 }
 
 static int append_json(const char *data, size_t len, void *arg)

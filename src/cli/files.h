@@ -26,7 +26,10 @@ hd_status hd_tree_remove(const char *path, hd_error *err);
 /* Writes a file so that after a crash it is there whole or not at all. */
 hd_status hd_file_write(const char *path, const void *data, size_t len, hd_error *err);
 
-/* The same with a JSON value, indented.  NULL is HD_E_MEMORY, so that json_pack may be passed as it is; takes the
+/* The same, readable only by its owner: what somebody typed. */
+hd_status hd_file_write_private(const char *path, const void *data, size_t len, hd_error *err);
+
+/* hd_file_write of a JSON value, indented.  NULL is HD_E_MEMORY, so that json_pack may be passed as it is; takes the
  * reference. */
 hd_status hd_file_write_json(const char *path, json_t *value, hd_error *err);
 

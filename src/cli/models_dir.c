@@ -80,6 +80,45 @@ size_t hd_gguf_split_name(const char *name, int *part, int *parts)
     return len - ending;
 }
 
+bool hd_model_may_be(const char *path, const char *name)
+{
+    bool is_folder;
+    int part, parts;
+    if (name[0] == '.' || !exists(path, &is_folder)) return false;
+    if (is_folder) return true;
+    (void)hd_gguf_split_name(name, &part, &parts);
+    return (has_suffix(name, ".gguf") && part == 1) || has_suffix(name, ".safetensors");
+}
+
+hd_status hd_model_only(char **name, hd_error *err)
+{
+    char *folder = NULL;
+    *name = NULL;
+    HD_TRY(hd_models_dir(&folder, NULL, err));
+    DIR *dir = opendir(folder);
+    hd_status status = HD_OK;
+    size_t count = 0;
+    for (struct dirent *entry; dir && status == HD_OK && (entry = readdir(dir));) {
+        char *path = NULL;
+        status = hd_path_join(&path, folder, entry->d_name, err);
+        if (status == HD_OK && hd_model_may_be(path, entry->d_name) && ++count == 1 &&
+            !(*name = hd_strdup(entry->d_name)))
+            status = hd_fail(err, HD_E_MEMORY, "out of memory for the name of a model");
+        hd_free(path);
+    }
+    if (dir) closedir(dir);
+    if (status == HD_OK && count == 0)
+        status = hd_fail(err, HD_E_NOT_FOUND, "there is no model in %s yet; hadal pull NAME fetches one", folder);
+    if (status == HD_OK && count > 1)
+        status = hd_fail(err, HD_E_ARGUMENT, "which of the %zu models in %s? (hadal models lists them)", count, folder);
+    if (status != HD_OK) {
+        hd_free(*name);
+        *name = NULL;
+    }
+    hd_free(folder);
+    return status;
+}
+
 /* The one GGUF model in `folder`, by name; NULL when there is none, or several, or safetensors beside it. */
 static char *single_gguf(const char *folder)
 {

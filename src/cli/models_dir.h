@@ -25,6 +25,14 @@ hd_status hd_model_resolve_in(const char *dir, const char *name, char **path, hd
  * folder itself for anything else.  *out is the caller's. */
 hd_status hd_model_folder_entry(char **out, const char *folder, hd_error *err);
 
+/* Whether an entry of the models folder may be a model: a folder, a .safetensors file, a .gguf file that is not a later
+ * part of a split one; nothing hidden. */
+bool hd_model_may_be(const char *path, const char *name);
+
+/* The name of the only model in the models folder.  HD_E_NOT_FOUND: there is none; HD_E_ARGUMENT: there are several.
+ * *name is the caller's. */
+hd_status hd_model_only(char **name, hd_error *err);
+
 /* Length of the name of a GGUF model without its ending: "x" of "x.gguf" and of "x-00002-of-00005.gguf", which is part
  * 2 of 5; the whole length when `name` is not a GGUF file. */
 size_t hd_gguf_split_name(const char *name, int *part, int *parts);

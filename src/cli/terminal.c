@@ -1,11 +1,10 @@
 /* cli/terminal.c: see terminal.h. */
 #include "cli/terminal.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "cli/files.h"
 
 bool hd_terminal_is(FILE *out)
 {
@@ -14,8 +13,8 @@ bool hd_terminal_is(FILE *out)
 
 static bool is_dumb(void)
 {
-    const char *term = getenv("TERM");
-    return !term || !*term || strcmp(term, "dumb") == 0;
+    const char *term = hd_environment("TERM");
+    return !term || strcmp(term, "dumb") == 0;
 }
 
 bool hd_terminal_editable(void)
@@ -25,8 +24,7 @@ bool hd_terminal_editable(void)
 
 bool hd_terminal_styled(FILE *out)
 {
-    const char *plain = getenv("NO_COLOR");
-    return hd_terminal_is(out) && !is_dumb() && !(plain && *plain);
+    return hd_terminal_is(out) && !is_dumb() && !hd_environment("NO_COLOR");
 }
 
 /* Length of the control character at text[at] (C0, DEL, or C1 in its two bytes), or 0. */
@@ -62,40 +60,14 @@ void hd_terminal_dim(FILE *out, bool on)
     if (hd_terminal_styled(out)) fputs(on ? "\033[2m" : "\033[0m", out);
 }
 
-/* Makes the folders above a file. */
-static bool make_folders(char *path)
-{
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        bool made = mkdir(path, 0700) == 0 || errno == EEXIST;
-        *slash = '/';
-        if (!made) return false;
-    }
-    return true;
-}
-
 hd_status hd_state_path(const char *file, char **path, hd_error *err)
 {
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    hd_buf text;
+    char rest[64];
+    snprintf(rest, sizeof rest, "hadal/%s", file);
+    HD_TRY(hd_xdg_path(path, "XDG_STATE_HOME", ".local/state", rest, err));
+    hd_status status = hd_dirs_make_above(*path, err);
+    if (status == HD_OK) return HD_OK;
+    hd_free(*path);
     *path = NULL;
-    hd_buf_init(&text, 4096);
-    if (state && state[0] == '/')
-        (void)hd_buf_printf(&text, "%s/hadal/%s", state, file);
-    else if (home && home[0] == '/')
-        (void)hd_buf_printf(&text, "%s/.local/state/hadal/%s", home, file);
-    else
-        return hd_fail(err, HD_E_NOT_FOUND, "no folder for %s: set HOME or XDG_STATE_HOME", file);
-    if (text.status != HD_OK) {
-        hd_status status = text.status;
-        hd_buf_free(&text);
-        return hd_fail(err, status, "the path of the state folder is too long");
-    }
-    if (!make_folders(text.data)) {
-        hd_status status = hd_fail(err, HD_E_IO, "the folder of %s could not be made: %s", text.data, strerror(errno));
-        hd_buf_free(&text);
-        return status;
-    }
-    *path = text.data; /* from hd_realloc_array, so hd_free releases it */
-    return HD_OK;
+    return status;
 }

@@ -22,9 +22,8 @@ void hd_terminal_write(FILE *out, const char *data, size_t len);
 /* Dim text from here on, and back; nothing where hd_terminal_styled is false. */
 void hd_terminal_dim(FILE *out, bool on);
 
-/* Folder for state of the program (history, the model used last): $XDG_STATE_HOME/hadal, else ~/.local/state/hadal;
- * made when absent, readable only by its owner.  *path is freed with hd_free.  HD_E_NOT_FOUND: no home folder; HD_E_IO.
- */
+/* Path of a file for the program's state (history, the model used last): in $XDG_STATE_HOME/hadal, else
+ * ~/.local/state/hadal, which is made when absent.  *path is freed with hd_free.  HD_E_NOT_FOUND: no home; HD_E_IO. */
 hd_status hd_state_path(const char *file, char **path, hd_error *err);
 
 #endif

@@ -104,7 +104,7 @@ class Cli(unittest.TestCase):
 
 
 class Program(Cli):
-    COMMANDS = ["chat", "run", "inspect", "tokenize", "prompt", "eval", "bench"]
+    COMMANDS = ["chat", "run", "inspect", "tokenize", "prompt", "eval", "bench", "models", "pull"]
 
     def test_overview_and_version(self):
         overview = self.hadal("--help")
@@ -746,10 +746,20 @@ class Chat(Cli):
         self.assertIn("2 messages", self.said)  # /stats, after one turn
         self.refused(1, "there is no /nonsense", "chat", model(), stdin="/nonsense\nHello\n")
 
-    def test_no_model_at_all(self):
-        self.environment = dict(self.environment, XDG_STATE_HOME=self.folder + "/empty")
-        self.hadal("chat", code=1)
-        self.assertIn("no MODEL is given", self.said)
+    def test_a_model_that_is_not_named(self):
+        models = self.file("models")
+        self.environment = dict(self.environment, XDG_STATE_HOME=self.folder + "/empty", HADAL_MODELS=models)
+        self.refused(1, "MODEL is missing: there is no model in", "chat")
+        shutil.copytree(model(), models + "/one")
+        self.assertNotEqual(self.hadal("chat", "-n", "2", stdin="Hello\n"), "")  # the only one
+        Path(self.folder, "empty/hadal/last-model").unlink()
+        shutil.copytree(model(), models + "/two")
+        self.refused(1, "MODEL is missing: which of the 2 models in", "chat")
+        self.hadal("chat", "two", "-n", "2", stdin="Hello\n")
+        shutil.rmtree(models + "/one")
+        shutil.rmtree(models + "/two")
+        self.refused(1, "MODEL is missing", "chat")  # the last one is not there any more
+        self.refused(1, "hadal models lists", "run", "one", "-p", "Hello")
 
 
 if __name__ == "__main__":
