@@ -295,7 +295,7 @@ static hd_status bring(store *s, hd_pull_plan *plan, const hd_pull_settings *set
         if (status == HD_OK) status = hd_pull_unpack(plan, path, s->stage, progress, err);
         hd_free(path);
         if (status == HD_E_FORMAT || status == HD_E_NOT_FOUND)
-            hd_tree_remove(s->stage, NULL); /* trying again can't help */
+            (void)hd_tree_remove(s->stage, NULL); /* trying again can't help */
     }
     if (status == HD_OK) status = write_record(s, plan, catalogue, archive_sha256[0] ? archive_sha256 : NULL, err);
     hd_pull_progress_close(&progress);
