@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,3 +195,33 @@ const char *hd_cpu_model(void)
     pthread_once(&once, read_model_name);
     return model_name;
 }
+
+#if defined(__x86_64__)
+#define FLUSH_BITS 0x8040u /* MXCSR: flush to zero, denormals are zeros (Intel SDM, volume 1, 10.2.3) */
+
+bool hd_cpu_flush_denormals(bool flush)
+{
+    unsigned state = __builtin_ia32_stmxcsr();
+    bool was = (state & FLUSH_BITS) == FLUSH_BITS;
+    if (was != flush) __builtin_ia32_ldmxcsr(flush ? state | FLUSH_BITS : state & ~FLUSH_BITS);
+    return was;
+}
+#elif defined(__aarch64__)
+#define FLUSH_BIT ((uint64_t)1 << 24) /* FPCR.FZ (Arm ARM, C5.2.8) */
+
+bool hd_cpu_flush_denormals(bool flush)
+{
+    uint64_t state;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(state));
+    bool was = (state & FLUSH_BIT) != 0;
+    state = flush ? state | FLUSH_BIT : state & ~FLUSH_BIT;
+    __asm__ volatile("msr fpcr, %0" : : "r"(state));
+    return was;
+}
+#else
+bool hd_cpu_flush_denormals(bool flush)
+{
+    (void)flush;
+    return false;
+}
+#endif

@@ -31,4 +31,9 @@ int hd_cpu_threads(void);
 /* The processor's model name for reports; "unknown" when it can't be read.  Static storage. */
 const char *hd_cpu_model(void);
 
+/* Makes this thread take numbers below float32's normal range (2^-126) for zero, on the way in and out, or restores
+ * IEEE 754.  Returns the former setting, to be handed back.  Processors slow down a hundredfold on such numbers, and
+ * models produce them (products of small activations); they are far below every kernel's error bound. */
+bool hd_cpu_flush_denormals(bool flush);
+
 #endif

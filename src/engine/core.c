@@ -61,12 +61,21 @@ static hd_status choose_context(hd_core *core, const hd_core_options *o, hd_erro
     return HD_OK;
 }
 
+/* For the pool's own threads; the caller's is set around each pass (hd_model_forward). */
+static void flush_worker(void *arg, int thread, int threads)
+{
+    (void)arg;
+    (void)threads;
+    if (thread > 0) (void)hd_cpu_flush_denormals(true);
+}
+
 static hd_status open_parts(hd_core *core, const char *path, const hd_core_options *o, hd_error *err)
 {
     core->backend = o->backend;
     HD_TRY(hd_checkpoint_open(&core->ckpt, path, err));
     HD_TRY(choose_context(core, o, err));
     HD_TRY(hd_pool_open(&core->pool, o->threads, err));
+    if (o->backend->flush_denormals) hd_pool_run(core->pool, flush_worker, NULL);
     hd_model_options mo = {.backend = o->backend,
                            .pool = core->pool,
                            .max_tokens = core->chunk,

@@ -269,12 +269,15 @@ hd_status hd_model_forward(hd_model *m, const hd_batch *batch, float *logits, hd
     int64_t tokens;
     HD_TRY(check_batch(m, batch, &tokens, err));
     fill_rope_table(m, batch);
+    bool flushed = b->flush_denormals && hd_cpu_flush_denormals(true);
     b->embed(&m->exec, m->x, &m->embed, batch->ids, tokens);
     m->ops->layers(m, batch, tokens);
     if (m->exec.trace) m->exec.trace->token0 += tokens;
     int64_t wanted = gather_wanted(m, batch);
-    if (wanted == 0) return HD_OK;
-    b->rms_norm(&m->exec, m->h, c->hidden, m->h, c->hidden, m->output_norm, c->hidden, c->rms_eps, wanted);
-    b->matmul(&m->exec, logits, c->vocab, &m->output, NULL, m->h, c->hidden, wanted);
+    if (wanted > 0) {
+        b->rms_norm(&m->exec, m->h, c->hidden, m->h, c->hidden, m->output_norm, c->hidden, c->rms_eps, wanted);
+        b->matmul(&m->exec, logits, c->vocab, &m->output, NULL, m->h, c->hidden, wanted);
+    }
+    if (b->flush_denormals) (void)hd_cpu_flush_denormals(flushed); /* the calling thread is not ours */
     return HD_OK;
 }

@@ -79,19 +79,20 @@ typedef struct hd_experts {
 
 /* The largest shapes that a model will ask for, for hd_backend.scratch_bytes. */
 typedef struct hd_shape_limits {
-    int64_t tokens;   /* rows of a batch */
-    int64_t cols;     /* widest matmul input */
+    int64_t tokens; /* rows of a batch */
+    int64_t cols;   /* widest matmul input */
     int64_t heads, k_dim, v_dim;
-    int64_t mla_lora, mla_nope, mla_rope; /* 0: no MLA */
+    int64_t mla_lora, mla_nope, mla_rope;              /* 0: no MLA */
     int64_t experts, experts_used, expert_ffn, hidden; /* 0: no experts */
-    int64_t context;  /* longest sequence */
+    int64_t context;                                   /* longest sequence */
     int threads;
 } hd_shape_limits;
 
 typedef struct hd_backend {
     const char *name;
     hd_cpu_tier tier;
-    hd_type cache_type; /* element type of cached rows that this backend prefers */
+    hd_type cache_type;   /* element type of cached rows that this backend prefers */
+    bool flush_denormals; /* its threads take numbers below 2^-126 for zero (hd_cpu_flush_denormals) */
 
     size_t (*scratch_bytes)(const hd_shape_limits *limits);
 
@@ -118,8 +119,7 @@ typedef struct hd_backend {
 
     /* Rotates in place x[i][v*step .. +rope->dim) for i < n, v < count, by row i of the table; rows are ldx values
      * apart. */
-    void (*rope)(const hd_exec *ex, float *x, int64_t ldx, int64_t step, int count, const hd_rope *rope,
-                 int64_t n);
+    void (*rope)(const hd_exec *ex, float *x, int64_t ldx, int64_t step, int count, const hd_rope *rope, int64_t n);
 
     /* Writes `width` values of x into the row of position pos0 + i, starting at value `at` of the row, i < n. */
     void (*store_rows)(const hd_exec *ex, const hd_rows *rows, int at, const float *x, int64_t ldx, int width,
