@@ -2,10 +2,19 @@
 #include <stdio.h>
 
 #include "kernels/cpu/reference.h"
+#include "kernels/cpu/tiers.h"
 #include "kernels/kernels.h"
 
 /* In ascending order of speed. */
-static const hd_backend *const tables[] = {&hd_backend_reference};
+static const hd_backend *const tables[] = {
+    &hd_backend_reference,
+#if defined(__x86_64__)
+    &hd_backend_avx2,
+    &hd_backend_avx512,
+#elif defined(__aarch64__)
+    &hd_backend_neon,
+#endif
+};
 
 static const hd_backend *table_of(hd_cpu_tier tier)
 {

@@ -1,0 +1,164 @@
+/* kernels/cpu/fast_elementwise.inc.h: operators without weights: norm, rotation, storing rows, activation. */
+
+/* Values that a thread takes at a time. */
+#define ELEMENT_GRAIN 16384
+
+typedef struct rows_job {
+    float *out;
+    const float *x, *weight;
+    int64_t ldo, ldx, cols;
+    float eps;
+} rows_job;
+
+static void norm_row(const float *x, const float *weight, float *out, int64_t cols, float eps)
+{
+    vf squares = {0};
+    int64_t c = 0;
+    float rest = 0.0f;
+    for (; c + HD_LANES <= cols; c += HD_LANES)
+        squares += vf_load(x + c) * vf_load(x + c);
+    for (int64_t i = c; i < cols; i++)
+        rest += x[i] * x[i];
+    float scale = 1.0f / sqrtf((vf_sum(squares) + rest) / (float)cols + eps);
+    for (c = 0; c + HD_LANES <= cols; c += HD_LANES)
+        vf_store(out + c, vf_load(x + c) * scale * vf_load(weight + c));
+    for (; c < cols; c++)
+        out[c] = x[c] * scale * weight[c];
+}
+
+static void norm_rows(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const rows_job *job = arg;
+    (void)thread;
+    for (int64_t i = begin; i < end; i++)
+        norm_row(job->x + i * job->ldx, job->weight, job->out + i * job->ldo, job->cols, job->eps);
+}
+
+static void fast_rms_norm(const hd_exec *ex, float *out, int64_t ldo, const float *x, int64_t ldx, const float *weight,
+                          int64_t cols, float eps, int64_t n)
+{
+    rows_job job = {.out = out, .x = x, .weight = weight, .ldo = ldo, .ldx = ldx, .cols = cols, .eps = eps};
+    hd_pool_for(ex->pool, n, HD_MAX(1, ELEMENT_GRAIN / cols), norm_rows, &job);
+}
+
+typedef struct rope_job {
+    float *x;
+    int64_t ldx, step;
+    int count;
+    const hd_rope *rope;
+} rope_job;
+
+static void rotate_halves(float *restrict x, int half, const float *restrict c, const float *restrict s)
+{
+    for (int i = 0; i < half; i++) {
+        float a = x[i], b = x[half + i];
+        x[i] = a * c[i] - b * s[i];
+        x[half + i] = a * s[i] + b * c[i];
+    }
+}
+
+static void rotate_adjacent(float *restrict x, int half, const float *restrict c, const float *restrict s)
+{
+    for (int i = 0; i < half; i++) {
+        float a = x[2 * i], b = x[2 * i + 1];
+        x[2 * i] = a * c[i] - b * s[i];
+        x[2 * i + 1] = a * s[i] + b * c[i];
+    }
+}
+
+static void rope_rows(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const rope_job *job = arg;
+    int dim = job->rope->dim, half = dim / 2;
+    (void)thread;
+    for (int64_t i = begin; i < end; i++) {
+        const float *c = job->rope->table + i * dim;
+        for (int v = 0; v < job->count; v++) {
+            float *x = job->x + i * job->ldx + v * job->step;
+            if (job->rope->adjacent)
+                rotate_adjacent(x, half, c, c + half);
+            else
+                rotate_halves(x, half, c, c + half);
+        }
+    }
+}
+
+static void fast_rope(const hd_exec *ex, float *x, int64_t ldx, int64_t step, int count, const hd_rope *rope, int64_t n)
+{
+    rope_job job = {.x = x, .ldx = ldx, .step = step, .count = count, .rope = rope};
+    hd_pool_for(ex->pool, n, HD_MAX(1, ELEMENT_GRAIN / ((int64_t)count * rope->dim)), rope_rows, &job);
+}
+
+typedef struct store_job {
+    const hd_rows *rows;
+    const float *x;
+    int64_t ldx, pos0;
+    int at, width;
+} store_job;
+
+static void store_range(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const store_job *job = arg;
+    const hd_rows *rows = job->rows;
+    (void)thread;
+    for (int64_t i = begin; i < end; i++) {
+        uint8_t *page = rows->pages[(job->pos0 + i) / rows->page_rows];
+        uint8_t *row = page + rows->offset + (size_t)((job->pos0 + i) % rows->page_rows) * rows->stride;
+        const float *x = job->x + i * job->ldx;
+        uint16_t *to = (uint16_t *)(void *)row + job->at;
+        int c = 0;
+        for (; c + HD_LANES <= job->width; c += HD_LANES)
+            vf_store_f16(to + c, vf_load(x + c));
+        for (; c < job->width; c++)
+            to[c] = hd_f32_to_f16(x[c]);
+    }
+}
+
+static void fast_store_rows(const hd_exec *ex, const hd_rows *rows, int at, const float *x, int64_t ldx, int width,
+                            int64_t pos0, int64_t n)
+{
+    if (rows->type != HD_TYPE_F16) {
+        hd_reference_store_rows(ex, rows, at, x, ldx, width, pos0, n);
+        return;
+    }
+    store_job job = {.rows = rows, .x = x, .ldx = ldx, .pos0 = pos0, .at = at, .width = width};
+    hd_pool_for(ex->pool, n, HD_MAX(1, ELEMENT_GRAIN / width), store_range, &job);
+}
+
+static void swiglu_range(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const rows_job *job = arg;
+    int64_t i = begin;
+    (void)thread;
+    for (; i + HD_LANES <= end; i += HD_LANES)
+        vf_store(job->out + i, vf_silu(vf_load(job->out + i)) * vf_load(job->x + i));
+    if (i == end) return;
+    float gate[HD_LANES] = {0}, up[HD_LANES] = {0}; /* the same arithmetic for the rest, wherever a batch puts it */
+    memcpy(gate, job->out + i, (size_t)(end - i) * sizeof(float));
+    memcpy(up, job->x + i, (size_t)(end - i) * sizeof(float));
+    vf_store(gate, vf_silu(vf_load(gate)) * vf_load(up));
+    memcpy(job->out + i, gate, (size_t)(end - i) * sizeof(float));
+}
+
+static void fast_swiglu(const hd_exec *ex, float *gate, const float *up, int64_t cols, int64_t n)
+{
+    rows_job job = {.out = gate, .x = up};
+    hd_pool_for(ex->pool, cols * n, ELEMENT_GRAIN, swiglu_range, &job);
+}
+
+static void add_range(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const rows_job *job = arg;
+    int64_t i = begin;
+    (void)thread;
+    for (; i + HD_LANES <= end; i += HD_LANES)
+        vf_store(job->out + i, vf_load(job->out + i) + vf_load(job->x + i));
+    for (; i < end; i++)
+        job->out[i] += job->x[i];
+}
+
+static void fast_add(const hd_exec *ex, float *x, const float *y, int64_t cols, int64_t n)
+{
+    rows_job job = {.out = x, .x = y};
+    hd_pool_for(ex->pool, cols * n, ELEMENT_GRAIN, add_range, &job);
+}

@@ -1,0 +1,166 @@
+/* kernels/cpu/fast_vector.inc.h: what the fast kernels share: vector helpers, exp, a float32 matrix product.
+ *
+ * Included by each tier's file after its simd_*.h: the body is one, its instructions differ.  All is static. */
+
+#define HD_INLINE static inline __attribute__((always_inline))
+
+/* Loops over a tile must unroll whole: its sums live in registers then, and in memory otherwise (six times slower). */
+#define HD_UNROLL _Pragma("GCC unroll 16")
+
+HD_INLINE vf vf_splat(float x)
+{
+    return (vf){0} + x;
+}
+
+HD_INLINE vi vi_splat(int32_t x)
+{
+    return (vi){0} + x;
+}
+
+HD_INLINE vf vf_load(const float *p)
+{
+    vf v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+HD_INLINE void vf_store(float *p, vf v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+HD_INLINE vi vi_load(const void *p)
+{
+    vi v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+HD_INLINE int32_t vi_sum(vi v)
+{
+    int32_t lane[HD_LANES], sum = 0;
+    memcpy(lane, &v, sizeof v);
+    for (int i = 0; i < HD_LANES; i++)
+        sum += lane[i];
+    return sum;
+}
+
+/* a where mask is all ones, 0 where it is 0. */
+HD_INLINE vf vf_and(vi mask, vf a)
+{
+    return (vf)(mask & (vi)a);
+}
+
+/* e^x to about 2 units in the last place: 2^n * e^r with |r| <= ln(2)/2 and the Taylor polynomial of degree 7; 0 below
+ * -87, where float32 leaves its normal range. */
+HD_INLINE vf vf_exp(vf x)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
+    vi keep = x > vf_splat(-87.0f);
+    vf high = vf_splat(88.0f); /* e^88 is the last power below the largest float */
+    x = -vf_max(-x, -high);
+    vf n = x * 1.44269504f + magic;
+    vi shift = ((vi)n - (vi)vf_splat(magic)) << 23;
+    n -= magic;
+    vf r = x - n * 0.693359375f; /* ln(2) in two parts, so that r is exact */
+    r = r + n * 2.12194440e-4f;
+    vf p = r * (1.0f / 5040) + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    return vf_and(keep, (vf)((vi)p + shift));
+}
+
+HD_INLINE vf vf_silu(vf x)
+{
+    return x / (1.0f + vf_exp(-x));
+}
+
+/* C [R][V vectors] (+)= A [R][k] B [k][V vectors].  Element (r, i) of A is a[r * a_row + i * a_col]. */
+HD_INLINE void gemm_tile(const int R, const int V, float *c, int64_t ldc, const float *a, int64_t a_row, int64_t a_col,
+                         const float *b, int64_t ldb, int64_t k, bool add)
+{
+    vf sum[HD_GEMM_ROWS][HD_GEMM_VECTORS];
+    HD_UNROLL
+    for (int r = 0; r < R; r++)
+        HD_UNROLL
+    for (int v = 0; v < V; v++)
+        sum[r][v] = add ? vf_load(c + r * ldc + v * HD_LANES) : (vf){0};
+    for (int64_t i = 0; i < k; i++) {
+        vf bv[HD_GEMM_VECTORS];
+        HD_UNROLL
+        for (int v = 0; v < V; v++)
+            bv[v] = vf_load(b + i * ldb + v * HD_LANES);
+        HD_UNROLL
+        for (int r = 0; r < R; r++) {
+            vf av = vf_splat(a[r * a_row + i * a_col]);
+            HD_UNROLL
+            for (int v = 0; v < V; v++)
+                sum[r][v] += av * bv[v];
+        }
+    }
+    HD_UNROLL
+    for (int r = 0; r < R; r++)
+        HD_UNROLL
+    for (int v = 0; v < V; v++)
+        vf_store(c + r * ldc + v * HD_LANES, sum[r][v]);
+}
+
+/* All rows of C for V vectors of columns. */
+HD_INLINE void gemm_columns(const int V, float *c, int64_t ldc, const float *a, int64_t a_row, int64_t a_col,
+                            const float *b, int64_t ldb, int64_t rows, int64_t k, bool add)
+{
+    int64_t r = 0;
+    for (; r + HD_GEMM_ROWS <= rows; r += HD_GEMM_ROWS)
+        gemm_tile(HD_GEMM_ROWS, V, c + r * ldc, ldc, a + r * a_row, a_row, a_col, b, ldb, k, add);
+    for (; r + 2 <= rows; r += 2)
+        gemm_tile(2, V, c + r * ldc, ldc, a + r * a_row, a_row, a_col, b, ldb, k, add);
+    for (; r < rows; r++)
+        gemm_tile(1, V, c + r * ldc, ldc, a + r * a_row, a_row, a_col, b, ldb, k, add);
+}
+
+/* C [rows][cols] (+)= A [rows][k] B [k][cols]; cols is a multiple of HD_LANES.  Every element sums over k in order, so
+ * the result does not depend on the shape of the tiles. */
+static void gemm(float *c, int64_t ldc, const float *a, int64_t a_row, int64_t a_col, const float *b, int64_t ldb,
+                 int64_t rows, int64_t cols, int64_t k, bool add)
+{
+    int64_t v = 0;
+    for (; v + HD_GEMM_VECTORS * HD_LANES <= cols; v += HD_GEMM_VECTORS * HD_LANES)
+        gemm_columns(HD_GEMM_VECTORS, c + v, ldc, a, a_row, a_col, b + v, ldb, rows, k, add);
+    for (; v < cols; v += HD_LANES)
+        gemm_columns(1, c + v, ldc, a, a_row, a_col, b + v, ldb, rows, k, add);
+}
+
+static int64_t round_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+/* Scratch is handed out front to back; with base NULL it only counts. */
+typedef struct arena {
+    uint8_t *base;
+    size_t used;
+} arena;
+
+static void *arena_take(arena *a, size_t count, size_t size)
+{
+    void *at = a->base ? a->base + a->used : NULL;
+    a->used += (size_t)round_up((int64_t)(count * size), HD_CACHE_LINE);
+    return at;
+}
+
+/* The slice of thread `thread` behind the first `shared` bytes of scratch. */
+static arena arena_of_thread(const hd_exec *ex, size_t shared, int thread)
+{
+    size_t each = (ex->scratch_bytes - shared) / (size_t)hd_pool_threads(ex->pool) / HD_CACHE_LINE * HD_CACHE_LINE;
+    return (arena){.base = ex->scratch + shared + (size_t)thread * each};
+}
+
+/* Pieces small enough to share evenly, large enough to keep the counter quiet. */
+static int64_t grain_of(const hd_exec *ex, int64_t items)
+{
+    return HD_MAX(1, items / (hd_pool_threads(ex->pool) * 8));
+}

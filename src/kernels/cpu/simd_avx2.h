@@ -1,0 +1,67 @@
+/* kernels/cpu/simd_avx2.h: the vector primitives that fast_*.inc.h are written in, for AVX2 with FMA and F16C. */
+#include <immintrin.h>
+
+#define HD_LANES 8
+#define HD_TILE_TOKENS 4
+#define HD_GEMM_ROWS 4 /* 4 x 2 sums, 2 loads and a broadcast fit 16 registers */
+#define HD_GEMM_VECTORS 2
+#define HD_UNSIGNED_CODES false
+
+typedef float vf __attribute__((vector_size(32)));
+typedef int32_t vi __attribute__((vector_size(32)));
+
+static inline vf vf_f16(const void *p)
+{
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128(p));
+}
+
+static inline void vf_store_f16(void *p, vf v)
+{
+    _mm_storeu_si128(p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+static inline vf vf_bf16(const void *p)
+{
+    return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16);
+}
+
+static inline float vf_sum(vf v)
+{
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+}
+
+static inline float vf_largest(vf v)
+{
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
+
+static inline vf vf_max(vf a, vf b)
+{
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+}
+
+static inline vf vf_of_int(vi v)
+{
+    return (vf)_mm256_cvtepi32_ps((__m256i)v);
+}
+
+/* acc[r] += the dot product of codes [r][0..3] (signed) and the four signed bytes of `four`.  maddubs wants one
+ * unsigned side: the codes' magnitudes, with their signs moved to the other side; 128 * 127 * 2 fits 16 bits. */
+static inline vi vi_dot4(vi acc, vi codes, int32_t four)
+{
+    __m256i c = (__m256i)codes;
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(c), _mm256_sign_epi8(_mm256_set1_epi32(four), c));
+    return acc + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* Rounds to nearest and stores as signed bytes; the values fit. */
+static inline void vf_store_i8(int8_t *p, vf v)
+{
+    __m256i i = _mm256_cvtps_epi32((__m256)v);
+    __m128i w = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(w, w));
+}

@@ -1,0 +1,58 @@
+/* kernels/cpu/simd_avx512.h: the vector primitives that fast_*.inc.h are written in, for AVX-512 with VNNI. */
+#include <immintrin.h>
+
+#define HD_LANES 16
+#define HD_TILE_TOKENS 12 /* 8 code vectors, 12 sums and a few temporaries fit 32 registers */
+#define HD_GEMM_ROWS 6    /* 6 x 4 sums, 4 loads and a broadcast fit 32 registers */
+#define HD_GEMM_VECTORS 4
+#define HD_UNSIGNED_CODES true
+
+typedef float vf __attribute__((vector_size(64)));
+typedef int32_t vi __attribute__((vector_size(64)));
+
+static inline vf vf_f16(const void *p)
+{
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(p));
+}
+
+static inline void vf_store_f16(void *p, vf v)
+{
+    _mm256_storeu_si256(p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+static inline vf vf_bf16(const void *p)
+{
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16);
+}
+
+static inline float vf_sum(vf v)
+{
+    return _mm512_reduce_add_ps((__m512)v);
+}
+
+static inline float vf_largest(vf v)
+{
+    return _mm512_reduce_max_ps((__m512)v);
+}
+
+static inline vf vf_max(vf a, vf b)
+{
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+}
+
+static inline vf vf_of_int(vi v)
+{
+    return (vf)_mm512_cvtepi32_ps((__m512i)v);
+}
+
+/* acc[r] += the dot product of codes [r][0..3] (unsigned) and the four signed bytes of `four`. */
+static inline vi vi_dot4(vi acc, vi codes, int32_t four)
+{
+    return (vi)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)codes, _mm512_set1_epi32(four));
+}
+
+/* Rounds to nearest and stores as signed bytes; the values fit. */
+static inline void vf_store_i8(int8_t *p, vf v)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32((__m512)v)));
+}

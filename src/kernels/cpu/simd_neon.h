@@ -1,0 +1,67 @@
+/* kernels/cpu/simd_neon.h: the vector primitives that fast_*.inc.h are written in, for AArch64. */
+#include <arm_neon.h>
+#include <math.h>
+
+#define HD_LANES 4
+#define HD_TILE_TOKENS 8
+#define HD_GEMM_ROWS 6
+#define HD_GEMM_VECTORS 3
+#define HD_UNSIGNED_CODES false
+
+typedef float vf __attribute__((vector_size(16)));
+typedef int32_t vi __attribute__((vector_size(16)));
+
+static inline vf vf_f16(const void *p)
+{
+    return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+}
+
+static inline void vf_store_f16(void *p, vf v)
+{
+    vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)v)));
+}
+
+static inline vf vf_bf16(const void *p)
+{
+    return (vf)vshlq_n_u32(vmovl_u16(vld1_u16(p)), 16);
+}
+
+static inline float vf_sum(vf v)
+{
+    return vaddvq_f32((float32x4_t)v);
+}
+
+static inline float vf_largest(vf v)
+{
+    return vmaxvq_f32((float32x4_t)v);
+}
+
+static inline vf vf_max(vf a, vf b)
+{
+    return (vf)vmaxq_f32((float32x4_t)a, (float32x4_t)b);
+}
+
+static inline vf vf_of_int(vi v)
+{
+    return (vf)vcvtq_f32_s32((int32x4_t)v);
+}
+
+/* acc[r] += the dot product of codes [r][0..3] (signed) and the four signed bytes of `four`. */
+static inline vi vi_dot4(vi acc, vi codes, int32_t four)
+{
+    int8x16_t c = (int8x16_t)codes, a = vreinterpretq_s8_s32(vdupq_n_s32(four));
+#if defined(__ARM_FEATURE_DOTPROD)
+    return (vi)vdotq_s32((int32x4_t)acc, c, a);
+#else
+    int16x8_t low = vmull_s8(vget_low_s8(c), vget_low_s8(a)), high = vmull_s8(vget_high_s8(c), vget_high_s8(a));
+    return acc + (vi)vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high));
+#endif
+}
+
+/* Rounds to nearest and stores as signed bytes; the values fit. */
+static inline void vf_store_i8(int8_t *p, vf v)
+{
+    int16x4_t w = vqmovn_s32(vcvtnq_s32_f32((float32x4_t)v));
+    int8x8_t b = vqmovn_s16(vcombine_s16(w, w));
+    vst1_lane_s32((int32_t *)(void *)p, vreinterpret_s32_s8(b), 0);
+}
