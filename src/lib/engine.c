@@ -6,6 +6,9 @@
 #include "kernels/kernels.h"
 
 #define DEFAULT_CHUNK 512
+/* For models that come without sampling values: what DeepSeek recommends for R1 and its distillations. */
+#define DEFAULT_TEMPERATURE 0.6f
+#define DEFAULT_TOP_P 0.95f
 
 struct hd_engine {
     hd_core *core;
@@ -348,9 +351,9 @@ void hd_sampling_defaults(const hd_engine *engine, hd_sampling *out)
 {
     const hd_model_config *c = hd_model_get_config(hd_core_model(engine->core));
     *out = (hd_sampling){
-        .temperature = c->temperature >= 0.0f ? c->temperature : 1.0f,
+        .temperature = c->temperature >= 0.0f ? c->temperature : DEFAULT_TEMPERATURE,
         .top_k = c->top_k >= 0 ? c->top_k : 0,
-        .top_p = c->top_p >= 0.0f ? c->top_p : 1.0f,
+        .top_p = c->top_p >= 0.0f ? c->top_p : DEFAULT_TOP_P,
         .min_p = c->min_p >= 0.0f ? c->min_p : 0.0f,
         .repetition_penalty = c->repetition_penalty >= 0.0f ? c->repetition_penalty : 1.0f,
     };
