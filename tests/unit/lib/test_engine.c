@@ -387,8 +387,8 @@ static void *cancel_later(void *arg)
 static void cancel_keeps_finished_chunks(void **state)
 {
     (void)state;
-    enum { N = 1000, CHUNK = 3 };
-    hd_engine *e = open_with(&llama, 2, CHUNK, 0);
+    enum { N = 600, CHUNK = 3 };
+    hd_engine *e = open_with(&llama, 1, CHUNK, 0);
     hd_session *s = session_of(e);
     hd_error err = {0};
     bool caught = false;
