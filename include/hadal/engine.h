@@ -122,7 +122,7 @@ typedef struct hd_logit_bias {
 } hd_logit_bias;
 
 /* Order: bias and penalties, then top_k, temperature, top_p, min_p.  hd_sampling_defaults gives the model's own
- * values. */
+ * values; where it has none, temperature 0.6 and top_p 0.95, and the rest off. */
 typedef struct hd_sampling {
     float temperature;        /* 0: greedy */
     int top_k;                /* 0: off */

@@ -455,19 +455,19 @@ static void sampling_defaults_come_from_the_model(void **state)
     tiny_write(&m);
     hd_engine *e = open_with(&m, 1, 0, 0);
     hd_sampling_defaults(e, &d);
-    assert_true(d.temperature == 1.0f && d.top_k == 0 && d.top_p == 1.0f && d.min_p == 0.0f);
+    assert_true(d.temperature == 0.6f && d.top_k == 0 && d.top_p == 0.95f && d.min_p == 0.0f); /* R1's advice */
     assert_true(d.repetition_penalty == 1.0f && d.presence_penalty == 0.0f && d.frequency_penalty == 0.0f);
     hd_engine_close(&e);
     tiny_path(&m, "generation_config.json", path);
     FILE *f = fopen(path, "w");
     assert_non_null(f);
-    fputs("{\"eos_token_id\":[4,5,6],\"temperature\":0.6,\"top_p\":0.95,\"top_k\":20,\"min_p\":0.05,"
+    fputs("{\"eos_token_id\":[4,5,6],\"temperature\":0.7,\"top_p\":0.8,\"top_k\":20,\"min_p\":0.05,"
           "\"repetition_penalty\":1.1}",
           f);
     fclose(f);
     e = open_with(&m, 1, 0, 0);
     hd_sampling_defaults(e, &d);
-    assert_true(d.temperature == 0.6f && d.top_k == 20 && d.top_p == 0.95f && d.min_p == 0.05f);
+    assert_true(d.temperature == 0.7f && d.top_k == 20 && d.top_p == 0.8f && d.min_p == 0.05f);
     assert_true(d.repetition_penalty == 1.1f);
     hd_engine_info info;
     hd_engine_get_info(e, &info);
