@@ -29,6 +29,7 @@ static const hd_manual manual = {
         "peak_memory_bytes is the largest resident set of the process, mapped weights included.",
     .examples = "hadal bench model.gguf\nhadal bench model.gguf --threads 2 --prefill 512 --decode 64 --json\n"
                 "hadal bench model.gguf --prefill 0 --depth 4096 --batch 8",
+    .environment = HD_ENVIRONMENT_MODELS,
 };
 
 typedef struct bench {

@@ -32,7 +32,10 @@ static const hd_manual manual = {
         "the first failure ends the program.",
     .examples = "hadal chat\nhadal chat ./DeepSeek-R1-Distill-Qwen-1.5B --system 'Answer in one sentence.'\n"
                 "printf 'My name is Ada.\\nWhat is my name?\\n' | hadal chat model.gguf",
-    .environment = HD_ENVIRONMENT_TEXT "\nTERM            dumb or unset: plain lines, no editing",
+    .environment =
+        HD_ENVIRONMENT_MODELS "\n" HD_ENVIRONMENT_COLOR "\n"
+                              "XDG_STATE_HOME  folder of the history and of the model used last (~/.local/state)\n"
+                              "TERM            dumb or unset: plain lines, no editing",
     .files = "~/.local/state/hadal/chat_history  lines typed in former chats, readable only by you\n"
              "~/.local/state/hadal/last-model    the model used last\n"
              "~/.editrc                          key bindings of the line editor",

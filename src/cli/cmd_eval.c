@@ -48,6 +48,7 @@ static const hd_manual manual = {
                 "hadal eval small.gguf --text book.txt --against large.gguf --json\n"
                 "hadal eval moe.gguf --ids-file ids --cpu reference --record-experts experts.safetensors\n"
                 "hadal eval moe.gguf --ids-file ids --force-experts experts.safetensors --against-cpu reference",
+    .environment = HD_ENVIRONMENT_MODELS,
 };
 
 typedef struct side {

@@ -24,6 +24,7 @@ static const hd_manual manual = {
         "arrays.",
     .examples = "hadal inspect model.gguf\nhadal inspect ./DeepSeek-R1-Distill-Qwen-1.5B --tensors\n"
                 "hadal inspect model.gguf --json | jq .tensor_types",
+    .environment = HD_ENVIRONMENT_MODELS,
 };
 
 typedef struct inspect {

@@ -25,6 +25,7 @@ static const hd_manual manual = {
         "that is wrong ends the program with a message that names its number; the lines before it are answered.",
     .examples = "hadal prompt model.gguf --user 'Why is the sky blue?'\n"
                 "echo '{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}' | hadal prompt model.gguf --json",
+    .environment = HD_ENVIRONMENT_MODELS,
 };
 
 typedef struct prompt {

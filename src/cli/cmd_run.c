@@ -29,7 +29,7 @@ static const hd_manual manual = {
                 "git diff | hadal run MODEL --system 'Write a commit message for this diff.'\n"
                 "hadal run MODEL --raw -p 'def fibonacci(n):' -n 64 --greedy --stop '\n\n'\n"
                 "hadal run MODEL --ids 5,9,12 -n 12 --greedy --print-ids",
-    .environment = HD_ENVIRONMENT_TEXT,
+    .environment = HD_ENVIRONMENT_MODELS "\n" HD_ENVIRONMENT_COLOR,
 };
 
 #define HD_IDS_DEFAULT_TOKENS 32 /* with --ids nothing else would end the text */

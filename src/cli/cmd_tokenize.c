@@ -25,6 +25,7 @@ static const hd_manual manual = {
     .examples = "hadal tokenize model.gguf -p 'Hello world'\nhadal tokenize tokenizer.json --pieces <poem.txt\n"
                 "echo '\"Hello world\"' | hadal tokenize model.gguf --json\n"
                 "echo '[9906,1917]' | hadal tokenize model.gguf --json --decode",
+    .environment = HD_ENVIRONMENT_MODELS,
 };
 
 typedef struct tokenize {

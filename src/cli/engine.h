@@ -19,9 +19,8 @@ typedef struct hd_engine_flags {
 hd_opt_group hd_engine_flags_group(hd_engine_flags *f);
 
 /* For manuals. */
-#define HD_ENVIRONMENT_TEXT                                                                                            \
-    "NO_COLOR        set: no dim text\n"                                                                               \
-    "XDG_STATE_HOME  folder of the history of chat and the model used last (~/.local/state)"
+#define HD_ENVIRONMENT_MODELS "HADAL_MODELS    the models folder (~/.local/share/hadal/models)"
+#define HD_ENVIRONMENT_COLOR "NO_COLOR        set: no dim text"
 
 #define HD_CPU_CHOICES "auto|reference|avx2|avx512|amx|neon"
 
