@@ -125,7 +125,20 @@ static hd_status check_mla(const hd_model_config *c, hd_error *err)
     return check_bounds(bounds, HD_ARRAY_LEN(bounds), err);
 }
 
-hd_status hd_config_check(const hd_model_config *c, hd_error *err)
+/* Ids beyond the vocabulary are never generated: models cut down from a release still list the release's. */
+static void drop_impossible_eos(hd_model_config *c)
+{
+    int kept = 0;
+    for (int i = 0; i < c->eos_count; i++) {
+        if (c->eos[i] >= 0 && c->eos[i] < c->vocab)
+            c->eos[kept++] = c->eos[i];
+        else
+            hd_log(HD_LOG_INFO, "end-of-text id %d is outside the vocabulary of %d: ignored", c->eos[i], c->vocab);
+    }
+    c->eos_count = kept;
+}
+
+hd_status hd_config_check(hd_model_config *c, hd_error *err)
 {
     const range eps[] = {{"rms norm epsilon", c->rms_eps, 0, 0.1}};
     const bound bounds[] = {
@@ -148,10 +161,7 @@ hd_status hd_config_check(const hd_model_config *c, hd_error *err)
     if (c->rope_dim % 2 != 0) return hd_fail(err, HD_E_FORMAT, "configuration: rotated width %d is odd", c->rope_dim);
     HD_TRY(check_ranges(eps, 1, err));
     if (c->arch == HD_ARCH_DEEPSEEK2) HD_TRY(check_mla(c, err));
-    for (int i = 0; i < c->eos_count; i++)
-        if (c->eos[i] < 0 || c->eos[i] >= c->vocab)
-            return hd_fail(err, HD_E_FORMAT, "configuration: end-of-text id %d is outside the vocabulary of %d",
-                           c->eos[i], c->vocab);
+    drop_impossible_eos(c);
     if (c->experts) HD_TRY(check_experts(c, err));
     return check_rope(&c->rope, err);
 }

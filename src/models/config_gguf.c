@@ -110,10 +110,9 @@ static void read_rope(reader *r, hd_model_config *c)
         rope->type = HD_ROPE_YARN;
         rope->beta_fast = read_number(r, "rope.scaling.yarn_beta_fast", 32.0);
         rope->beta_slow = read_number(r, "rope.scaling.yarn_beta_slow", 1.0);
-        /* the converter stores 0.1 * mscale_all_dim and drops mscale: in all releases the two are equal */
-        rope->mscale_all_dim = read_number(r, "rope.scaling.yarn_log_multiplier", 0.0) / 0.1;
-        rope->mscale = rope->mscale_all_dim;
-        rope->attention_factor = read_number(r, "rope.scaling.attn_factor", 0.0);
+        rope->attention_factor = read_number(r, "rope.scaling.yarn_attn_factor", 0.0);
+        if (read_number(r, "rope.scaling.attn_factor", 1.0) != 1.0)
+            fail(r, HD_E_UNSUPPORTED, "rope.scaling.attn_factor", "other than 1 is not supported");
     } else
         fail(r, HD_E_UNSUPPORTED, "rope.scaling.type", "is not none, linear or yarn");
 }
@@ -160,6 +159,9 @@ static void read_deepseek(reader *r, hd_model_config *c)
         c->layers -= c->mtp_layers;
     read_experts(r, c);
     c->rope.adjacent = true;
+    /* the converter stores 0.1 * mscale_all_dim and drops mscale: in all releases the two are equal */
+    c->rope.mscale_all_dim = read_number(r, "rope.scaling.yarn_log_multiplier", 0.0) / 0.1;
+    c->rope.mscale = c->rope.mscale_all_dim;
 }
 
 static void read_dense(reader *r, hd_model_config *c)

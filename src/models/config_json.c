@@ -116,8 +116,13 @@ static void read_rope_scaling(reader *r, hd_rope_config *rope, const json_t *sca
     rope->factor = read_number(&s, "factor", 1.0);
     if (strcmp(type, "default") != 0 && !member(&s, "factor")) fail(&s, HD_E_FORMAT, "factor", "is missing");
     rope->original_context = read_number(&s, "original_max_position_embeddings", context);
-    if (strcmp(type, "default") == 0)
-        rope->type = HD_ROPE_PLAIN;
+    /* a key of that name beside the object wins over the one in it */
+    rope->original_context = read_number(r, "original_max_position_embeddings", rope->original_context);
+    rope->mscale_all_dim = read_number(&s, "mscale_all_dim", 0.0);
+    if (read_number(&s, "partial_rotary_factor", 1.0) != 1.0)
+        fail(&s, HD_E_UNSUPPORTED, "partial_rotary_factor", "other than 1 is not supported");
+    if (strcmp(type, "default") == 0 || strcmp(type, "dynamic") == 0)
+        rope->type = HD_ROPE_PLAIN; /* dynamic scaling begins beyond the context, where sessions end */
     else if (strcmp(type, "linear") == 0)
         rope->type = HD_ROPE_LINEAR;
     else if (strcmp(type, "llama3") == 0) {
@@ -126,10 +131,10 @@ static void read_rope_scaling(reader *r, hd_rope_config *rope, const json_t *sca
         rope->high_freq = read_number(&s, "high_freq_factor", 4.0);
     } else if (strcmp(type, "yarn") == 0) {
         rope->type = HD_ROPE_YARN;
+        rope->factor = read_number(&s, "factor", context / rope->original_context);
         rope->beta_fast = read_number(&s, "beta_fast", 32.0);
         rope->beta_slow = read_number(&s, "beta_slow", 1.0);
         rope->mscale = read_number(&s, "mscale", 0.0);
-        rope->mscale_all_dim = read_number(&s, "mscale_all_dim", 0.0);
         rope->attention_factor = read_number(&s, "attention_factor", 0.0);
         rope->truncate = read_bool(&s, "truncate", true);
     } else if (s.status == HD_OK)
@@ -153,6 +158,13 @@ static void read_rope(reader *r, hd_model_config *c)
     read_rope_scaling(r, &c->rope, scaling, (double)c->context);
 }
 
+/* An absent number of groups is V3's own, as in the published configuration class; null means no groups. */
+static int read_groups(reader *r, const char *key, bool v3, int published)
+{
+    return read_int(r, key, 1, v3 && !json_object_get(r->json, key) ? published : 1);
+}
+
+/* V2's norm_topk_prob is read but has no effect, as in the reference implementation; no release sets it. */
 static void read_experts(reader *r, hd_model_config *c, bool v3)
 {
     c->experts = read_int(r, "n_routed_experts", 0, 0);
@@ -165,13 +177,13 @@ static void read_experts(reader *r, hd_model_config *c, bool v3)
     const char *method = read_string(r, "topk_method", v3 ? "noaux_tc" : "greedy");
     bool grouped = strcmp(method, "greedy") != 0;
     if (grouped) refuse_unless(r, "topk_method", method, v3 ? "noaux_tc" : "group_limited_greedy");
-    c->groups = grouped ? read_int(r, "n_group", 1, 1) : 1;
-    c->groups_used = grouped ? read_int(r, "topk_group", 1, 1) : 1;
+    c->groups = grouped ? read_groups(r, "n_group", v3, 8) : 1;
+    c->groups_used = c->groups > 1 ? read_groups(r, "topk_group", v3, 4) : 1;
     refuse_unless(r, "scoring_func", read_string(r, "scoring_func", v3 ? "sigmoid" : "softmax"),
                   v3 ? "sigmoid" : "softmax");
     c->sigmoid = v3;
-    c->renorm = read_bool(r, "norm_topk_prob", v3);
-    c->routed_scale = (float)read_number(r, "routed_scaling_factor", 1.0);
+    c->renorm = read_bool(r, "norm_topk_prob", v3) && v3;
+    c->routed_scale = (float)read_number(r, "routed_scaling_factor", v3 ? 2.5 : 1.0);
     c->mtp_layers = read_int(r, "num_nextn_predict_layers", 0, 0);
 }
 
@@ -185,22 +197,38 @@ static void read_deepseek(reader *r, hd_model_config *c)
     c->v_dim = read_int(r, "v_head_dim", 1, INT_MIN);
     c->head_dim = r->status == HD_OK && c->nope < INT_MAX - c->rope_dim ? c->nope + c->rope_dim : 0;
     c->kv_heads = c->heads;
-    c->rope.adjacent = true;
-    if (v3 && !read_bool(r, "rope_interleave", true))
-        fail(r, HD_E_UNSUPPORTED, "rope_interleave", "false is not supported");
+    c->rope.adjacent = read_bool(r, "rope_interleave", true) || !v3;
+    c->qkv_bias = c->o_bias = read_bool(r, "attention_bias", false);
+    c->mlp_bias = !v3 && read_bool(r, "mlp_bias", false);
     read_experts(r, c, v3);
+}
+
+/* Whether a layer of Qwen attends through a sliding window that is narrower than the context. */
+static bool window_slides(reader *r, const hd_model_config *c)
+{
+    if (!read_bool(r, "use_sliding_window", false)) return false;
+    if (read_int(r, "sliding_window", 1, 4096) >= c->context) return false;
+    const json_t *types = member(r, "layer_types");
+    if (!types) return read_int(r, "max_window_layers", 0, 28) < c->layers;
+    for (size_t i = 0; i < json_array_size(types); i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        if (!type || strcmp(type, "full_attention") != 0) return true;
+    }
+    return false;
 }
 
 static void read_dense(reader *r, hd_model_config *c)
 {
+    /* Qwen3's published class says 128 where the others divide */
+    int head_dim = c->arch == HD_ARCH_QWEN3 ? 128 : c->heads > 0 ? c->hidden / c->heads : 0;
     c->kv_heads = read_int(r, "num_key_value_heads", 1, c->heads);
-    c->head_dim = read_int(r, "head_dim", 2, c->heads > 0 ? c->hidden / c->heads : 0);
+    c->head_dim = read_int(r, "head_dim", 2, head_dim);
     c->v_dim = c->head_dim;
     c->rope_dim = c->head_dim;
     c->qkv_bias = c->arch == HD_ARCH_QWEN2 || read_bool(r, "attention_bias", false);
     c->o_bias = c->arch != HD_ARCH_QWEN2 && c->qkv_bias;
     c->mlp_bias = c->arch == HD_ARCH_LLAMA && read_bool(r, "mlp_bias", false);
-    if (read_bool(r, "use_sliding_window", false))
+    if (window_slides(r, c))
         fail(r, HD_E_UNSUPPORTED, "use_sliding_window", "true is not supported: only full attention is");
     if (read_number(r, "partial_rotary_factor", 1.0) != 1.0)
         fail(r, HD_E_UNSUPPORTED, "partial_rotary_factor", "other than 1 is not supported");

@@ -22,9 +22,15 @@ static const hd_name kv_b = {"blk.%d.attn_kv_b.weight", "model.layers.%d.self_at
 static const hd_name k_b = {"blk.%d.attn_k_b.weight", NULL};
 static const hd_name v_b = {"blk.%d.attn_v_b.weight", NULL};
 static const hd_name o_weight = {"blk.%d.attn_output.weight", "model.layers.%d.self_attn.o_proj.weight"};
+static const hd_name q_a_bias = {"blk.%d.attn_q_a.bias", "model.layers.%d.self_attn.q_a_proj.bias"};
+static const hd_name kv_a_bias = {"blk.%d.attn_kv_a_mqa.bias", "model.layers.%d.self_attn.kv_a_proj_with_mqa.bias"};
+static const hd_name o_bias = {"blk.%d.attn_output.bias", "model.layers.%d.self_attn.o_proj.bias"};
 static const hd_name gate_weight = {"blk.%d.ffn_gate.weight", "model.layers.%d.mlp.gate_proj.weight"};
 static const hd_name up_weight = {"blk.%d.ffn_up.weight", "model.layers.%d.mlp.up_proj.weight"};
 static const hd_name down_weight = {"blk.%d.ffn_down.weight", "model.layers.%d.mlp.down_proj.weight"};
+static const hd_name gate_bias = {"blk.%d.ffn_gate.bias", "model.layers.%d.mlp.gate_proj.bias"};
+static const hd_name up_bias = {"blk.%d.ffn_up.bias", "model.layers.%d.mlp.up_proj.bias"};
+static const hd_name down_bias = {"blk.%d.ffn_down.bias", "model.layers.%d.mlp.down_proj.bias"};
 static const hd_name router = {"blk.%d.ffn_gate_inp.weight", "model.layers.%d.mlp.gate.weight"};
 static const hd_name router_bias = {"blk.%d.exp_probs_b.bias", "model.layers.%d.mlp.gate.e_score_correction_bias"};
 static const hd_name gate_exps = {"blk.%d.ffn_gate_exps.weight", "model.layers.%d.mlp.experts.%d.gate_proj.weight"};
@@ -36,6 +42,11 @@ static const hd_name gate_shexp = {"blk.%d.ffn_gate_shexp.weight",
 static const hd_name up_shexp = {"blk.%d.ffn_up_shexp.weight", "model.layers.%d.mlp.shared_experts.up_proj.weight"};
 static const hd_name down_shexp = {"blk.%d.ffn_down_shexp.weight",
                                    "model.layers.%d.mlp.shared_experts.down_proj.weight"};
+static const hd_name gate_shexp_bias = {"blk.%d.ffn_gate_shexp.bias",
+                                        "model.layers.%d.mlp.shared_experts.gate_proj.bias"};
+static const hd_name up_shexp_bias = {"blk.%d.ffn_up_shexp.bias", "model.layers.%d.mlp.shared_experts.up_proj.bias"};
+static const hd_name down_shexp_bias = {"blk.%d.ffn_down_shexp.bias",
+                                        "model.layers.%d.mlp.shared_experts.down_proj.bias"};
 
 static bool has_experts(const hd_model_config *c, int layer_index)
 {
@@ -88,10 +99,20 @@ static hd_status load_joint_kv_b(const hd_model_config *c, hd_weights *w, hd_lay
     return HD_OK;
 }
 
+/* attention_bias of config.json; GGUF has no key for it: there a bias is wanted where it is present. */
+static hd_status load_attention_biases(const hd_model_config *c, hd_weights *w, hd_layer *l, int i, hd_error *err)
+{
+    bool any = c->qkv_bias || (hd_weights_gguf(w) && hd_weights_has(w, kv_a_bias, i));
+    HD_TRY(hd_weights_vector_if(w, any && c->q_lora, &l->q_a_bias, q_a_bias, i, c->q_lora, err));
+    HD_TRY(hd_weights_vector_if(w, any, &l->kv_a_bias, kv_a_bias, i, c->kv_lora + c->rope_dim, err));
+    return hd_weights_vector_if(w, any, &l->o_bias, o_bias, i, c->hidden, err);
+}
+
 static hd_status load_attention(const hd_model_config *c, hd_weights *w, hd_layer *l, int i, hd_error *err)
 {
     int64_t q = (int64_t)c->heads * c->head_dim;
     HD_TRY(hd_weights_vector(w, &l->attn_norm, attn_norm, i, c->hidden, err));
+    HD_TRY(load_attention_biases(c, w, l, i, err));
     if (c->q_lora) {
         HD_TRY(hd_weights_matrix(w, &l->q_a, q_a, i, c->q_lora, c->hidden, true, err));
         HD_TRY(hd_weights_vector(w, &l->q_a_norm, q_a_norm, i, c->q_lora, err));
@@ -108,12 +129,17 @@ static hd_status load_attention(const hd_model_config *c, hd_weights *w, hd_laye
     return hd_weights_matrix(w, &l->o, o_weight, i, c->hidden, (int64_t)c->heads * c->v_dim, true, err);
 }
 
-static hd_status load_gated(hd_weights *w, hd_gated *g, const hd_name *names, int i, int64_t width, int64_t hidden,
-                            hd_error *err)
+/* names: the matrices gate, up, down, then their biases in that order. */
+static hd_status load_gated(const hd_model_config *c, hd_weights *w, hd_gated *g, const hd_name names[6], int i,
+                            int64_t width, hd_error *err)
 {
-    HD_TRY(hd_weights_matrix(w, &g->gate, names[0], i, width, hidden, true, err));
-    HD_TRY(hd_weights_matrix(w, &g->up, names[1], i, width, hidden, true, err));
-    return hd_weights_matrix(w, &g->down, names[2], i, hidden, width, true, err);
+    bool bias = c->mlp_bias || (hd_weights_gguf(w) && hd_weights_has(w, names[3], i));
+    HD_TRY(hd_weights_matrix(w, &g->gate, names[0], i, width, c->hidden, true, err));
+    HD_TRY(hd_weights_matrix(w, &g->up, names[1], i, width, c->hidden, true, err));
+    HD_TRY(hd_weights_matrix(w, &g->down, names[2], i, c->hidden, width, true, err));
+    HD_TRY(hd_weights_vector_if(w, bias, &g->gate_bias, names[3], i, width, err));
+    HD_TRY(hd_weights_vector_if(w, bias, &g->up_bias, names[4], i, width, err));
+    return hd_weights_vector_if(w, bias, &g->down_bias, names[5], i, c->hidden, err);
 }
 
 /* Some GGUF converters join gate and up into one tensor [experts][2 * ffn][hidden], gate first. */
@@ -152,8 +178,8 @@ static hd_status load_experts(const hd_model_config *c, hd_weights *w, hd_layer 
     HD_TRY(hd_weights_experts(w, &down, down_exps, i, c->experts, c->hidden, c->expert_ffn, true, err));
     l->experts.down = down;
     if (!c->experts_shared) return HD_OK;
-    const hd_name names[3] = {gate_shexp, up_shexp, down_shexp};
-    return load_gated(w, &l->ffn, names, i, (int64_t)c->expert_ffn * c->experts_shared, c->hidden, err);
+    const hd_name names[6] = {gate_shexp, up_shexp, down_shexp, gate_shexp_bias, up_shexp_bias, down_shexp_bias};
+    return load_gated(c, w, &l->ffn, names, i, (int64_t)c->expert_ffn * c->experts_shared, err);
 }
 
 static hd_status load_layer(const hd_model_config *c, hd_weights *w, hd_layer *l, int i, hd_error *err)
@@ -161,8 +187,8 @@ static hd_status load_layer(const hd_model_config *c, hd_weights *w, hd_layer *l
     HD_TRY(load_attention(c, w, l, i, err));
     HD_TRY(hd_weights_vector(w, &l->ffn_norm, ffn_norm, i, c->hidden, err));
     if (has_experts(c, i)) return load_experts(c, w, l, i, err);
-    const hd_name names[3] = {gate_weight, up_weight, down_weight};
-    return load_gated(w, &l->ffn, names, i, c->ffn, c->hidden, err);
+    const hd_name names[6] = {gate_weight, up_weight, down_weight, gate_bias, up_bias, down_bias};
+    return load_gated(c, w, &l->ffn, names, i, c->ffn, err);
 }
 
 /* Multi-token prediction layers stand behind the last layer in V3's files; they are not evaluated here. */
@@ -175,9 +201,18 @@ static void ignore_mtp(const hd_model_config *c, hd_weights *w)
     }
 }
 
+/* The published code gives experts to every moe_layer_freq-th layer only, the reference implementation to each: where
+ * the key is not 1, a router in a layer that would be dense tells that the checkpoint is of the second kind. */
+static void settle_distance(hd_model_config *c, const hd_weights *w)
+{
+    for (int i = c->dense_lead; i < c->layers && c->expert_every > 1; i++)
+        if (!has_experts(c, i) && hd_weights_has(w, router, i)) c->expert_every = 1;
+}
+
 static hd_status load(hd_model *m, hd_weights *w, hd_error *err)
 {
     hd_deepseek2 *s = m->state;
+    settle_distance(&m->config, w);
     s->layers = hd_weights_alloc(w, (size_t)m->config.layers, sizeof *s->layers);
     if (!s->layers) return hd_fail(err, HD_E_MEMORY, "out of memory for %d layers", m->config.layers);
     int slot = 0;
@@ -258,13 +293,13 @@ static void project(hd_model *m, const hd_layer *l, const hd_batch *batch, int i
     int64_t q = (int64_t)c->heads * c->head_dim, width = c->kv_lora + c->rope_dim, at = 0;
     b->rms_norm(ex, m->h, c->hidden, m->x, c->hidden, l->attn_norm, c->hidden, c->rms_eps, n);
     if (c->q_lora) {
-        b->matmul(ex, s->q_a, c->q_lora, &l->q_a, NULL, m->h, c->hidden, n);
-        b->rms_norm(ex, s->q_a, c->q_lora, s->q_a, c->q_lora, l->q_a_norm, c->q_lora, c->rms_eps, n);
+        b->matmul(ex, s->q_a, c->q_lora, &l->q_a, l->q_a_bias, m->h, c->hidden, n);
+        b->rms_norm(ex, s->q_a, c->q_lora, s->q_a, c->q_lora, l->q_a_norm, c->q_lora, HD_MLA_NORM_EPS, n);
         b->matmul(ex, s->q, q, &l->q, NULL, s->q_a, c->q_lora, n);
     } else
         b->matmul(ex, s->q, q, &l->q, NULL, m->h, c->hidden, n);
-    b->matmul(ex, s->kv, width, &l->kv_a, NULL, m->h, c->hidden, n);
-    b->rms_norm(ex, s->kv, width, s->kv, width, l->kv_a_norm, c->kv_lora, c->rms_eps, n);
+    b->matmul(ex, s->kv, width, &l->kv_a, l->kv_a_bias, m->h, c->hidden, n);
+    b->rms_norm(ex, s->kv, width, s->kv, width, l->kv_a_norm, c->kv_lora, HD_MLA_NORM_EPS, n);
     b->rope(ex, s->q + c->nope, q, c->head_dim, c->heads, &m->rope, n);
     b->rope(ex, s->kv + c->kv_lora, width, 0, 1, &m->rope, n);
     for (int j = 0; j < batch->count; j++) {
@@ -351,10 +386,10 @@ static void gated(hd_model *m, const hd_gated *g, float *out, int64_t n)
     const hd_backend *b = m->backend;
     const hd_deepseek2 *s = m->state;
     int64_t width = g->gate.rows;
-    b->matmul(&m->exec, s->gate, width, &g->gate, NULL, m->h, c->hidden, n);
-    b->matmul(&m->exec, s->up, width, &g->up, NULL, m->h, c->hidden, n);
+    b->matmul(&m->exec, s->gate, width, &g->gate, g->gate_bias, m->h, c->hidden, n);
+    b->matmul(&m->exec, s->up, width, &g->up, g->up_bias, m->h, c->hidden, n);
     b->swiglu(&m->exec, s->gate, s->up, width, n);
-    b->matmul(&m->exec, out, c->hidden, &g->down, NULL, s->gate, width, n);
+    b->matmul(&m->exec, out, c->hidden, &g->down, g->down_bias, s->gate, width, n);
 }
 
 static void feed_forward(hd_model *m, const hd_layer *l, int64_t n)
@@ -383,7 +418,7 @@ static void layers(hd_model *m, const hd_batch *batch, int64_t n)
         const hd_layer *l = &s->layers[i];
         project(m, l, batch, i, n);
         attend(m, l, batch, i);
-        m->backend->matmul(&m->exec, m->h, c->hidden, &l->o, NULL, s->att, (int64_t)c->heads * c->v_dim, n);
+        m->backend->matmul(&m->exec, m->h, c->hidden, &l->o, l->o_bias, s->att, (int64_t)c->heads * c->v_dim, n);
         m->backend->add(&m->exec, m->x, m->h, c->hidden, n);
         feed_forward(m, l, n);
     }

@@ -9,14 +9,20 @@
  * V2/V3's 512/128/64/128 they meet at about 170 queries; decompression is the plainer matrix product. */
 #define HD_MLA_DECOMPRESS_FROM 128
 
+/* Epsilon of the norms of the latents.  The published code builds them without the configuration's rms_norm_eps, which
+ * is for the norms of the residual stream. */
+#define HD_MLA_NORM_EPS 1e-6f
+
 /* A gated network: down(silu(gate x) * up x). */
 typedef struct hd_gated {
     hd_matrix gate, up, down;
+    const float *gate_bias, *up_bias, *down_bias; /* NULL: none */
 } hd_gated;
 
 typedef struct hd_layer {
     const float *attn_norm, *ffn_norm, *q_a_norm, *kv_a_norm;
-    hd_matrix q_a, q; /* q_a is empty without q_lora */
+    const float *q_a_bias, *kv_a_bias, *o_bias; /* NULL: none */
+    hd_matrix q_a, q;                           /* q_a is empty without q_lora */
     hd_matrix kv_a, o;
     hd_matrix *k_b, *v_b; /* [heads], as hd_mla_shape wants them */
     hd_gated ffn;         /* the dense network, or the shared experts */

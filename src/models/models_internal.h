@@ -7,7 +7,8 @@
 /* ---- configuration (config.c, config_json.c, config_gguf.c) ---- */
 hd_status hd_config_from_json(hd_model_config *c, const json_t *config, const json_t *generation, hd_error *err);
 hd_status hd_config_from_gguf(hd_model_config *c, const hd_checkpoint *ckpt, hd_error *err);
-hd_status hd_config_check(const hd_model_config *c, hd_error *err);
+/* Checks what was read, and drops end-of-text ids that lie outside the vocabulary. */
+hd_status hd_config_check(hd_model_config *c, hd_error *err);
 
 /* ---- rotary tables (rope.c) ---- */
 /* Fills freq[dim/2] and *gain.  Sources of the formulas stand in rope.c. */

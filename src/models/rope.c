@@ -70,7 +70,7 @@ void hd_rope_frequencies(const hd_rope_config *c, int dim, float *freq, float *g
 
 float hd_rope_softmax_factor(const hd_rope_config *c)
 {
-    if (c->type != HD_ROPE_YARN || c->mscale_all_dim <= 0.0) return 1.0f;
+    if (c->type == HD_ROPE_PLAIN || c->mscale_all_dim <= 0.0) return 1.0f;
     double m = yarn_mscale(c->factor, c->mscale_all_dim);
     return (float)(m * m);
 }

@@ -61,13 +61,14 @@ static hd_status load_attention(const hd_model_config *c, hd_weights *w, layer *
 
 static hd_status load_ffn(const hd_model_config *c, hd_weights *w, layer *l, int i, hd_error *err)
 {
+    bool bias = c->mlp_bias || (hd_weights_gguf(w) && hd_weights_has(w, gate_bias, i));
     HD_TRY(hd_weights_vector(w, &l->ffn_norm, ffn_norm, i, c->hidden, err));
     HD_TRY(hd_weights_matrix(w, &l->gate, gate_weight, i, c->ffn, c->hidden, true, err));
     HD_TRY(hd_weights_matrix(w, &l->up, up_weight, i, c->ffn, c->hidden, true, err));
     HD_TRY(hd_weights_matrix(w, &l->down, down_weight, i, c->hidden, c->ffn, true, err));
-    HD_TRY(hd_weights_vector_if(w, c->mlp_bias, &l->gate_bias, gate_bias, i, c->ffn, err));
-    HD_TRY(hd_weights_vector_if(w, c->mlp_bias, &l->up_bias, up_bias, i, c->ffn, err));
-    return hd_weights_vector_if(w, c->mlp_bias, &l->down_bias, down_bias, i, c->hidden, err);
+    HD_TRY(hd_weights_vector_if(w, bias, &l->gate_bias, gate_bias, i, c->ffn, err));
+    HD_TRY(hd_weights_vector_if(w, bias, &l->up_bias, up_bias, i, c->ffn, err));
+    return hd_weights_vector_if(w, bias, &l->down_bias, down_bias, i, c->hidden, err);
 }
 
 static hd_status load(hd_model *m, hd_weights *w, hd_error *err)

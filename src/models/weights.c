@@ -329,7 +329,7 @@ hd_status hd_weights_finish(hd_weights *w, hd_error *err)
     size_t unknown = 0, len = 0;
     for (size_t i = 0; i < hd_checkpoint_tensor_count(w->ckpt); i++) {
         const char *name = hd_checkpoint_tensor(w->ckpt, i)->name;
-        if (w->taken[i] || is_derived(name)) continue;
+        if (w->taken[i] || is_derived(name) || hd_checkpoint_tensor(w->ckpt, i)->bytes == 0) continue;
         if (unknown++ < SHOWN && len < sizeof names)
             len += (size_t)snprintf(names + len, sizeof names - len, "%s%.100s", len ? ", " : "", name);
     }

@@ -32,7 +32,8 @@ static const good_config good_configs[] = {
     {"llama3", "{\"model_type\":\"llama\"," SMALL "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8.0,"
                "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":256}}"},
     {"linear", "{\"model_type\":\"llama\"," SMALL "\"rope_scaling\":{\"type\":\"linear\",\"factor\":4.0}}"},
-    {"qwen2", "{\"model_type\":\"qwen2\"," SMALL "\"use_sliding_window\":false}"},
+    {"qwen2", "{\"model_type\":\"qwen2\"," SMALL "\"use_sliding_window\":false,\"sliding_window\":64,"
+              "\"max_window_layers\":1}"},
     {"qwen3", "{\"model_type\":\"qwen3\"," SMALL "\"head_dim\":32,\"rope_parameters\":{\"rope_type\":\"default\","
               "\"rope_theta\":1e6}}"},
     {"v2", "{\"model_type\":\"deepseek_v2\"," SMALL MLA "\"topk_method\":\"group_limited_greedy\","
@@ -112,8 +113,8 @@ static const bad_config bad_configs[] = {
     {"llama", "eos_token_id", "-1", FMT, "\"eos_token_id\" is not a token id"},
     {"llama", "eos_token_id", "[2, 4294967296]", FMT, "\"eos_token_id\" is not a token id"},
     {"llama", "eos_token_id", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", HD_E_LIMIT, "lists more than 16 ids"},
-    {"llama", "eos_token_id", "100", FMT, "end-of-text id 100 is outside the vocabulary"},
     {"qwen2", "use_sliding_window", "true", UNS, "\"use_sliding_window\" true is not supported"},
+    {"qwen3", "rope_parameters.partial_rotary_factor", "0.5", UNS, "\"partial_rotary_factor\" other than 1"},
     {"llama", "rope_scaling", "\"yarn\"", FMT, "\"rope_scaling\" is not an object"},
     {"llama3", "rope_scaling.rope_type", "\"longrope\"", UNS, "rope scaling \"longrope\" is not supported"},
     {"llama3", "rope_scaling.rope_type", "3", FMT, "\"rope_type\" is not a string"},
@@ -155,9 +156,9 @@ static const bad_config bad_configs[] = {
     {"v3", "scoring_func", "\"softmax\"", UNS, "\"scoring_func\": \"softmax\" is not supported"},
     {"v3", "routed_scaling_factor", "true", FMT, "\"routed_scaling_factor\" is not a number"},
     {"v3", "num_nextn_predict_layers", "-1", FMT, "\"num_nextn_predict_layers\" is out of range"},
-    {"v3", "rope_interleave", "false", UNS, "\"rope_interleave\" false is not supported"},
+    {"v3", "rope_interleave", "\"no\"", FMT, "\"rope_interleave\" is neither true nor false"},
+    {"v3", "attention_bias", "0", FMT, "\"attention_bias\" is neither true nor false"},
     {"generation", "eos_token_id", "[2, null]", FMT, "generation_config.json: \"eos_token_id\" is not a token id"},
-    {"generation", "eos_token_id", "1000", FMT, "end-of-text id 1000 is outside the vocabulary"},
     {"generation", "temperature", "\"hot\"", FMT, "generation_config.json: \"temperature\" is not a number"},
     {"generation", "top_p", "[]", FMT, "generation_config.json: \"top_p\" is not a number"},
     {"generation", "top_k", "-5", FMT, "generation_config.json: \"top_k\" is out of range"},
