@@ -117,6 +117,14 @@ static void read_rope(reader *r, hd_model_config *c)
         fail(r, HD_E_UNSUPPORTED, "rope.scaling.type", "is not none, linear or yarn");
 }
 
+/* Only V3's routing has a selection bias. */
+static bool has_router_bias(const reader *r, const hd_model_config *c)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blk.%d.exp_probs_b.bias", c->dense_lead);
+    return hd_checkpoint_find(r->ckpt, name) != NULL;
+}
+
 static void read_experts(reader *r, hd_model_config *c)
 {
     enum { GATE_ABSENT = 0, GATE_SOFTMAX = 1, GATE_SIGMOID = 2 };
@@ -127,7 +135,9 @@ static void read_experts(reader *r, hd_model_config *c)
     c->expert_ffn = read_int(r, "expert_feed_forward_length", 1, INT_MIN);
     c->dense_lead = read_int(r, "leading_dense_block_count", 0, 0);
     c->expert_every = 1;
-    int gate = read_int(r, "expert_gating_func", 0, GATE_ABSENT); /* absent in V2's first files: softmax */
+    /* absent in V2's first files, and where config.json had no scoring_func */
+    int gate = read_int(r, "expert_gating_func", 0, GATE_ABSENT);
+    if (gate == GATE_ABSENT && has_router_bias(r, c)) gate = GATE_SIGMOID;
     if (gate > GATE_SIGMOID) fail(r, HD_E_UNSUPPORTED, "expert_gating_func", "is neither softmax (1) nor sigmoid (2)");
     c->sigmoid = gate == GATE_SIGMOID;
     c->groups = read_int(r, "expert_group_count", 0, 1);
@@ -192,7 +202,7 @@ static void add_eos(reader *r, hd_model_config *c, const char *name)
         return;
     }
     if (id == -1 || id == UINT32_MAX) return;
-    if (id < 0 || id >= c->vocab) {
+    if (id < 0 || id > INT32_MAX) { /* those beyond the vocabulary are dropped by hd_config_check */
         if (r->status == HD_OK)
             r->status = hd_fail(r->err, HD_E_FORMAT, "GGUF metadata: %s: %lld is outside the vocabulary of %d", name,
                                 (long long)id, c->vocab);

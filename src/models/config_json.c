@@ -107,39 +107,47 @@ static void read_architecture(reader *r, hd_model_config *c)
                     r->file, type);
 }
 
+/* The factor of yarn may be null: then the contexts tell, as in the reference implementation. */
+static void read_yarn(reader *s, hd_rope_config *rope, double context)
+{
+    if (!json_object_get(s->json, "factor")) fail(s, HD_E_FORMAT, "factor", "is missing");
+    rope->type = HD_ROPE_YARN;
+    rope->factor = read_number(s, "factor", context / rope->original_context);
+    rope->beta_fast = read_number(s, "beta_fast", 32.0);
+    rope->beta_slow = read_number(s, "beta_slow", 1.0);
+    rope->mscale = read_number(s, "mscale", 0.0);
+    rope->attention_factor = read_number(s, "attention_factor", 0.0);
+    rope->truncate = read_bool(s, "truncate", true);
+}
+
 static void read_rope_scaling(reader *r, hd_rope_config *rope, const json_t *scaling, double context)
 {
     reader s = {.json = scaling, .file = r->file, .err = r->err, .status = r->status};
     const char *type = read_string(&s, "rope_type", NULL);
     if (!type) type = read_string(&s, "type", "default");
+    bool linear = strcmp(type, "linear") == 0, llama3 = strcmp(type, "llama3") == 0;
     rope->theta = read_number(&s, "rope_theta", rope->theta);
     rope->factor = read_number(&s, "factor", 1.0);
-    if (strcmp(type, "default") != 0 && !member(&s, "factor")) fail(&s, HD_E_FORMAT, "factor", "is missing");
-    rope->original_context = read_number(&s, "original_max_position_embeddings", context);
+    if ((linear || llama3) && !member(&s, "factor")) fail(&s, HD_E_FORMAT, "factor", "is missing");
     /* a key of that name beside the object wins over the one in it */
+    rope->original_context = read_number(&s, "original_max_position_embeddings", context);
     rope->original_context = read_number(r, "original_max_position_embeddings", rope->original_context);
     rope->mscale_all_dim = read_number(&s, "mscale_all_dim", 0.0);
     if (read_number(&s, "partial_rotary_factor", 1.0) != 1.0)
         fail(&s, HD_E_UNSUPPORTED, "partial_rotary_factor", "other than 1 is not supported");
     if (strcmp(type, "default") == 0 || strcmp(type, "dynamic") == 0)
         rope->type = HD_ROPE_PLAIN; /* dynamic scaling begins beyond the context, where sessions end */
-    else if (strcmp(type, "linear") == 0)
+    else if (linear)
         rope->type = HD_ROPE_LINEAR;
-    else if (strcmp(type, "llama3") == 0) {
+    else if (llama3) {
         rope->type = HD_ROPE_LLAMA3;
         rope->low_freq = read_number(&s, "low_freq_factor", 1.0);
         rope->high_freq = read_number(&s, "high_freq_factor", 4.0);
-    } else if (strcmp(type, "yarn") == 0) {
-        rope->type = HD_ROPE_YARN;
-        rope->factor = read_number(&s, "factor", context / rope->original_context);
-        rope->beta_fast = read_number(&s, "beta_fast", 32.0);
-        rope->beta_slow = read_number(&s, "beta_slow", 1.0);
-        rope->mscale = read_number(&s, "mscale", 0.0);
-        rope->attention_factor = read_number(&s, "attention_factor", 0.0);
-        rope->truncate = read_bool(&s, "truncate", true);
-    } else if (s.status == HD_OK)
+    } else if (strcmp(type, "yarn") == 0)
+        read_yarn(&s, rope, context);
+    else if (s.status == HD_OK)
         s.status = hd_fail(r->err, HD_E_UNSUPPORTED, "%s: rope scaling \"%.64s\" is not supported", r->file, type);
-    r->status = s.status;
+    if (r->status == HD_OK) r->status = s.status;
 }
 
 /* Official releases write rope_theta and rope_scaling; newer tools write both into rope_parameters. */
