@@ -31,19 +31,28 @@ static void inputs_take(inputs *in, arena *a, int64_t n, int64_t cols)
 
 #define STEPS 32512 /* 127 * 256: the high byte stays within -127..127 */
 
-/* Rounds 32 values to 16 bits: d = largest magnitude / STEPS. */
+#define SMALLEST 0x1p-100f /* units whose values are all below count as zeros: STEPS / value would overflow */
+
+/* Rounds 32 values to 16 bits: d = largest magnitude / STEPS.  With a NaN or an infinity among them d is NaN, and so is
+ * everything that they meet. */
 static void quantize_unit(const float *x, int8_t *q, float *d, int32_t *sum)
 {
     const vf magic = vf_splat(12582912.0f); /* adding 1.5 * 2^23 rounds to a whole number */
-    vf most = {0};
+    vf most = {0}, bad = {0};               /* bad: 0, or NaN */
     for (int i = 0; i < HD_UNIT; i += HD_LANES) {
         vf v = vf_load(x + i);
         most = vf_max(most, vf_max(v, -v));
+        bad += v * 0.0f;
     }
     float largest = vf_largest(most);
-    float inverse = largest > 0.0f ? STEPS / largest : 0.0f;
+    float inverse = largest > SMALLEST ? STEPS / largest : 0.0f;
     vi total[2] = {{0}, {0}};
-    *d = largest / STEPS;
+    *d = largest / STEPS + vf_sum(bad);
+    if (isnan(*d)) {
+        memset(q, 0, 2 * HD_UNIT);
+        sum[0] = sum[1] = 0;
+        return;
+    }
     for (int i = 0; i < HD_UNIT; i += HD_LANES) {
         vi v = (vi)(vf_load(x + i) * inverse + magic) - (vi)magic;
         vi high = (v + 128) >> 8, low = v - (high << 8);
@@ -271,7 +280,7 @@ static int64_t blocks_of(const hd_matrix *m)
 }
 
 /* out[i][0..rows of the block) = block of m times input row token[i], i < n.  The last block of a matrix may be short;
- * a packed block goes through `edge` [HD_TILE][HD_LANES] then. */
+ * a packed block goes through `edge` [EDGE_TOKENS][HD_LANES] then. */
 #define EDGE_TOKENS 32
 static void block_product(const hd_matrix *m, int64_t block, const inputs *in, const int32_t *token, int64_t n,
                           float *out, int64_t ldo, float *row)

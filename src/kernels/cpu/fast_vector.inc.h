@@ -52,11 +52,11 @@ HD_INLINE vf vf_and(vi mask, vf a)
 }
 
 /* e^x to about 2 units in the last place: 2^n * e^r with |r| <= ln(2)/2 and the Taylor polynomial of degree 7; 0 below
- * -87, where float32 leaves its normal range. */
+ * -87, where float32 leaves its normal range; NaN stays NaN. */
 HD_INLINE vf vf_exp(vf x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
-    vi keep = x > vf_splat(-87.0f);
+    vi keep = x > vf_splat(-87.0f), nan = x != x;
     vf high = vf_splat(88.0f); /* e^88 is the last power below the largest float */
     x = -vf_max(-x, -high);
     vf n = x * 1.44269504f + magic;
@@ -71,7 +71,7 @@ HD_INLINE vf vf_exp(vf x)
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    return vf_and(keep, (vf)((vi)p + shift));
+    return (vf)((keep & ((vi)p + shift)) | nan); /* all ones is a NaN, too */
 }
 
 HD_INLINE vf vf_silu(vf x)

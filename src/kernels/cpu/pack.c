@@ -263,7 +263,7 @@ static float row_scale_of(const unit *units, int64_t count)
     int exponent;
     if (!(most > 0.0f) || !isfinite(most)) return 1.0f;
     frexpf(most, &exponent);
-    return ldexpf(1.0f, HD_MAX(exponent, -120));
+    return ldexpf(1.0f, HD_MIN(HD_MAX(exponent, -120), 126)); /* its inverse is a normal number */
 }
 
 static void put_f16(uint8_t *at, float value)
