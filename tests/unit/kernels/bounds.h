@@ -1,0 +1,63 @@
+/* How far a fast tier may be from its twin: one row per kind of operator, with the reason (docs/kernels.md tells how
+ * they were derived).
+ *
+ * An error is |tier - twin| divided by the row's unit; `worst` bounds every value, `rms` the root of the mean square
+ * over a case (where it has 1000 values), which a systematic error would raise.  Written u = 2^-24, the rounding error
+ * of float32 relative to a value.
+ */
+#ifndef HD_TESTS_KERNELS_BOUNDS_H
+#define HD_TESTS_KERNELS_BOUNDS_H
+
+typedef struct bound {
+    const char *name;
+    double worst, rms;
+    const char *unit, *why;
+} bound;
+
+enum {
+    BOUND_EXACT,
+    BOUND_MATMUL_PACKED,
+    BOUND_MATMUL_WHOLE,
+    BOUND_MATMUL_K,
+    BOUND_MATMUL_FLOAT,
+    BOUND_MOE_PACKED,
+    BOUND_MOE_K,
+    BOUND_MOE_FLOAT,
+    BOUND_NORM,
+    BOUND_ROPE,
+    BOUND_SWIGLU,
+    BOUND_ATTEND,
+    BOUND_MLA,
+    BOUND_COUNT
+};
+
+static const bound bounds[BOUND_COUNT] = {
+    [BOUND_EXACT] = {"exact", 0.0, 0.0, "-", "the same single rounding, or none"},
+    [BOUND_MATMUL_PACKED] =
+        {"matmul, packed weights", 6e-5, 1.1e-5, "sqrt(sum (w * m)^2), m = largest |x| of the column's group of 32",
+         "activations are rounded to m/32512 steps: independent errors, uniform in half a step (and one step in 256 "
+         "cases), have the deviation 9.1e-6 of the unit; six deviations"},
+    [BOUND_MATMUL_WHOLE] = {"matmul, packed weights, activations that need no rounding", 3e-6, 5e-7,
+                            "sqrt(sum (w * x)^2)", "codes and float16 scales are exact: float32 sums remain"},
+    [BOUND_MATMUL_K] = {"matmul, packed weights of types with products as scales", 2e-3, 3e-4,
+                        "sqrt(sum (t * x)^2), t = |scale * code| + |minimum|",
+                        "d * scale and dmin * min are rounded to float16, at most 2^-11 each, alike for a group"},
+    [BOUND_MATMUL_FLOAT] = {"matmul, float weights", 1e-5, 1e-6, "sqrt(sum (w * x)^2)",
+                            "float32 sums in another order: u sqrt(n / 6 lanes) a sum, n up to 2048"},
+    [BOUND_MOE_PACKED] = {"moe, packed weights", 6e-4, 1e-4, "root of the mean square of the token's output",
+                          "three products with rounded activations, one behind the other, and a product of two"},
+    [BOUND_MOE_K] = {"moe, packed weights of types with products as scales", 1e-2, 2e-3,
+                     "root of the mean square of the token's output", "as matmul, three in a row"},
+    [BOUND_MOE_FLOAT] = {"moe, float weights", 2e-5, 2e-6, "root of the mean square of the token's output",
+                         "as matmul, three in a row"},
+    [BOUND_NORM] = {"rms_norm", 2e-6, 4e-7, "|value|", "a sum of squares in another order, and three roundings"},
+    [BOUND_ROPE] = {"rope", 2.5e-7, 6e-8, "length of the rotated pair", "fused products: 4 u"},
+    [BOUND_SWIGLU] = {"swiglu", 1e-6, 2e-7, "|value| + 1e-30 |gate * up| + 1e-31",
+                      "exp to 2 units in the last place; below e^-87 it is 0, above e^88 no more than that"},
+    [BOUND_ATTEND] = {"attend", 2e-5, 2e-6, "root of the mean square of the cached values",
+                      "scores of up to 40 with a relative error of some u become errors of the weights"},
+    [BOUND_MLA] = {"attend_mla", 2e-5, 2e-6, "root of the mean square of the decompressed values",
+                   "as attend, on keys and values with the error of a product over the latent's width"},
+};
+
+#endif
