@@ -114,6 +114,21 @@ static hd_status read_languages(hd_catalogue_entry *entry, const json_t *object,
     return HD_OK;
 }
 
+static hd_status read_sampling(hd_catalogue_entry *entry, const json_t *object, const char *where, hd_error *err)
+{
+    const char *key;
+    json_t *value;
+    entry->sampling = json_object_get(object, "sampling");
+    if (!entry->sampling) return HD_OK;
+    if (!json_is_object(entry->sampling)) return hd_fail(err, HD_E_FORMAT, "%s: \"sampling\" must be an object", where);
+    json_object_foreach((json_t *)entry->sampling, key, value)
+    {
+        if (json_is_number(value)) continue;
+        return hd_fail(err, HD_E_FORMAT, "%s: \"sampling\" must hold numbers", where);
+    }
+    return HD_OK;
+}
+
 /* Names become folders. */
 static hd_status read_entry(hd_catalogue_entry *entry, const char *name, const json_t *object, hd_error *err)
 {
@@ -129,6 +144,7 @@ static hd_status read_entry(hd_catalogue_entry *entry, const char *name, const j
     HD_TRY(text_of(&entry->licence, object, "licence", false, where, err));
     HD_TRY(number_of(&entry->context, object, "context", where, err));
     HD_TRY(flag_of(&entry->runs, object, "runs", true, where, err));
+    HD_TRY(read_sampling(entry, object, where, err));
     HD_TRY(read_languages(entry, object, where, err));
     HD_TRY(read_aliases(entry, object, where, err));
     return read_sources(entry, object, where, err);

@@ -26,6 +26,7 @@ typedef struct hd_catalogue_entry {
     const char *languages;        /* "zh, en" */
     uint64_t context;             /* tokens; 0: not stated */
     bool runs;                    /* this version can run it */
+    const json_t *sampling;       /* object: what the authors advise, such as "temperature"; NULL: nothing */
     hd_catalogue_source *sources; /* in the order in which they are tried */
     size_t source_count;
     const char **aliases;

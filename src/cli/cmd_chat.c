@@ -133,6 +133,7 @@ static hd_status open_chat(hd_chat *chat, const char *model, hd_error *err)
     hd_status status = hd_cli_load(&chat->engine, model ? model : name, &chat->engine_flags, &chat->path, NULL, err);
     hd_free(name);
     HD_TRY(status);
+    hd_sampling_flags_advise(&chat->sampling_flags, chat->path);
     hd_engine_get_info(chat->engine, &chat->info);
     HD_TRY(hd_text_open(&chat->text, chat->path, err));
     if (!hd_text_has_template(chat->text))

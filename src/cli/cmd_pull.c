@@ -92,7 +92,7 @@ static hd_status pull_source(const pull_options *o, const hd_pull_settings *sett
         print_files(&plan, o->list ? NULL : settings->models_dir);
     else if (status == HD_OK) {
         status = apply_sha256(&plan, sha256, err);
-        if (status == HD_OK) status = hd_pull_store(&plan, settings, entry ? entry->name : NULL, path, err);
+        if (status == HD_OK) status = hd_pull_store(&plan, settings, entry, path, err);
     }
     hd_pull_plan_free(&plan);
     return status;

@@ -244,7 +244,10 @@ static hd_status run_all(run *r, const char *model, hd_buf *input, hd_error *err
     bool needs_text = !r->ids_list || !r->print_ids || r->stop.count;
     if (needs_text) HD_TRY(hd_cli_open_text(&r->text, model, err));
     if (!r->ids_list) HD_TRY(encode_text(r, input->data, input->len, err));
-    HD_TRY(hd_cli_load(&r->engine, model, &r->engine_flags, NULL, &r->load_seconds, err));
+    char *path = NULL;
+    HD_TRY(hd_cli_load(&r->engine, model, &r->engine_flags, &path, &r->load_seconds, err));
+    hd_sampling_flags_advise(&r->sampling_flags, path);
+    hd_free(path);
     hd_interrupt_catch(hd_cli_cancel, r->engine);
     HD_TRY(hd_sampling_flags_apply(&r->sampling_flags, r->engine, &r->sampling, err));
     HD_TRY(hd_session_open(&r->session, r->engine, err));

@@ -7,6 +7,7 @@
 
 #include "base/base.h"
 #include "cli/cli.h"
+#include "cli/models_dir.h"
 
 #define HD_PIECE 512 /* the engine's own chunk */
 
@@ -109,6 +110,7 @@ hd_opt_group hd_sampling_flags_group(hd_sampling_flags *f)
 {
     static const char own[] = "the model's own, else off";
     memset(f, 0, sizeof *f);
+    f->advised_temperature = f->advised_top_p = -1;
     const hd_opt opts[] = {
         {.name = "greedy",
          .type = HD_OPT_FLAG,
@@ -213,10 +215,17 @@ static uint64_t fresh_seed(void)
     return seed & (((uint64_t)1 << 53) - 1); /* --seed and JSON can state it exactly */
 }
 
+void hd_sampling_flags_advise(hd_sampling_flags *f, const char *path)
+{
+    hd_model_advice(path, &f->advised_temperature, &f->advised_top_p);
+}
+
 hd_status hd_sampling_flags_apply(hd_sampling_flags *f, const hd_engine *engine, hd_sampling *out, hd_error *err)
 {
     HD_TRY(parse_bias(f, err));
     hd_sampling_defaults(engine, out);
+    if (f->advised_temperature >= 0) out->temperature = (float)f->advised_temperature;
+    if (f->advised_top_p >= 0) out->top_p = (float)f->advised_top_p;
     if (flag_given(f, "temperature")) out->temperature = (float)f->temperature;
     if (flag_given(f, "top-k")) out->top_k = (int)f->top_k;
     if (flag_given(f, "top-p")) out->top_p = (float)f->top_p;

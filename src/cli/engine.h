@@ -43,13 +43,17 @@ typedef struct hd_sampling_flags {
     int64_t top_k, seed;
     hd_opt_list bias;
     hd_logit_bias bias_items[HD_OPT_LIST_MAX];
+    double advised_temperature, advised_top_p; /* by the record of the pull; negative: nothing is advised */
     hd_opt opts[10];
 } hd_sampling_flags;
 
 hd_opt_group hd_sampling_flags_group(hd_sampling_flags *f);
 
-/* The model's defaults overridden by what was given.  Without --seed a fresh seed is drawn, so `out` says which.  `out`
- * points into `f`.  HD_E_ARGUMENT: a malformed --logit-bias. */
+/* Takes note of what the record of a pulled model advises; `path` is the resolved one. */
+void hd_sampling_flags_advise(hd_sampling_flags *f, const char *path);
+
+/* The model's defaults, overridden by what is advised and that by what was given.  Without --seed a fresh seed is
+ * drawn, so `out` says which.  `out` points into `f`.  HD_E_ARGUMENT: a malformed --logit-bias. */
 hd_status hd_sampling_flags_apply(hd_sampling_flags *f, const hd_engine *engine, hd_sampling *out, hd_error *err);
 
 /* ---- evaluation ---- */

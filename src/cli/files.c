@@ -158,7 +158,8 @@ hd_status hd_file_write_json(const char *path, json_t *value, hd_error *err)
     hd_buf text;
     hd_buf_init(&text, 64u << 20);
     hd_status status = HD_E_MEMORY;
-    if (value && json_dump_callback(value, append_json, &text, JSON_INDENT(2)) == 0) status = hd_buf_putc(&text, '\n');
+    if (value && json_dump_callback(value, append_json, &text, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0)
+        status = hd_buf_putc(&text, '\n');
     status = status == HD_OK ? hd_file_write(path, text.data, text.len, err)
                              : hd_fail(err, status, "%s: out of memory", path);
     hd_buf_free(&text);

@@ -39,6 +39,29 @@ hd_status hd_record_read(json_t **out, const char *folder, hd_error *err)
     return status;
 }
 
+static void take_number(double *out, const json_t *object, const char *key, double most)
+{
+    const json_t *value = json_object_get(object, key);
+    double number = json_number_value(value);
+    if (json_is_number(value) && number >= 0 && number <= most) *out = number;
+}
+
+void hd_model_advice(const char *path, double *temperature, double *top_p)
+{
+    struct stat st;
+    json_t *record = NULL;
+    const char *slash = strrchr(path, '/');
+    bool is_folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    char *folder = is_folder ? hd_strdup(path) : slash ? hd_strndup(path, (size_t)(slash - path)) : hd_strdup(".");
+    if (folder && hd_record_read(&record, folder, NULL) == HD_OK) {
+        const json_t *sampling = json_object_get(record, "sampling");
+        take_number(temperature, sampling, "temperature", 100.0); /* the ranges of hd_sampler_open */
+        take_number(top_p, sampling, "top_p", 1.0);
+        json_decref(record);
+    }
+    hd_free(folder);
+}
+
 static bool exists(const char *path, bool *is_folder)
 {
     struct stat st;

@@ -40,4 +40,8 @@ size_t hd_gguf_split_name(const char *name, int *part, int *parts);
 /* The record of a model's folder; HD_E_NOT_FOUND when it has none.  *out is owned by the caller (json_decref). */
 hd_status hd_record_read(json_t **out, const char *folder, hd_error *err);
 
+/* What the authors of the model at `path` (a resolved one) advise for sampling, by its record: sets *temperature and
+ * *top_p where the record has them, and leaves them else. */
+void hd_model_advice(const char *path, double *temperature, double *top_p);
+
 #endif

@@ -137,9 +137,10 @@ hd_status hd_pull_unpack(hd_pull_plan *plan, const char *archive_path, const cha
                          hd_error *err);
 
 /* Pulls `plan` into the models folder under plan->name; *path is what the engine opens (the caller's).  Says on stderr
- * what happens.  `catalogue` is the catalogue's name or NULL. */
-hd_status hd_pull_store(hd_pull_plan *plan, const hd_pull_settings *settings, const char *catalogue, char **path,
-                        hd_error *err);
+ * what happens.  `entry` is the catalogue's for this model, or NULL; its name, licence and advice go into the record.
+ */
+hd_status hd_pull_store(hd_pull_plan *plan, const hd_pull_settings *settings, const hd_catalogue_entry *entry,
+                        char **path, hd_error *err);
 
 /* Pulls an entry of the catalogue from the first of its sources that can be reached.  `format` NULL: that of its first
  * source; `scheme` ("hf:") NULL: any (cmd_pull.c). */

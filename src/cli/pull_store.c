@@ -91,7 +91,7 @@ static json_t *record_files(const hd_pull_plan *plan)
     return files;
 }
 
-static json_t *make_record(const hd_pull_plan *plan, const char *catalogue, const char *archive_sha256)
+static json_t *make_record(const hd_pull_plan *plan, const hd_catalogue_entry *entry, const char *archive_sha256)
 {
     char when[32] = "";
     time_t now = (time_t)(hd_clock_unix_ms() / 1000);
@@ -99,17 +99,17 @@ static json_t *make_record(const hd_pull_plan *plan, const char *catalogue, cons
     if (gmtime_r(&now, &utc)) (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
     json_t *files = record_files(plan);
     if (!files) return NULL;
-    return json_pack("{s:i, s:s, s:s?, s:s?, s:s?, s:s, s:o}", "version", 1, "source", plan->source, "catalogue",
-                     catalogue, "licence", plan->licence, "archive_sha256", archive_sha256, "pulled", when, "files",
-                     files);
+    return json_pack("{s:i, s:s, s:s?, s:s?, s:s?, s:s, s:O?, s:o}", "version", 1, "source", plan->source, "catalogue",
+                     entry ? entry->name : NULL, "licence", plan->licence, "archive_sha256", archive_sha256, "pulled",
+                     when, "sampling", entry ? entry->sampling : NULL, "files", files);
 }
 
-static hd_status write_record(const store *s, const hd_pull_plan *plan, const char *catalogue,
+static hd_status write_record(const store *s, const hd_pull_plan *plan, const hd_catalogue_entry *entry,
                               const char *archive_sha256, hd_error *err)
 {
     char *path = NULL;
     HD_TRY(hd_path_join(&path, s->stage, HD_RECORD_NAME, err));
-    hd_status status = hd_file_write_json(path, make_record(plan, catalogue, archive_sha256), err);
+    hd_status status = hd_file_write_json(path, make_record(plan, entry, archive_sha256), err);
     hd_free(path);
     return status;
 }
@@ -279,7 +279,7 @@ static void say_start(const hd_pull_plan *plan, hd_pull_progress *progress)
                          bytes ? hd_size_text(size, bytes) : "", bytes ? ")" : "", plan->source);
 }
 
-static hd_status bring(store *s, hd_pull_plan *plan, const hd_pull_settings *settings, const char *catalogue,
+static hd_status bring(store *s, hd_pull_plan *plan, const hd_pull_settings *settings, const hd_catalogue_entry *entry,
                        hd_error *err)
 {
     hd_pull_progress *progress = NULL;
@@ -297,13 +297,13 @@ static hd_status bring(store *s, hd_pull_plan *plan, const hd_pull_settings *set
         if (status == HD_E_FORMAT || status == HD_E_NOT_FOUND)
             (void)hd_tree_remove(s->stage, NULL); /* trying again can't help */
     }
-    if (status == HD_OK) status = write_record(s, plan, catalogue, archive_sha256[0] ? archive_sha256 : NULL, err);
+    if (status == HD_OK) status = write_record(s, plan, entry, archive_sha256[0] ? archive_sha256 : NULL, err);
     hd_pull_progress_close(&progress);
     return status;
 }
 
-hd_status hd_pull_store(hd_pull_plan *plan, const hd_pull_settings *settings, const char *catalogue, char **path,
-                        hd_error *err)
+hd_status hd_pull_store(hd_pull_plan *plan, const hd_pull_settings *settings, const hd_catalogue_entry *entry,
+                        char **path, hd_error *err)
 {
     store s;
     bool present = false;
@@ -314,7 +314,7 @@ hd_status hd_pull_store(hd_pull_plan *plan, const hd_pull_settings *settings, co
         if (!settings->quiet) fprintf(stderr, "%s is here and up to date\n", plan->name);
         status = hd_tree_remove(s.stage, err);
     } else if (status == HD_OK) {
-        status = bring(&s, plan, settings, catalogue, err);
+        status = bring(&s, plan, settings, entry, err);
         if (status == HD_OK) status = remove_strangers(&s, plan, err);
         if (status == HD_OK) status = give_name(&s, settings->models_dir, err);
     }

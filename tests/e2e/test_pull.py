@@ -1075,6 +1075,12 @@ class Catalogue(PullCase):
         self.pull("hf:owner/repo")
         self.assertEqual(json.loads(self.read("mine", "pulled.json"))["catalogue"], "mine")
 
+    def test_advice_goes_into_the_record(self):
+        self.hub({"x.gguf": SOME})
+        self.catalogue({"mine": self.entry({"source": "hf:owner/repo"}, sampling={"temperature": 0.25})})
+        self.pull("mine")
+        self.assertEqual(json.loads(self.read("mine", "pulled.json"))["sampling"], {"temperature": 0.25})
+
     def test_unknown_name(self):
         self.fails("r1-distil-qwen-1.5b", saying=r"not in the catalogue \(did you mean r1-distill-qwen-1.5b\?\)")
 

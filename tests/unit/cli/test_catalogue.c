@@ -152,6 +152,8 @@ static void test_malformed(void **state)
         "{\"models\": {\"a\": {\"title\": \"T\", \"languages\": \"en\", \"sources\": [" SOURCE "]}}}",
         "{\"models\": {\"a\": {\"title\": \"T\", \"context\": 1.5, \"sources\": [" SOURCE "]}}}",
         "{\"models\": {\"a\": {\"title\": \"T\", \"runs\": \"no\", \"sources\": [" SOURCE "]}}}",
+        "{\"models\": {\"a\": {\"title\": \"T\", \"sampling\": 1, \"sources\": [" SOURCE "]}}}",
+        "{\"models\": {\"a\": {\"title\": \"T\", \"sampling\": {\"top_p\": \"1\"}, \"sources\": [" SOURCE "]}}}",
         "{\"models\": {\"a/b\": " ENTRY "}}",
         "{\"models\": {\"..\": " ENTRY "}}",
         "{\"models\": {\"hf:a\": " ENTRY "}}",

@@ -215,6 +215,30 @@ static void test_models_dir(void **state)
     assert_null(dir);
 }
 
+static void assert_advice(const char *path, double temperature, double top_p)
+{
+    double t = -1, p = -1;
+    hd_model_advice(path, &t, &p);
+    assert_true(t == temperature && p == top_p);
+}
+
+static void test_advice(void **state)
+{
+    (void)state;
+    write_text("advised/x.gguf", "");
+    write_text("advised/pulled.json", "{\"sampling\": {\"temperature\": 0.25, \"top_p\": 1}}");
+    assert_advice("advised/x.gguf", 0.25, 1);
+    assert_advice("advised", 0.25, 1);
+    write_text("advised/pulled.json", "{\"sampling\": {\"temperature\": -1, \"top_p\": 1.5}}");
+    assert_advice("advised", -1, -1);
+    write_text("advised/pulled.json", "{\"sampling\": {\"temperature\": \"hot\", \"top_p\": 0.5}}");
+    assert_advice("advised", -1, 0.5);
+    write_text("advised/pulled.json", "{\"sampling\": 3");
+    assert_advice("advised", -1, -1);
+    assert_advice("none/x.gguf", -1, -1);
+    assert_advice("x.gguf", -1, -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_resolve),
         cmocka_unit_test(test_not_found_says_what_to_do),
         cmocka_unit_test(test_models_dir),
+        cmocka_unit_test(test_advice),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }
