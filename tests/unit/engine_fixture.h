@@ -17,13 +17,25 @@ static inline void must_fail(hd_status status, hd_status want, const hd_error *e
         fail_msg("status %d, wanted %d; \"%s\" should contain \"%s\"", (int)status, (int)want, err->text, words);
 }
 
-/* The reference tier; threads, chunk and cache as given (0: one thread, the defaults). */
+static const char *fixture_cpu = "reference"; /* the tier of open_with */
+
+/* Whether this processor and build have the tier. */
+static inline bool has_tier(const tiny_model *m, const char *cpu)
+{
+    hd_engine *e;
+    const hd_engine_options o = {.cpu = cpu, .threads = 1};
+    hd_status status = hd_engine_open(&e, m->folder, &o, NULL);
+    hd_engine_close(&e);
+    return status == HD_OK;
+}
+
+/* Threads, chunk and cache as given (0: one thread, the defaults). */
 static inline hd_engine *open_with(const tiny_model *m, int threads, int64_t chunk, int64_t cache_tokens)
 {
     hd_engine *e;
     hd_error err = {0};
     hd_engine_options o = {
-        .cpu = "reference", .threads = threads ? threads : 1, .chunk = chunk, .cache_tokens = cache_tokens};
+        .cpu = fixture_cpu, .threads = threads ? threads : 1, .chunk = chunk, .cache_tokens = cache_tokens};
     must(hd_engine_open(&e, m->folder, &o, &err), &err);
     return e;
 }

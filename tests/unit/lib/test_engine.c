@@ -1,4 +1,5 @@
-/* The installed API on tiny models: sessions, limits, cancelling.  "The same" is bit for bit on the reference tier. */
+/* The installed API on tiny models: sessions, limits, cancelling; on every tier of this processor.  "The same" is bit
+ * for bit. */
 #include <pthread.h>
 #include <time.h>
 
@@ -232,7 +233,7 @@ static void the_context_limit_names_both_lengths(void **state)
 {
     (void)state;
     hd_engine *e;
-    hd_engine_options o = {.cpu = "reference", .threads = 1, .context = 100, .chunk = 16};
+    hd_engine_options o = {.cpu = fixture_cpu, .threads = 1, .context = 100, .chunk = 16};
     hd_engine_info info;
     hd_error err = {0};
     must(hd_engine_open(&e, llama.folder, &o, &err), &err);
@@ -346,7 +347,8 @@ static void info_and_cache_bytes_follow_the_formula(void **state)
     hd_engine *e = open_with(&llama, 2, 0, 0);
     hd_engine_get_info(e, &info);
     assert_string_equal(info.architecture, "llama");
-    assert_string_equal(info.cpu, "reference");
+    assert_string_equal(info.cpu, fixture_cpu);
+    unsigned element = strcmp(fixture_cpu, "reference") == 0 ? 4 : 2; /* float32, float16 */
     assert_int_equal(info.threads, 2);
     assert_int_equal(info.vocab, TINY_VOCAB);
     assert_int_equal(info.layers, 2);
@@ -354,7 +356,7 @@ static void info_and_cache_bytes_follow_the_formula(void **state)
     assert_int_equal(info.eos[0], 2);
     assert_int_equal(info.parameters, 2 * 48 * 32 + 32 + 2 * (2 * 32 + 32 * (32 + 16 + 16 + 32) + 3 * 32 * 40));
     assert_int_equal(info.weight_bytes, info.parameters * 4);
-    assert_int_equal(info.cache_bytes_per_token, 2 * 2 * (2 * 8) * 4); /* layers, k and v, heads x width, float32 */
+    assert_int_equal(info.cache_bytes_per_token, 2 * 2 * (2 * 8) * element); /* layers, k and v, heads x width */
     hd_session *s = session_of(e);
     feed(s, ids, 33);
     assert_int_equal(hd_session_cache_bytes(s), 64 * info.cache_bytes_per_token);
@@ -363,7 +365,7 @@ static void info_and_cache_bytes_follow_the_formula(void **state)
     e = open_with(&deepseek, 1, 0, 0);
     hd_engine_get_info(e, &info);
     assert_string_equal(info.architecture, "deepseek2");
-    assert_int_equal(info.cache_bytes_per_token, 3 * (12 + 4) * 4); /* layers, latent and rotated key */
+    assert_int_equal(info.cache_bytes_per_token, 3 * (12 + 4) * element); /* layers, latent and rotated key */
     hd_engine_close(&e);
 }
 
@@ -518,8 +520,19 @@ static void a_sampler_needs_logits_of_its_vocabulary(void **state)
     tiny_free(&small);
 }
 
+static bool tier_is_here(const char *cpu)
+{
+    tiny_model m;
+    tiny_llama(&m, 6);
+    tiny_write(&m);
+    bool here = has_tier(&m, cpu);
+    tiny_free(&m);
+    return here;
+}
+
 int main(void)
 {
+    static const char *const tiers[] = {"reference", "avx2", "avx512", "amx", "neon"};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_give_the_same_as_all_at_once),
         cmocka_unit_test(chunks_of_latent_attention_agree),
@@ -539,5 +552,12 @@ int main(void)
         cmocka_unit_test(sampling_defaults_come_from_the_model),
         cmocka_unit_test(a_sampler_needs_logits_of_its_vocabulary),
     };
-    return cmocka_run_group_tests(tests, make_models, drop_models);
+    int failed = 0;
+    for (size_t i = 0; i < HD_ARRAY_LEN(tiers); i++) {
+        fixture_cpu = tiers[i];
+        if (!tier_is_here(fixture_cpu)) continue;
+        printf("tier %s\n", fixture_cpu);
+        failed += cmocka_run_group_tests_name(fixture_cpu, tests, make_models, drop_models);
+    }
+    return failed;
 }
