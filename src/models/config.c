@@ -58,7 +58,6 @@ static hd_status check_yarn(const hd_rope_config *r, hd_error *err)
         {"yarn's beta_fast", r->beta_fast, 1e-6, MAX_FACTOR},
         {"yarn's beta_slow", r->beta_slow, 1e-6, MAX_FACTOR},
         {"yarn's mscale", r->mscale, 0, MAX_FACTOR},
-        {"yarn's mscale_all_dim", r->mscale_all_dim, 0, MAX_FACTOR},
         {"yarn's attention factor", r->attention_factor, 0, MAX_FACTOR},
     };
     return check_ranges(ranges, HD_ARRAY_LEN(ranges), err);
@@ -80,11 +79,12 @@ static hd_status check_llama3(const hd_rope_config *r, hd_error *err)
 static hd_status check_rope(const hd_rope_config *r, hd_error *err)
 {
     const range all[] = {{"rope theta", r->theta, 1.001, 1e12}};
-    const range scaled[] = {{"rope scaling factor", r->factor, 1e-3, MAX_FACTOR}};
+    const range scaled[] = {{"rope scaling factor", r->factor, 1e-3, MAX_FACTOR},
+                            {"rope scaling's mscale_all_dim", r->mscale_all_dim, 0, MAX_FACTOR}};
     const range original[] = {{"original context of the rope scaling", r->original_context, 1, INT32_MAX}};
     HD_TRY(check_ranges(all, 1, err));
     if (r->type == HD_ROPE_PLAIN) return HD_OK;
-    HD_TRY(check_ranges(scaled, 1, err));
+    HD_TRY(check_ranges(scaled, HD_ARRAY_LEN(scaled), err));
     if (r->type == HD_ROPE_LINEAR) return HD_OK;
     HD_TRY(check_ranges(original, 1, err));
     return r->type == HD_ROPE_YARN ? check_yarn(r, err) : check_llama3(r, err);

@@ -132,6 +132,7 @@ static void read_rope_scaling(reader *r, hd_rope_config *rope, const json_t *sca
     /* a key of that name beside the object wins over the one in it */
     rope->original_context = read_number(&s, "original_max_position_embeddings", context);
     rope->original_context = read_number(r, "original_max_position_embeddings", rope->original_context);
+    if (r->status != HD_OK) s.status = r->status; /* its text stands in err: nothing may follow it */
     rope->mscale_all_dim = read_number(&s, "mscale_all_dim", 0.0);
     if (read_number(&s, "partial_rotary_factor", 1.0) != 1.0)
         fail(&s, HD_E_UNSUPPORTED, "partial_rotary_factor", "other than 1 is not supported");
@@ -217,6 +218,7 @@ static bool window_slides(reader *r, const hd_model_config *c)
     if (!read_bool(r, "use_sliding_window", false)) return false;
     if (read_int(r, "sliding_window", 1, 4096) >= c->context) return false;
     const json_t *types = member(r, "layer_types");
+    if (types && !json_is_array(types)) fail(r, HD_E_FORMAT, "layer_types", "is not a list");
     if (!types) return read_int(r, "max_window_layers", 0, 28) < c->layers;
     for (size_t i = 0; i < json_array_size(types); i++) {
         const char *type = json_string_value(json_array_get(types, i));

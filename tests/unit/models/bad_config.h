@@ -241,6 +241,11 @@ static const bad_config bad_configs[] = {
     {"v3", "rope_interleave", "0", FMT, "\"rope_interleave\" is neither true nor false"},
     {"v3", "num_nextn_predict_layers", "2000000000", FMT, "multi-token prediction layers is 2000000000"},
     {"v3", "num_nextn_predict_layers", "1.0", FMT, "\"num_nextn_predict_layers\" is not an integer"},
+    {"linear", "rope_scaling.mscale_all_dim", "1e300", FMT, "mscale_all_dim is 1e+300, must be"},
+    {"linear", "rope_scaling.mscale_all_dim", "-1", FMT, "mscale_all_dim is -1, must be"},
+    {"v2", "original_max_position_embeddings", "[]", FMT, "embeddings\" is not a number"},
+    {"v2", "original_max_position_embeddings", "0", FMT, "original context of the rope scaling is 0"},
+    {"v2", "mlp_bias", "1", FMT, "\"mlp_bias\" is neither true nor false"},
 };
 
 #undef FMT
