@@ -286,6 +286,7 @@ static hd_status answer_last(hd_chat *chat, hd_error *err)
     hd_buf_init(&t.text, SIZE_MAX / 2);
     hd_buf_init(&t.reasoning, SIZE_MAX / 2);
     chat->last = (hd_chat_stats){0};
+    hd_engine_resume(chat->engine); /* Ctrl-C may have ended the last answer between two tokens: nothing has met it */
     hd_interrupt_catch(hd_cli_cancel, chat->engine);
     hd_status status = render_fitting(chat, &ids, &count, err);
     if (status == HD_OK) status = answer_prompt(&t, ids, count, err);

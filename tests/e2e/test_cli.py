@@ -620,11 +620,12 @@ class Chat(Cli):
     def test_interrupt_stops_the_answer_only(self):
         t = self.chat(model(), "-n", "100000", "--temperature", "1", "--cpu", "reference", "--logit-bias", "1=-1000")
         at = t.wait_for(r">>> ")
-        t.type("Hello\n")
-        at = t.wait_for(r"Hello\r?\n[^>]*\S[^>]", at)  # the answer begins
-        t.type("\x03")
-        at = t.wait_for(r"\[stopped\]", at)
-        at = t.wait_for(r">>> ", at)
+        for _ in range(4):  # Ctrl-C falls into an evaluation or between two: the next answer comes all the same
+            t.type("Hello\n")
+            at = t.wait_for(r"Hello\r?\n[^>]*\S[^>]", at)  # the answer begins
+            t.type("\x03")
+            at = t.wait_for(r"\[stopped\]", at)
+            at = t.wait_for(r">>> ", at)
         t.type("/undo\n")
         at = t.wait_for(r"taken back", at)
         at = t.wait_for(r">>> ", at)
