@@ -34,7 +34,7 @@ static hd_status sample(work *w, hd_error *err)
 static hd_status run(work *w, const tiny_model *m, const char *trace, hd_error *err)
 {
     static float logits[N * TINY_VOCAB];
-    const hd_engine_options o = {.cpu = "reference", .threads = 1, .chunk = 16};
+    const hd_engine_options o = {.cpu = fixture_cpu, .threads = 1, .chunk = 16};
     HD_TRY(hd_engine_open(&w->engine, m->folder, &o, err));
     if (trace) HD_TRY(hd_engine_record_experts(w->engine, N, err));
     HD_TRY(hd_session_open(&w->a, w->engine, err));
@@ -65,12 +65,11 @@ static void finish(work *w)
 }
 
 /* Every allocation fails in turn, with all after it; under the sanitizers nothing may leak. */
-static void fail_every_allocation(tiny_model *m, bool experts)
+static void fail_on_this_tier(tiny_model *m, bool experts)
 {
     char trace[TINY_PATH + 64];
     hd_status status = HD_E_MEMORY;
     uint64_t n = 0;
-    tiny_write(m);
     tiny_path(m, "trace.safetensors", trace);
     while (status != HD_OK) {
         work w = {0};
@@ -83,8 +82,19 @@ static void fail_every_allocation(tiny_model *m, bool experts)
             fail_msg("allocation %llu: status %d, \"%s\"", (unsigned long long)n, (int)status, err.text);
         assert_true(n < 100000);
     }
-    printf("  %llu allocations\n", (unsigned long long)n - 1);
+    printf("  %s: %llu allocations\n", fixture_cpu, (unsigned long long)n - 1);
     assert_true(n > 50);
+}
+
+static void fail_every_allocation(tiny_model *m, bool experts)
+{
+    static const char *const tiers[] = {"reference", "avx2", "avx512", "amx", "neon"};
+    tiny_write(m);
+    for (size_t i = 0; i < HD_ARRAY_LEN(tiers); i++) {
+        fixture_cpu = tiers[i];
+        if (has_tier(m, fixture_cpu)) fail_on_this_tier(m, experts);
+    }
+    fixture_cpu = "reference";
     tiny_free(m);
 }
 
