@@ -27,16 +27,23 @@ static void lay_out(hd_model *m, hd_activations *a)
     m->ops->lay_out(m, a);
 }
 
-/* Activations come zeroed from the kernel page by page: what a short batch never touches takes no memory. */
+/* Activations and scratch come zeroed from the kernel page by page: what a short batch never touches takes no memory.
+ * *block owns it; the result is its first cache line.  NULL: no memory. */
+static uint8_t *alloc_lazily(void **block, size_t bytes)
+{
+    *block = hd_calloc(bytes + HD_CACHE_LINE, 1);
+    uintptr_t start = ((uintptr_t)*block + HD_CACHE_LINE - 1) / HD_CACHE_LINE * HD_CACHE_LINE;
+    return *block ? (uint8_t *)start : NULL;
+}
+
 static hd_status open_activations(hd_model *m, hd_error *err)
 {
     hd_activations a = {0};
     lay_out(m, &a);
     m->sizes.activation_bytes = a.used;
-    m->activations = hd_calloc(a.used + HD_CACHE_LINE, 1);
-    if (!m->activations) return hd_fail(err, HD_E_MEMORY, "out of memory for %zu bytes of activations", a.used);
-    uintptr_t base = ((uintptr_t)m->activations + HD_CACHE_LINE - 1) / HD_CACHE_LINE * HD_CACHE_LINE;
-    a = (hd_activations){.base = (uint8_t *)base};
+    uint8_t *base = alloc_lazily(&m->activations, a.used);
+    if (!base) return hd_fail(err, HD_E_MEMORY, "out of memory for %zu bytes of activations", a.used);
+    a = (hd_activations){.base = base};
     lay_out(m, &a);
     m->rope = (hd_rope){.table = m->rope_table, .dim = m->config.rope_dim, .adjacent = m->config.rope.adjacent};
     return HD_OK;
@@ -54,7 +61,7 @@ static hd_status open_scratch(hd_model *m, hd_error *err)
     m->ops->limits(c, &l);
     m->exec.scratch_bytes = m->backend->scratch_bytes(&l);
     m->sizes.scratch_bytes = m->exec.scratch_bytes;
-    m->exec.scratch = hd_alloc_aligned(m->exec.scratch_bytes);
+    m->exec.scratch = alloc_lazily(&m->scratch, m->exec.scratch_bytes);
     if (!m->exec.scratch)
         return hd_fail(err, HD_E_MEMORY, "out of memory for %zu bytes of scratch", m->exec.scratch_bytes);
     return HD_OK;
@@ -171,7 +178,7 @@ void hd_model_close(hd_model **ref)
     if (!m) return;
     *ref = NULL;
     hd_weights_close(&m->weights);
-    hd_free_aligned(m->exec.scratch);
+    hd_free(m->scratch);
     hd_free(m->activations);
     hd_free(m->state);
     hd_free(m->layout.offset);

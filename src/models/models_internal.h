@@ -92,7 +92,7 @@ struct hd_model {
     hd_cache_layout layout;
     hd_model_sizes sizes;
     int64_t max_tokens, context;
-    uint8_t *activations;
+    void *activations, *scratch; /* the blocks that own the rows below and exec.scratch */
     /* shared by all architectures */
     hd_matrix embed, output;
     const float *output_norm;
