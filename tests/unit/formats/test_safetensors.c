@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -176,9 +177,9 @@ static void a_large_index_is_quick(void **state)
     (void)hd_buf_puts(&bytes, "}}");
     hd_index index;
     hd_error err = {0};
-    uint64_t start = hd_clock_ns();
+    clock_t start = clock(); /* of this process, so that a busy machine does not count */
     if (hd_index_parse(&index, bytes.data, bytes.len, &err) != HD_OK) fail_msg("%s", err.text);
-    uint64_t ms = (hd_clock_ns() - start) / 1000000;
+    uint64_t ms = (uint64_t)(clock() - start) * 1000 / CLOCKS_PER_SEC;
     print_message("%zu bytes parsed in %llu ms\n", bytes.len, (unsigned long long)ms);
     assert_true(ms < 10000);
     assert_int_equal(index.count, 92000);
