@@ -97,6 +97,7 @@ static hd_status push_marker(hd_answer *a, hd_answer_marker marker, hd_error *er
 hd_status hd_answer_push(hd_answer *answer, int32_t id, bool *stopped, hd_error *err)
 {
     hd_status status;
+    *stopped = hd_answer_parser_stopped(answer->parser);
     if (id < 0 || id >= hd_text_vocab(answer->text))
         return hd_fail(err, HD_E_ARGUMENT, "id %d is outside of the vocabulary (0 to %d)", id,
                        hd_text_vocab(answer->text) - 1);

@@ -95,7 +95,6 @@ size_t hd_python_json_escape(int32_t c, bool ascii, char out[16])
     const char *at = c > 0 && c < 0x80 ? strchr(plain, c) : NULL;
     if (at) return (size_t)snprintf(out, 16, "\\%c", letter[at - plain]);
     if (c >= 0x20 && (c < 0x7f || !ascii)) return 0;
-    if (c == 0x7f) return 0;
     if (c < 0x10000) return (size_t)snprintf(out, 16, "\\u%04x", (unsigned)c);
     unsigned rest = (unsigned)c - 0x10000;
     return (size_t)snprintf(out, 16, "\\u%04x\\u%04x", 0xd800 + (rest >> 10), 0xdc00 + (rest & 0x3ff));

@@ -79,6 +79,9 @@ static hd_status loop_attr(hd_tpl_run *run, hd_tv v, hd_str name, hd_tv *out)
 
 static hd_status bind_method(hd_tpl_run *run, hd_tv owner, const hd_tpl_builtin *builtin, hd_tv *out)
 {
+    if (!builtin->fn)
+        return hd_tpl_new_undefined(run, (hd_str){"", 0}, HD_TV_ABSENT,
+                                    "a method that changes a list or dict can't be used; build a new value", out);
     hd_tpl_method *method = hd_tpl_alloc(run, sizeof *method);
     if (!method) return hd_tpl_no_memory(run);
     *method = (hd_tpl_method){owner, builtin};
@@ -205,7 +208,7 @@ static hd_status eval_slice(hd_tpl_run *run, const hd_node *node, hd_tv *out)
     HD_TRY(slice_part(run, node->c, step > 0 ? INT64_MAX : INT64_MIN, &to));
     bool string = owner.kind == HD_TV_STRING;
     if (!string && owner.kind != HD_TV_LIST && owner.kind != HD_TV_TUPLE)
-        return hd_tpl_new_undefined(run, (hd_str){"slice", 5}, (hd_tv_kind)owner.kind, NULL, out);
+        return hd_tpl_fail(run, HD_E_FORMAT, "a %s can't be sliced", hd_tv_type_name(owner));
     HD_TRY(hd_tpl_work(run, string ? owner.as.str->len : 0));
     int64_t n = (int64_t)(string ? hd_utf8_count(owner.as.str->data, owner.as.str->len) : owner.as.list->n);
     from = step > 0 ? clamp(from, n, 0, n) : clamp(from, n, -1, n - 1);

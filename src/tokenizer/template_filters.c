@@ -88,22 +88,25 @@ typedef struct sort_entry {
     hd_tv item, key;
 } sort_entry;
 
+/* Whether `later` must go before `earlier`.  Values that are undefined both are equal. */
+static hd_status goes_first(hd_tpl_run *run, hd_tv later, hd_tv earlier, bool reverse, bool *out)
+{
+    int order = 0;
+    if (later.kind != HD_TV_UNDEFINED || earlier.kind != HD_TV_UNDEFINED)
+        HD_TRY(reverse ? hd_tpl_order(run, earlier, later, &order) : hd_tpl_order(run, later, earlier, &order));
+    *out = order < 0;
+    return HD_OK;
+}
+
 /* Merges two neighbouring sorted runs of `from` into `to`; stable in both directions. */
 static hd_status merge(hd_tpl_run *run, const sort_entry *from, sort_entry *to, size_t low, size_t mid, size_t high,
                        bool reverse)
 {
     size_t left = low, right = mid;
     for (size_t i = low; i < high; i++) {
-        int order = -1;
-        if (left < mid && right < high) {
-            HD_TRY(hd_tpl_order(run, reverse ? from[left].key : from[right].key,
-                                reverse ? from[right].key : from[left].key, &order));
-            order = order == 2 ? 0 : order;
-            order = order < 0 ? 1 : -1; /* the right one goes first only when it is strictly smaller */
-        } else if (left == mid) {
-            order = 1;
-        }
-        to[i] = order > 0 ? from[right++] : from[left++];
+        bool take_right = left == mid;
+        if (left < mid && right < high) HD_TRY(goes_first(run, from[right].key, from[left].key, reverse, &take_right));
+        to[i] = take_right ? from[right++] : from[left++];
     }
     return HD_OK;
 }
@@ -145,12 +148,29 @@ static hd_status copy_items(hd_tpl_run *run, hd_tv v, hd_tv_kind kind, hd_tv *ou
     return HD_OK;
 }
 
+/* The key of an item for sort(attribute="a,b"): a list of the keys of each. */
+static hd_status sort_key(hd_tpl_run *run, hd_tv item, hd_tv path, bool case_sensitive, hd_tv *out)
+{
+    hd_str rest = path.kind == HD_TV_STRING ? hd_tv_text(path) : (hd_str){"", 0};
+    if (!rest.len || !memchr(rest.data, ',', rest.len)) return compare_key(run, item, path, case_sensitive, out);
+    HD_TRY(hd_tpl_list_new(run, HD_TV_LIST, 2, true, out));
+    for (size_t from = 0, len; from <= rest.len; from += len + 1) {
+        const char *comma = from < rest.len ? memchr(rest.data + from, ',', rest.len - from) : NULL;
+        hd_tv part, key;
+        len = comma ? (size_t)(comma - rest.data) - from : rest.len - from;
+        HD_TRY(hd_tpl_sub(run, path, from, len, &part));
+        HD_TRY(compare_key(run, item, part, case_sensitive, &key));
+        HD_TRY(hd_tpl_list_push(run, *out, key));
+    }
+    return HD_OK;
+}
+
 static hd_status sort_by(hd_tpl_run *run, hd_tpl_list *list, hd_tv path, bool case_sensitive, bool reverse)
 {
     hd_tv *keys = hd_tpl_alloc(run, list->n * sizeof *keys);
     if (!keys) return hd_tpl_no_memory(run);
     for (size_t i = 0; i < list->n; i++)
-        HD_TRY(compare_key(run, list->item[i], path, case_sensitive, &keys[i]));
+        HD_TRY(sort_key(run, list->item[i], path, case_sensitive, &keys[i]));
     return hd_tpl_sorted(run, list, keys, reverse);
 }
 
@@ -283,6 +303,13 @@ static hd_status apply(hd_tpl_run *run, const hd_tpl_builtin *builtin, hd_tv sel
     return status;
 }
 
+/* These filters give nothing for anything false, be it none or a number. */
+static hd_status items_or_none(hd_tpl_run *run, hd_tv v, hd_tpl_list *out)
+{
+    *out = (hd_tpl_list){.n = 0};
+    return hd_tv_true(v) ? hd_tpl_iterate(run, v, out) : HD_OK;
+}
+
 static const hd_tv *find_kw(const hd_tpl_call *call, const char *name)
 {
     for (size_t i = 0; i < call->n_kw; i++)
@@ -301,7 +328,7 @@ static hd_status filter_map(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out
         filter = name.kind == HD_TV_STRING ? hd_tpl_find_filter(hd_tv_text(name)) : NULL;
         if (!filter) return hd_tpl_fail(run, HD_E_UNSUPPORTED, "map() needs the name of a filter");
     }
-    HD_TRY(hd_tpl_iterate(run, call->self, &items));
+    HD_TRY(items_or_none(run, call->self, &items));
     HD_TRY(new_iterator(run, items.n, out));
     for (size_t i = 0; i < items.n; i++) {
         hd_tv v, absent = {.kind = HD_TV_ABSENT};
@@ -326,7 +353,7 @@ static hd_status choose(hd_tpl_run *run, const hd_tpl_call *call, bool by_attrib
         test = name.kind == HD_TV_STRING ? hd_tpl_find_test(hd_tv_text(name)) : NULL;
         if (!test) return hd_tpl_fail(run, HD_E_UNSUPPORTED, "%s() needs the name of a test", call->name);
     }
-    HD_TRY(hd_tpl_iterate(run, call->self, &items));
+    HD_TRY(items_or_none(run, call->self, &items));
     HD_TRY(new_iterator(run, 0, out));
     for (size_t i = 0; i < items.n; i++) {
         hd_tv v = items.item[i], passes, absent = {.kind = HD_TV_ABSENT};
@@ -654,16 +681,17 @@ static hd_status filter_center(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *
     HD_TRY(hd_tpl_arg_int(run, call, 0, 80, &width));
     HD_TRY(hd_tpl_string(run, " ", 1, true, &space));
     size_t mark = hd_tpl_mark(run);
-    HD_TRY(hd_tpl_put_padded(run, text, '^', width, space));
+    HD_TRY(hd_tpl_put_padded(run, text, 'c', width, space));
     return hd_tpl_take(run, mark, out);
 }
 
 /* Cuts at `length` characters, before the last word unless killwords; up to `leeway` more are left whole. */
 static hd_status filter_truncate(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out)
 {
-    hd_tv text, end, cut;
+    hd_tv text = call->self, end, cut;
     int64_t length, leeway;
-    HD_TRY(self_text(run, call, &text));
+    if (text.kind != HD_TV_STRING)
+        return hd_tpl_fail(run, HD_E_FORMAT, "truncate() needs a string, not %s", hd_tv_type_name(text));
     HD_TRY(hd_tpl_arg_int(run, call, 0, 255, &length));
     HD_TRY(hd_tpl_arg_int(run, call, 3, 5, &leeway));
     if (given(call, 2))

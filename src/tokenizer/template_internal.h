@@ -82,7 +82,7 @@ typedef struct hd_tpl_list {
     hd_tv *item;
     size_t n, cap;
     size_t next;      /* of an iterator: the first item that was not read yet */
-    const char *name; /* of a view, for its repr */
+    const char *name; /* of a view: its type; of a range: its whole repr; else NULL */
 } hd_tpl_list;
 
 typedef struct hd_tpl_pair hd_tpl_pair;
@@ -308,7 +308,7 @@ typedef hd_status hd_tpl_fn(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out
 struct hd_tpl_builtin {
     const char *name;
     const char *params; /* names separated by spaces, '!' before those that must be given; "*": any */
-    hd_tpl_fn *fn;
+    hd_tpl_fn *fn;      /* NULL: a method that is refused */
 };
 
 struct hd_tpl_method {
@@ -452,7 +452,7 @@ hd_status hd_tpl_replace(hd_tpl_run *run, hd_tv s, hd_tv old, hd_tv with, int64_
                          hd_tv *out); /* count <0: all */
 hd_status hd_tpl_join(hd_tpl_run *run, hd_tv separator, const hd_tpl_list *items, bool strict, hd_tv *out);
 hd_status hd_tpl_percent(hd_tpl_run *run, hd_tv format, hd_tv args, hd_tv *out);              /* format % args */
-hd_status hd_tpl_put_padded(hd_tpl_run *run, hd_tv s, char align, int64_t width, hd_tv fill); /* align: < > ^ */
+hd_status hd_tpl_put_padded(hd_tpl_run *run, hd_tv s, char align, int64_t width, hd_tv fill); /* align: < > ^ c */
 hd_status hd_tpl_format(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out); /* self.format(arguments) */
 
 /* How json.dumps writes; separators and indentation are strings or absent (no indentation: all on one line). */

@@ -64,7 +64,7 @@ static hd_status str_rjust(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out)
 
 static hd_status str_center(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out)
 {
-    return pad(run, call, '^', out);
+    return pad(run, call, 'c', out);
 }
 
 static hd_status str_zfill(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out)
@@ -272,12 +272,7 @@ static hd_status split_words(hd_tpl_run *run, hd_tv s, int64_t most, hd_tv *out)
         size_t end = pos;
         while (end < text.len && !hd_python_is_space(hd_utf8_read(text.data + end, text.len - end, &size)))
             end += size;
-        if (most-- == 0) {
-            hd_tv rest;
-            HD_TRY(hd_tpl_sub(run, s, pos, text.len - pos, &rest));
-            HD_TRY(hd_tpl_strip(run, rest, (hd_tv){.kind = HD_TV_ABSENT}, false, true, &rest));
-            return hd_tpl_list_push(run, *out, rest);
-        }
+        if (most-- == 0) end = text.len;
         HD_TRY(push_part(run, *out, s, pos, end));
         pos = end;
     }
@@ -306,8 +301,6 @@ static hd_status rsplit_words(hd_tpl_run *run, hd_tv s, int64_t most, hd_tv *out
     size_t end = keep ? (size_t)(words.as.list->item[n - keep].as.str->data - text.data) : text.len;
     HD_TRY(hd_tpl_sub(run, s, 0, end, &rest));
     HD_TRY(hd_tpl_strip(run, rest, (hd_tv){.kind = HD_TV_ABSENT}, false, true, &rest));
-    size_t from = (size_t)(words.as.list->item[0].as.str->data - text.data);
-    HD_TRY(hd_tpl_sub(run, rest, from, rest.as.str->len - from, &rest));
     return hd_tpl_list_push(run, *out, rest);
 }
 
@@ -548,7 +541,7 @@ static const hd_tpl_builtin string_methods[] = {
     {"zfill", "!width", str_zfill},
 };
 
-/* ---- dicts and lists ---- */
+/* ---- dicts and lists: methods without a function would change their owner, and are refused ---- */
 
 static hd_status new_view(hd_tpl_run *run, const hd_tpl_call *call, const char *name, hd_tv *out)
 {
@@ -604,19 +597,11 @@ static hd_status copy_self(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out)
     return HD_OK;
 }
 
-static hd_status refuse_change(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out)
-{
-    (void)out;
-    return hd_tpl_fail(run, HD_E_FORMAT, "%s() would change a value, which templates can't; build a new one",
-                       call->name);
-}
-
 static const hd_tpl_builtin dict_methods[] = {
-    {"clear", "*", refuse_change},     {"copy", "", copy_self},
-    {"get", "!key default", dict_get}, {"items", "", dict_items},
-    {"keys", "", dict_keys},           {"pop", "*", refuse_change},
-    {"popitem", "*", refuse_change},   {"setdefault", "*", refuse_change},
-    {"update", "*", refuse_change},    {"values", "", dict_values},
+    {"clear", "*", NULL},        {"copy", "", copy_self},   {"get", "!key default", dict_get},
+    {"items", "", dict_items},   {"keys", "", dict_keys},   {"pop", "*", NULL},
+    {"popitem", "*", NULL},      {"setdefault", "*", NULL}, {"update", "*", NULL},
+    {"values", "", dict_values},
 };
 
 static hd_status list_index(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out)
@@ -643,10 +628,10 @@ static hd_status list_count(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out
 }
 
 static const hd_tpl_builtin list_methods[] = {
-    {"append", "*", refuse_change},  {"clear", "*", refuse_change},  {"copy", "", copy_self},
-    {"count", "!value", list_count}, {"extend", "*", refuse_change}, {"index", "!value", list_index},
-    {"insert", "*", refuse_change},  {"pop", "*", refuse_change},    {"remove", "*", refuse_change},
-    {"reverse", "*", refuse_change}, {"sort", "*", refuse_change},
+    {"append", "*", NULL},           {"clear", "*", NULL},  {"copy", "", copy_self},
+    {"count", "!value", list_count}, {"extend", "*", NULL}, {"index", "!value", list_index},
+    {"insert", "*", NULL},           {"pop", "*", NULL},    {"remove", "*", NULL},
+    {"reverse", "*", NULL},          {"sort", "*", NULL},
 };
 
 /* ---- loops ---- */
@@ -700,6 +685,18 @@ static hd_status global_raise(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *o
                    (int)HD_MIN(text.as.str->len, 600), text.as.str->data);
 }
 
+/* What range() looks like when it is printed. */
+static hd_status range_name(hd_tpl_run *run, int64_t from, int64_t to, int64_t step, const char **out)
+{
+    const size_t size = 80;
+    char *name = hd_tpl_alloc(run, size);
+    if (!name) return hd_tpl_no_memory(run);
+    int n = snprintf(name, size, "range(%lld, %lld", (long long)from, (long long)to);
+    snprintf(name + n, size - (size_t)n, step == 1 ? ")" : ", %lld)", (long long)step);
+    *out = name;
+    return HD_OK;
+}
+
 static hd_status global_range(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out)
 {
     int64_t from = 0, to, step;
@@ -716,6 +713,7 @@ static hd_status global_range(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *o
     if (n > HD_TPL_RANGE_MAX) return hd_tpl_fail(run, HD_E_LIMIT, "range() is longer than %d", HD_TPL_RANGE_MAX);
     HD_TRY(hd_tpl_work(run, n * 16));
     HD_TRY(hd_tpl_list_new(run, HD_TV_LIST, n, true, out));
+    HD_TRY(range_name(run, from, to, step, &out->as.list->name));
     for (uint64_t i = 0; i < n; i++)
         HD_TRY(hd_tpl_list_push(run, *out, hd_tv_int((int64_t)((uint64_t)from + i * (uint64_t)step), true)));
     return HD_OK;

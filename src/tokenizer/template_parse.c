@@ -570,11 +570,13 @@ static hd_status parse_tuple(parser *p, bool with_cond, hd_node **out)
 
 /* ---- statements ---- */
 
-static hd_status parse_target_name(parser *p, bool attributes, hd_node **out)
+static hd_status parse_target(parser *p, bool attributes, hd_node **out);
+
+static hd_status parse_target_item(parser *p, bool attributes, hd_node **out)
 {
     if (skip_op(p, HD_OP_LPAREN)) {
         HD_TRY(enter(p));
-        HD_TRY(parse_target_name(p, attributes, out));
+        HD_TRY(parse_target(p, attributes, out));
         p->depth--;
         return expect_op(p, HD_OP_RPAREN, "')'");
     }
@@ -592,19 +594,17 @@ static hd_status parse_target_name(parser *p, bool attributes, hd_node **out)
 static hd_status parse_target(parser *p, bool attributes, hd_node **out)
 {
     chain items = {0};
-    bool parenthesis = is_op(p, HD_OP_LPAREN) && skip_op(p, HD_OP_LPAREN);
-    HD_TRY(parse_target_name(p, attributes, out));
-    if (is_op(p, HD_OP_COMMA)) {
-        append(&items, *out);
-        while (skip_op(p, HD_OP_COMMA) && !at_tuple_end(p)) {
-            hd_node *item;
-            HD_TRY(parse_target_name(p, attributes, &item));
-            append(&items, item);
-        }
-        HD_TRY(new_node(p, HD_N_TUPLE, out));
-        (*out)->list = items.first;
+    HD_TRY(parse_target_item(p, attributes, out));
+    if (!is_op(p, HD_OP_COMMA)) return HD_OK;
+    append(&items, *out);
+    while (skip_op(p, HD_OP_COMMA) && !at_tuple_end(p)) {
+        hd_node *item;
+        HD_TRY(parse_target_item(p, attributes, &item));
+        append(&items, item);
     }
-    return parenthesis ? expect_op(p, HD_OP_RPAREN, "')'") : HD_OK;
+    HD_TRY(new_node(p, HD_N_TUPLE, out));
+    (*out)->list = items.first;
+    return HD_OK;
 }
 
 /* Statements up to {% end... %}, whose tag is read too. */
@@ -707,7 +707,7 @@ static hd_status parse_macro_body(parser *p, hd_node *node, const char *end)
     HD_TRY(expect_block_end(p));
     HD_TRY(parse_body(p, end, &node->body));
     node->uses = p->uses;
-    p->uses = outer_uses;
+    p->uses |= outer_uses; /* what a macro inside mentions counts for the outer one too */
     p->loops = outer_loops;
     return HD_OK;
 }
@@ -744,7 +744,7 @@ static hd_status parse_with(parser *p, hd_node *node)
         hd_node *set;
         if (sets.first) HD_TRY(expect_op(p, HD_OP_COMMA, "',' or '%}'"));
         HD_TRY(new_node(p, HD_N_SET, &set));
-        HD_TRY(parse_target_name(p, false, &set->a));
+        HD_TRY(parse_target_item(p, false, &set->a));
         HD_TRY(expect_op(p, HD_OP_ASSIGN, "'='"));
         HD_TRY(parse_expression(p, &set->b));
         append(&sets, set);

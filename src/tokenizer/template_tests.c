@@ -1,4 +1,5 @@
 /* tokenizer/template_tests.c: what can stand behind `is` in a template. */
+#include <math.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -113,38 +114,42 @@ static hd_status test_escaped(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *o
 
 /* ---- numbers ---- */
 
-static hd_status remainder_of(hd_tpl_run *run, const hd_tpl_call *call, int64_t divisor, int64_t *out)
+/* Whether the value is a multiple of `divisor`. */
+static hd_status is_multiple(hd_tpl_run *run, const hd_tpl_call *call, hd_tv divisor, bool *out)
 {
     hd_tv v = call->self;
-    *out = 0;
+    *out = false;
     if (v.kind == HD_TV_UNDEFINED) return hd_tpl_undefined(run, v);
-    if (v.kind != HD_TV_INT && v.kind != HD_TV_BOOL)
-        return hd_tpl_fail(run, HD_E_FORMAT, "'is %s' needs an integer, not %s", call->name, hd_tv_type_name(v));
-    if (divisor == 0) return hd_tpl_fail(run, HD_E_FORMAT, "division by zero");
-    *out = divisor == -1 ? 0 : hd_tv_integer(v) % divisor;
+    if (!hd_tv_is_number(v) || !hd_tv_is_number(divisor))
+        return hd_tpl_fail(run, HD_E_FORMAT, "'is %s' needs numbers, not %s", call->name, hd_tv_type_name(v));
+    if (hd_tv_real(divisor) == 0) return hd_tpl_fail(run, HD_E_FORMAT, "division by zero");
+    if (v.kind == HD_TV_FLOAT || divisor.kind == HD_TV_FLOAT)
+        *out = fmod(hd_tv_real(v), hd_tv_real(divisor)) == 0;
+    else
+        *out = hd_tv_integer(divisor) == -1 || hd_tv_integer(v) % hd_tv_integer(divisor) == 0;
     return HD_OK;
 }
 
 static hd_status test_even(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out)
 {
-    int64_t rest;
-    HD_TRY(remainder_of(run, call, 2, &rest));
-    return answer(rest == 0, out);
+    bool even;
+    HD_TRY(is_multiple(run, call, hd_tv_int(2, true), &even));
+    return answer(even, out);
 }
 
 static hd_status test_odd(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out)
 {
-    int64_t rest;
-    HD_TRY(remainder_of(run, call, 2, &rest));
-    return answer(rest != 0, out);
+    bool even;
+    HD_TRY(is_multiple(run, call, hd_tv_int(2, true), &even));
+    bool whole = call->self.kind != HD_TV_FLOAT || fmod(call->self.as.real, 1) == 0;
+    return answer(!even && whole, out);
 }
 
 static hd_status test_divisibleby(hd_tpl_run *run, const hd_tpl_call *call, hd_tv *out)
 {
-    int64_t divisor, rest;
-    HD_TRY(hd_tpl_arg_int(run, call, 0, 0, &divisor));
-    HD_TRY(remainder_of(run, call, divisor, &rest));
-    return answer(rest == 0, out);
+    bool multiple;
+    HD_TRY(is_multiple(run, call, call->slot[0], &multiple));
+    return answer(multiple, out);
 }
 
 /* ---- comparison ---- */

@@ -19,14 +19,19 @@ static bool is_cased(int32_t c)
     return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL || category == UTF8PROC_CATEGORY_LT;
 }
 
-static int32_t change_letter(int32_t c, hd_letter_case how, bool word_begins)
+/* Writes the changed letter to `out`.  Mappings are simple, of one character to one, but for the German sharp s. */
+static size_t change_letter(int32_t c, hd_letter_case how, bool word_begins, uint8_t out[4])
 {
-    switch (how) {
-    case HD_CASE_UPPER: return utf8proc_toupper(c);
-    case HD_CASE_LOWER: return utf8proc_tolower(c);
-    case HD_CASE_SWAP: return utf8proc_category(c) == UTF8PROC_CATEGORY_LU ? utf8proc_tolower(c) : utf8proc_toupper(c);
-    default: return word_begins ? utf8proc_totitle(c) : utf8proc_tolower(c);
+    const int32_t sharp_s = 0xdf;
+    bool lower = how == HD_CASE_LOWER || (how == HD_CASE_SWAP && utf8proc_category(c) == UTF8PROC_CATEGORY_LU);
+    bool title = how == HD_CASE_TITLE || how == HD_CASE_CAPITALIZE;
+    if (lower || (title && !word_begins)) return (size_t)hd_utf8_put(out, (uint32_t)utf8proc_tolower(c));
+    if (c == sharp_s) {
+        out[0] = 'S';
+        out[1] = title ? 's' : 'S';
+        return 2;
     }
+    return (size_t)hd_utf8_put(out, (uint32_t)(title ? utf8proc_totitle(c) : utf8proc_toupper(c)));
 }
 
 hd_status hd_tpl_change_case(hd_tpl_run *run, hd_tv s, hd_letter_case how, hd_tv *out)
@@ -37,9 +42,9 @@ hd_status hd_tpl_change_case(hd_tpl_run *run, hd_tv s, hd_letter_case how, hd_tv
     for (size_t pos = 0, size; pos < text.len; pos += size) {
         int32_t c = hd_utf8_read(text.data + pos, text.len - pos, &size);
         uint8_t changed[4];
-        int n = hd_utf8_put(changed, (uint32_t)change_letter(c, how, begins));
+        size_t n = change_letter(c, how, begins, changed);
         bool trusted = s.as.str->trust ? s.as.str->trust[pos] : s.trusted;
-        HD_TRY(hd_tpl_put(run, (const char *)changed, (size_t)n, trusted));
+        HD_TRY(hd_tpl_put(run, (const char *)changed, n, trusted));
         begins = how == HD_CASE_TITLE && !is_cased(c);
     }
     return hd_tpl_take(run, mark, out);
@@ -136,12 +141,14 @@ hd_status hd_tpl_join(hd_tpl_run *run, hd_tv separator, const hd_tpl_list *items
 
 /* ---- padding and formats ---- */
 
-/* Pads to `width` characters with `fill`, one character. */
+/* Pads to `width` characters with `fill`, one character.  '^' puts the odd one behind, as {:^} does; 'c' where
+ * str.center puts it: in front when the width is odd. */
 hd_status hd_tpl_put_padded(hd_tpl_run *run, hd_tv s, char align, int64_t width, hd_tv fill)
 {
     int64_t have = (int64_t)hd_utf8_count(s.as.str->data, s.as.str->len);
     size_t pad = width > have ? (size_t)(width - have) : 0;
-    size_t left = align == '>' ? pad : align == '^' ? pad / 2 : 0;
+    size_t left = align == '>' ? pad : align == '<' ? 0 : pad / 2;
+    if (align == 'c') left += pad & (size_t)width & 1;
     HD_TRY(hd_tpl_put_fill(run, fill, left));
     HD_TRY(hd_tpl_put_str(run, s));
     return hd_tpl_put_fill(run, fill, pad - left);
@@ -352,7 +359,9 @@ hd_status hd_tpl_percent(hd_tpl_run *run, hd_tv format, hd_tv args, hd_tv *out)
         HD_TRY(put_conversion(run, args, sign + 1, text.len - at - 1, &used, &next));
         pos = at + 1 + used;
     }
-    if (args.kind == HD_TV_TUPLE ? next < args.as.list->n : next == 0 && args.kind != HD_TV_DICT)
+    /* As in Python, a value that has items may go unused. */
+    bool has_items = args.kind == HD_TV_DICT || args.kind == HD_TV_LIST || args.kind == HD_TV_UNDEFINED;
+    if (args.kind == HD_TV_TUPLE ? next < args.as.list->n : next == 0 && !has_items)
         return hd_tpl_fail(run, HD_E_FORMAT, "not all arguments were used by a format string");
     return hd_tpl_take(run, mark, out);
 }

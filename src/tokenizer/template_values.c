@@ -458,8 +458,9 @@ hd_status hd_tpl_from_json(hd_tpl_run *run, const json_t *json, hd_tv *out)
 hd_status hd_tpl_iterate(hd_tpl_run *run, hd_tv v, hd_tpl_list *out)
 {
     hd_tv list = v;
+    *out = (hd_tpl_list){.n = 0};
     switch ((hd_tv_kind)v.kind) {
-    case HD_TV_UNDEFINED: *out = (hd_tpl_list){.n = 0}; return HD_OK;
+    case HD_TV_UNDEFINED: return HD_OK;
     case HD_TV_STRING: HD_TRY(hd_tpl_chars(run, v, &list)); break;
     case HD_TV_DICT:
         HD_TRY(hd_tpl_list_new(run, HD_TV_LIST, v.as.dict->n, v.trusted, &list));
@@ -655,8 +656,15 @@ hd_status hd_tpl_put_fill(hd_tpl_run *run, hd_tv s, size_t times)
         run->arena.status = HD_E_LIMIT;
         return hd_tpl_no_memory(run);
     }
-    for (size_t i = 0; s.as.str->len && i < times; i++)
-        HD_TRY(hd_tpl_put_sub(run, s, 0, s.as.str->len));
+    if (bytes == 0) return HD_OK;
+    hd_buf *text = &run->out->text, *map = &run->out->trusted;
+    size_t start = text->len, done = s.as.str->len;
+    HD_TRY(put_reserve(run, bytes));
+    put_bytes(run, s.as.str->data, done, s.as.str->trust, s.trusted);
+    for (size_t n; done < bytes; done += n) { /* what is there already, again */
+        n = HD_MIN(done, bytes - done);
+        put_bytes(run, text->data + start, n, (const uint8_t *)map->data + start, false);
+    }
     return HD_OK;
 }
 
@@ -669,13 +677,14 @@ hd_status hd_tpl_take(hd_tpl_run *run, size_t mark, hd_tv *out)
 {
     hd_buf *text = &run->out->text, *map = &run->out->trusted;
     size_t len = text->len - mark;
+    if (len == 0) return hd_tpl_string(run, "", 0, true, out);
     const uint8_t *trust = (const uint8_t *)map->data + mark;
-    bool trusted = len == 0 || trust[0];
-    bool mixed = len != 0 && memchr(trust, !trusted, len) != NULL;
+    bool trusted = trust[0];
+    bool mixed = memchr(trust, trusted ? 0 : 1, len) != NULL;
     char *copy = hd_tpl_alloc(run, len);
     uint8_t *copied_trust = copy && mixed ? hd_tpl_alloc(run, len) : NULL;
     if (!copy || (mixed && !copied_trust)) return hd_tpl_no_memory(run);
-    if (len) memcpy(copy, text->data + mark, len);
+    memcpy(copy, text->data + mark, len);
     if (mixed) memcpy(copied_trust, trust, len);
     text->len = map->len = mark;
     return new_string(run, (hd_tpl_str){.data = copy, .len = len, .trust = copied_trust}, trusted, out);
@@ -719,6 +728,7 @@ static hd_status put_list_repr(hd_tpl_run *run, hd_tv v)
 {
     const hd_tpl_list *list = v.as.list;
     bool tuple = v.kind == HD_TV_TUPLE;
+    if (v.kind == HD_TV_LIST && list->name) return hd_tpl_puts(run, list->name, v.trusted);
     if (v.kind == HD_TV_VIEW) HD_TRY(hd_tpl_puts(run, list->name, v.trusted));
     if (v.kind == HD_TV_VIEW) HD_TRY(hd_tpl_puts(run, "(", v.trusted));
     HD_TRY(hd_tpl_puts(run, tuple ? "(" : "[", v.trusted));
@@ -759,7 +769,10 @@ static hd_status put_repr_inside(hd_tpl_run *run, hd_tv v)
     case HD_TV_VIEW: return put_list_repr(run, v);
     case HD_TV_DICT:
     case HD_TV_NAMESPACE: return put_dict_repr(run, v);
-    case HD_TV_MACRO: HD_TRY(hd_tpl_puts(run, "<Macro ", true)); break;
+    case HD_TV_MACRO:
+        HD_TRY(hd_tpl_puts(run, "<Macro '", true));
+        HD_TRY(hd_tpl_put(run, v.as.macro->node->name.data, v.as.macro->node->name.len, true));
+        return hd_tpl_puts(run, "'>", true);
     case HD_TV_UNDEFINED: return hd_tpl_puts(run, "Undefined", true);
     default: HD_TRY(hd_tpl_puts(run, "<", true)); break;
     }

@@ -11,11 +11,13 @@
 #include <string.h>
 
 #include "tokenizer/template.h"
+#include "unit/tokenizer/seed.h"
 
 static inline hd_status render_status(const char *source, const char *vars, hd_rendered *out, hd_error *err)
 {
     hd_template *t = NULL;
     json_t *json = NULL;
+    write_seed(source, vars);
     hd_status status = hd_template_parse(&t, source, strlen(source), err);
     if (status == HD_OK) status = hd_json_parse(&json, vars, strlen(vars), err);
     if (status == HD_OK) status = hd_template_render(t, json, out, err);
@@ -39,6 +41,17 @@ static inline void check_with(const char *source, const char *vars, const char *
 static inline void check(const char *source, const char *want)
 {
     check_with(source, "{}", want);
+}
+
+/* A table of sources and what they must give, all with the same variables. */
+typedef struct render_case {
+    const char *source, *want;
+} render_case;
+
+static inline void check_all(const render_case *cases, size_t n, const char *vars)
+{
+    for (size_t i = 0; i < n; i++)
+        check_with(cases[i].source, vars, cases[i].want);
 }
 
 /* The map of trust must be `map`: 't' for each trusted byte, '.' for each other. */
