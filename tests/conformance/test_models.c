@@ -3,24 +3,6 @@
 
 #include "conformance/reference.h"
 
-static void check_model(const char *folder, const char *model, const char *label)
-{
-    char path[HD_TEST_PATH], where[256];
-    hd_error err = {0};
-    reference r = {0};
-    hd_engine *e;
-    hd_engine_options options = {.cpu = "reference"};
-    snprintf(path, sizeof path, "%s/expected.safetensors", folder);
-    must(hd_checkpoint_open(&r.file, path, &err), &err);
-    must(hd_engine_open(&e, model, &options, &err), &err);
-    for (int n = 0; find_case(&r, n); n++) {
-        snprintf(where, sizeof where, "%s prompt %d", label, n);
-        check_case(e, &r, where);
-    }
-    hd_engine_close(&e);
-    hd_checkpoint_close(&r.file);
-}
-
 static void test_model(void **state)
 {
     const char *name = *state;
