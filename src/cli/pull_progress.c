@@ -14,6 +14,8 @@
 #define LINE_NS 10000000000u /* a log: every ten seconds */
 #define RATE_NS 3000000000u  /* the rate is of the last three seconds or so */
 
+#define BAR_CELLS 20
+
 struct hd_pull_progress {
     bool quiet, terminal, drawn;
     uint64_t total;    /* of the whole pull */
@@ -86,10 +88,20 @@ static void measure(hd_pull_progress *p, uint64_t now, uint64_t done)
     p->rate_ns = now;
 }
 
-/* "x.gguf (2 of 5)  41 %  38.1 of 92.9 MB  12.0 MB/s  5 s left" */
+/* " [######              ]" for a terminal, where the whole is known. */
+static void draw_bar(char bar[BAR_CELLS + 4], const hd_pull_progress *p, uint64_t here, uint64_t all)
+{
+    bar[0] = '\0';
+    if (!p->terminal || !all) return;
+    size_t full = here >= all ? BAR_CELLS : (size_t)((double)here / (double)all * BAR_CELLS);
+    memcpy(bar, " [                    ]", BAR_CELLS + 4);
+    memset(bar + 2, '#', full);
+}
+
+/* "x.gguf (2 of 5) [####    ]  41 % of 92.9 MB, 12.0 MB/s, 5 s left" */
 static void describe(const hd_pull_progress *p, char *line, size_t size, uint64_t done, uint64_t total)
 {
-    char a[HD_SIZE_TEXT], b[HD_SIZE_TEXT], r[HD_SIZE_TEXT], part[48] = "", left[48] = "";
+    char a[HD_SIZE_TEXT], r[HD_SIZE_TEXT], part[48] = "", left[48] = "", bar[BAR_CELLS + 4];
     uint64_t all = p->total > total ? p->total : total, here = p->total > total ? p->finished + done : done;
     if (p->count > 1) snprintf(part, sizeof part, " (%zu of %zu)", p->index + 1, p->count);
     if (p->rate > 0 && all > here) {
@@ -99,9 +111,10 @@ static void describe(const hd_pull_progress *p, char *line, size_t size, uint64_
         else if (seconds < 1e7)
             snprintf(left, sizeof left, ", %.0f min left", seconds / 60);
     }
-    int n = all ? snprintf(line, size, "%s%s: %3.0f %% of %s", p->name, part, 100.0 * (double)here / (double)all,
-                           hd_size_text(b, all))
-                : snprintf(line, size, "%s%s: %s", p->name, part, hd_size_text(a, done));
+    draw_bar(bar, p, here, all);
+    int n = all ? snprintf(line, size, "%s%s%s %3.0f %% of %s", p->name, part, bar, 100.0 * (double)here / (double)all,
+                           hd_size_text(a, all))
+                : snprintf(line, size, "%s%s %s", p->name, part, hd_size_text(a, done));
     if (n > 0 && (size_t)n < size && p->rate > 0)
         snprintf(line + n, size - (size_t)n, ", %s/s%s", hd_size_text(r, (uint64_t)p->rate), left);
 }

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import pathlib
+import pty
 import random
 import resource as limits
 import shutil
@@ -432,6 +433,20 @@ class Resume(PullCase):
         self.pull("hf:owner/repo")
         self.assertEqual(len(self.server.asked(f"/owner/repo/resolve/{'c' * 40}/model-1.safetensors")), 1)
         self.assertEqual(self.everything(), [f"repo/{n}" for n in sorted([*files, "pulled.json"])])
+
+    def test_progress_on_a_terminal(self):
+        url = self.url(faults=[("stall", 1.2)])
+        master, slave = pty.openpty()
+        self.addCleanup(os.close, master)
+        process = subprocess.Popen(
+            [PROGRAM, "pull", url], env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave
+        )
+        os.close(slave)
+        process.communicate(timeout=30)
+        shown = os.read(master, 65536).decode()
+        self.assertRegex(shown, r"\rx\.gguf \[ {20}\]   0 % of 300\.0 kB")
+        self.assertTrue(shown.endswith("\r\x1b[K") or shown.endswith("\n"), shown)  # nothing is left on the line
+        self.assertNotIn("\r", self.pull(url, "--name", "y").err)
 
     def test_two_at_once(self):
         url = self.url(faults=[("stall", 3)])
