@@ -58,6 +58,8 @@ static void chunks_give_the_same_as_all_at_once(void **state)
 static void chunks_of_latent_attention_agree(void **state)
 {
     (void)state;
+    /* where rows are cached as float16, a last bit in one layer can become 2^-11 of a value in the next */
+    float bound = strcmp(fixture_cpu, "reference") == 0 ? 1e-4f : 2e-3f;
     float decompressed[TINY_VOCAB], absorbed[TINY_VOCAB], short_spans[TINY_VOCAB];
     hd_engine *e = open_with(&deepseek, 1, 512, 0);
     fresh_logits(e, ids, LONG, decompressed);
@@ -71,7 +73,8 @@ static void chunks_of_latent_attention_agree(void **state)
     assert_same_logits(short_spans, absorbed, TINY_VOCAB);
     assert_false(same_bits(decompressed, absorbed, TINY_VOCAB)); /* else only one form was tried */
     for (int i = 0; i < TINY_VOCAB; i++)
-        assert_true(fabsf(decompressed[i] - absorbed[i]) < 1e-4f);
+        if (!(fabsf(decompressed[i] - absorbed[i]) < bound))
+            fail_msg("logit %d: %.9g decompressed, %.9g absorbed", i, decompressed[i], absorbed[i]);
 }
 
 static void threads_change_nothing(void **state)
