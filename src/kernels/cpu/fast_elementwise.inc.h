@@ -16,7 +16,7 @@ static void norm_row(const float *x, const float *weight, float *out, int64_t co
     int64_t c = 0;
     float rest = 0.0f;
     for (; c + HD_LANES <= cols; c += HD_LANES)
-        squares += vf_load(x + c) * vf_load(x + c);
+        squares = vf_fma(vf_load(x + c), vf_load(x + c), squares);
     for (int64_t i = c; i < cols; i++)
         rest += x[i] * x[i];
     float scale = 1.0f / sqrtf((vf_sum(squares) + rest) / (float)cols + eps);

@@ -116,8 +116,11 @@ HD_INLINE vf add_unit(vf acc, const int groups, const bool has_min, const vi *co
             memcpy(&four, q + HD_UNIT + j * 4, sizeof four);
             low = vi_dot4(low, code[j], four);
         }
-        acc += vf_of_int((high << 8) + low) * (scale[g] * in->d[u]);
-        if (has_min) acc += min[g] * (groups == 2 ? in->part[2 * u + g] : in->part[2 * u] + in->part[2 * u + 1]);
+        acc = vf_fma(vf_of_int((high << 8) + low), scale[g] * in->d[u], acc);
+        if (has_min) {
+            float part = groups == 2 ? in->part[2 * u + g] : in->part[2 * u] + in->part[2 * u + 1];
+            acc = vf_fma(min[g], vf_splat(part), acc);
+        }
     }
     return acc;
 }
@@ -220,7 +223,7 @@ HD_INLINE void float_tile(const int R, const int T, const hd_type type, const ui
             vf weight = load_weights(type, w + (size_t)r * row_bytes, c);
             HD_UNROLL
             for (int t = 0; t < T; t++)
-                sum[r][t] += weight * x[t];
+                sum[r][t] = vf_fma(weight, x[t], sum[r][t]);
         }
     }
     for (int r = 0; r < R; r++)

@@ -63,18 +63,18 @@ HD_INLINE vf vf_exp(vf x)
     vi keep = x > vf_splat(-87.0f), nan = x != x;
     vf high = vf_splat(88.0f); /* e^88 is the last power below the largest float */
     x = -vf_max(-x, -high);
-    vf n = x * 1.44269504f + magic;
+    vf n = vf_fma(x, vf_splat(1.44269504f), vf_splat(magic));
     vi shift = ((vi)n - (vi)vf_splat(magic)) << 23;
     n -= magic;
-    vf r = x - n * 0.693359375f; /* ln(2) in two parts, so that r is exact */
-    r = r + n * 2.12194440e-4f;
-    vf p = r * (1.0f / 5040) + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
+    vf r = vf_fma(n, vf_splat(-0.693359375f), x); /* ln(2) in two parts, so that r is exact */
+    r = vf_fma(n, vf_splat(2.12194440e-4f), r);
+    vf p = vf_fma(r, vf_splat(1.0f / 5040), vf_splat(1.0f / 720));
+    p = vf_fma(p, r, vf_splat(1.0f / 120));
+    p = vf_fma(p, r, vf_splat(1.0f / 24));
+    p = vf_fma(p, r, vf_splat(1.0f / 6));
+    p = vf_fma(p, r, vf_splat(0.5f));
+    p = vf_fma(p, r, vf_splat(1.0f));
+    p = vf_fma(p, r, vf_splat(1.0f));
     return (vf)((keep & ((vi)p + shift)) | nan); /* all ones is a NaN, too */
 }
 
@@ -103,7 +103,7 @@ HD_INLINE void gemm_tile(const int R, const int V, float *c, int64_t ldc, const 
             vf av = vf_splat(a[r * a_row + i * a_col]);
             HD_UNROLL
             for (int v = 0; v < V; v++)
-                sum[r][v] += av * bv[v];
+                sum[r][v] = vf_fma(av, bv[v], sum[r][v]);
         }
     }
     HD_UNROLL

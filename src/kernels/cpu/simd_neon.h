@@ -41,6 +41,12 @@ static inline vf vf_max(vf a, vf b)
     return (vf)vmaxq_f32((float32x4_t)a, (float32x4_t)b);
 }
 
+/* a * b + c, rounded once: said outright, since compilers fuse one form of a loop and not another. */
+static inline vf vf_fma(vf a, vf b, vf c)
+{
+    return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+
 static inline vf vf_of_int(vi v)
 {
     return (vf)vcvtq_f32_s32((int32x4_t)v);
