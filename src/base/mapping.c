@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -48,8 +49,8 @@ static slot *slot_at(uintptr_t address)
 }
 
 /* Zeros go under the whole rest of the mapping, not one page: the model is lost anyway, and a page at a time could
- * reach the kernel's limit of areas.  Only async-signal-safe calls: atomic loads and stores and the mmap system call.
- */
+ * reach the kernel's limit of areas.  Only async-signal-safe calls: atomic loads and stores and the bare system call,
+ * not the C library's mmap, which a sanitizer replaces. */
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
     slot *s = slot_at((uintptr_t)info->si_addr);
@@ -57,7 +58,8 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
         uintptr_t page = (uintptr_t)info->si_addr & ~(page_size - 1);
         size_t rest = atomic_load(&s->start) + atomic_load(&s->bytes) - page;
         atomic_store(&s->failed, true);
-        if (mmap((void *)page, rest, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == (void *)page) return;
+        const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+        if (syscall(SYS_mmap, page, rest, PROT_READ, flags, -1, 0L) == (long)page) return;
     }
     if (old_action.sa_flags & SA_SIGINFO)
         old_action.sa_sigaction(sig, info, context);

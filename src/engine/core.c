@@ -3,11 +3,22 @@
 
 #include "engine/engine_internal.h"
 
+#define FNV_PRIME 0x100000001b3u /* FNV-1a of 64 bits */
+
 static uint64_t mix(uint64_t h, const void *data, size_t len)
 {
     const uint8_t *p = data;
     for (size_t i = 0; i < len; i++)
-        h = (h ^ p[i]) * 0x100000001b3u; /* FNV-1a */
+        h = (h ^ p[i]) * FNV_PRIME;
+    return h;
+}
+
+static uint64_t mix_number(uint64_t h, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    for (int i = 0; i < 64; i += 8)
+        h = (h ^ (bits >> i & 0xff)) * FNV_PRIME;
     return h;
 }
 
@@ -24,7 +35,9 @@ static uint64_t mix_config(uint64_t h, const hd_model_config *c)
         r->beta_fast,    r->beta_slow,      r->mscale,     r->mscale_all_dim, r->attention_factor, r->original_context,
         r->truncate,     r->adjacent,
     };
-    return mix(h, values, sizeof values);
+    for (size_t i = 0; i < HD_ARRAY_LEN(values); i++)
+        h = mix_number(h, values[i]);
+    return h;
 }
 
 /* The settings, and names, types, shapes and the first bytes of every tensor: tells models apart without reading them

@@ -60,8 +60,8 @@ HD_INLINE vf vf_and(vi mask, vf a)
 HD_INLINE vf vf_exp(vf x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
-    vi keep = x > vf_splat(-87.0f), nan = x != x;
-    vf high = vf_splat(88.0f); /* e^88 is the last power below the largest float */
+    vf low = vf_splat(-87.0f), high = vf_splat(88.0f); /* e^88 is the last power below the largest float */
+    vi keep = x > low, nan = ~(keep | (x <= low));
     x = -vf_max(-x, -high);
     vf n = vf_fma(x, vf_splat(1.44269504f), vf_splat(magic));
     vi shift = ((vi)n - (vi)vf_splat(magic)) << 23;

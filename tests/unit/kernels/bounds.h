@@ -54,9 +54,9 @@ static const bound bounds[BOUND_COUNT] = {
     [BOUND_ROPE] = {"rope", 2.5e-7, 6e-8, "length of the rotated pair", "fused products: 4 u"},
     [BOUND_SWIGLU] = {"swiglu", 1e-6, 2e-7, "|value| + 1e-30 |gate * up| + 1e-31",
                       "exp to 2 units in the last place; below e^-87 it is 0, above e^88 no more than that"},
-    [BOUND_ATTEND] = {"attend", 2e-5, 2e-6, "root of the mean square of the cached values",
-                      "scores of up to 40 with a relative error of some u become errors of the weights"},
-    [BOUND_MLA] = {"attend_mla", 2e-5, 2e-6, "root of the mean square of the decompressed values",
+    [BOUND_ATTEND] = {"attend", 4e-6, 2e-7, "rms of the cached values, times 1 + the deviation of the scores",
+                      "a relative error of some u of a score becomes one of its weight"},
+    [BOUND_MLA] = {"attend_mla", 8e-6, 5e-7, "twice the rms of the decompressed values",
                    "as attend, on keys and values with the error of a product over the latent's width"},
 };
 

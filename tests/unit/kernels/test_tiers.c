@@ -5,7 +5,7 @@
  *     ... [--tier NAME] [--op NAME] [--case TEXT] [--threads N]   only what matches; N threads for --time
  *     unit-kernels-tiers --bounds                prints the table of bounds
  *
- * With HD_TEST_QUICK in the environment (set where a processor is emulated) the large cases are left out of the checks.
+ * With HD_TEST_QUICK in the environment (set where a processor is emulated) large cases and most batches are left out.
  * Bounds and their reasons stand in bounds.h; docs/kernels.md explains them.
  */
 #include <stdlib.h>
@@ -69,7 +69,7 @@ static void test_operator(void **state)
 {
     const check *k = *state;
     errors all[BOUND_COUNT] = {{0}};
-    bool quick = getenv("HD_TEST_QUICK") != NULL;
+    bool quick = quick_checks();
     int cases = 0;
     for (int i = 0;; i++) {
         op_case *c = k->op->make(i);
