@@ -134,6 +134,18 @@ static void part_forget(transfer *t)
     unlink(t->sidecar);
 }
 
+/* Size and hash are of what came; the file must hold just that, and nothing that another wrote into it. */
+static hd_status check_length(transfer *t, hd_error *err)
+{
+    struct stat st;
+    if (fstat(t->fd, &st) != 0) return hd_fail(err, HD_E_IO, "%s: %s", t->part, strerror(errno));
+    if ((uint64_t)st.st_size == t->have) return HD_OK;
+    part_forget(t);
+    return hd_fail(err, HD_E_CHECKSUM,
+                   "%s: %llu bytes came, but the file has %lld: something else wrote into it; thrown away",
+                   t->file->path, (unsigned long long)t->have, (long long)st.st_size);
+}
+
 /* Size and hash are checked, the bytes put on the disk, and only then does the file get its name. */
 static hd_status part_finish(transfer *t, hd_error *err)
 {
@@ -145,6 +157,7 @@ static hd_status part_finish(transfer *t, hd_error *err)
         return hd_fail(err, HD_E_CHECKSUM, "%s: %llu bytes came, %llu were announced; thrown away", file->path,
                        (unsigned long long)t->have, (unsigned long long)file->size);
     }
+    HD_TRY(check_length(t, err));
     HD_TRY(hd_sha256_finish(t->hash, digest, err));
     hd_hex_encode(digest, sizeof digest, hex);
     if (file->sha256[0] && strcmp(hex, file->sha256) != 0) {

@@ -622,6 +622,14 @@ class Chat(Cli):
         t.type("\x04")
         self.assertEqual(t.exit_code(), 0)
 
+    def test_closed_input_is_not_the_model_file(self):
+        command = [PROGRAM, "chat", model("qwen2/model.gguf"), "--threads", "1"]
+        done = subprocess.run(
+            command, preexec_fn=lambda: os.close(0), capture_output=True, timeout=TIMEOUT, env=self.environment
+        )
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"standard input could not be read", done.stderr)
+
     def test_interrupt_stops_the_answer_only(self):
         t = self.chat(model(), "-n", "100000", "--temperature", "1", "--cpu", "reference", "--logit-bias", "1=-1000")
         at = t.wait_for(r">>> ")

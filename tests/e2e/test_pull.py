@@ -457,6 +457,21 @@ class Resume(PullCase):
         self.assertTrue(shown.endswith("\r\x1b[K") or shown.endswith("\n"), shown)  # nothing is left on the line
         self.assertNotIn("\r", self.pull(url, "--name", "y").err)
 
+    def test_part_that_another_writes_into(self):
+        url = self.url(faults=[("stall", 1)])
+        process = self.start(url)
+        part = self.models / ".pulling/x/x.gguf.part"
+        for _ in range(500):
+            if part.exists() and part.stat().st_size:
+                break
+            time.sleep(0.01)
+        with part.open("ab") as file:
+            file.write(b"?" * (len(SOME) + 1000))
+        _, err = process.communicate(timeout=20)
+        self.assertEqual(process.returncode, 1, err)
+        self.assertIn("something else wrote into it", err)
+        self.assertEqual(self.everything(), [])
+
     def test_two_at_once(self):
         url = self.url(faults=[("stall", 3)])
         first = self.start(url)
@@ -605,6 +620,14 @@ class Trouble(PullCase):
         self.pull(url)
         self.hub({"x.gguf": b"another"})
         self.fails("hf:owner/repo", saying="there already, from http://127")
+        self.assertEqual(self.read("x", "x.gguf"), SOME)
+
+    def test_closed_standard_descriptors(self):
+        """The weights file must not get the number of a descriptor that messages go to."""
+        url = self.url(faults=[("cut", 100_000)])  # which is told
+        process = self.start(url, preexec_fn=lambda: [os.close(fd) for fd in (1, 2)])
+        process.communicate(timeout=20)
+        self.assertEqual(process.returncode, 1)  # the path could not be printed
         self.assertEqual(self.read("x", "x.gguf"), SOME)
 
     def test_strange_addresses(self):
