@@ -1,13 +1,24 @@
 /* base/text.c: see text.h. */
 #include "base/text.h"
 
-#include <stdbool.h>
 #include <string.h>
 #include <utf8proc.h>
 
 static bool is_control(utf8proc_int32_t c)
 {
     return c < 0x20 || (c >= 0x7f && c < 0xa0);
+}
+
+bool hd_text_is_utf8(const char *text)
+{
+    utf8proc_int32_t c;
+    for (size_t left = strlen(text); left > 0;) {
+        utf8proc_ssize_t len = utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)left, &c);
+        if (len <= 0) return false;
+        text += len;
+        left -= (size_t)len;
+    }
+    return true;
 }
 
 void hd_text_clean(char *text)

@@ -257,7 +257,9 @@ static void print_facts(const inspect *in)
 {
     hd_str arch = architecture(in);
     uint64_t number;
-    printf("path            %s\nformat          %s\narchitecture    ", in->path, format_name(in));
+    fputs("path            ", stdout);
+    hd_terminal_name(stdout, in->path, 0);
+    printf("\nformat          %s\narchitecture    ", format_name(in));
     hd_terminal_write(stdout, arch.data, arch.len);
     printf("\nvalues          %.3f million in %zu tensors, %.1f MiB\n", (double)in->values / 1e6,
            hd_checkpoint_tensor_count(in->checkpoint), (double)in->bytes / (1 << 20));

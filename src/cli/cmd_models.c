@@ -7,11 +7,14 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/text.h"
 #include "cli/catalogue.h"
 #include "cli/cli.h"
 #include "cli/files.h"
+#include "cli/json.h"
 #include "cli/models_dir.h"
 #include "cli/options.h"
+#include "cli/terminal.h"
 #include "formats/formats.h"
 
 #define MAX_MODELS 10000
@@ -54,8 +57,7 @@ static void read_architecture(model *m, const hd_checkpoint *ckpt)
                  meta->string.data);
     else if (type)
         snprintf(m->architecture, sizeof m->architecture, "%s", type);
-    for (char *c = m->architecture; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?'; /* it goes to a terminal */
+    hd_text_clean(m->architecture); /* it goes to a terminal */
 }
 
 /* The type that most bytes of the tensors have. */
@@ -174,10 +176,14 @@ static void print_models(const model_list *list, const char *folder)
     printf("%-*s  %-14s %-8s %10s  %-10s  %s\n", width, "NAME", "ARCHITECTURE", "TYPE", "SIZE", "DATE", "SOURCE");
     for (size_t i = 0; i < list->count; i++) {
         const model *m = &list->items[i];
-        printf("%-*s  %-14s %-8s %10s  %-10s  %s\n", width, m->name, m->architecture[0] ? m->architecture : "?",
-               m->type ? m->type : "?", hd_size_text(size, m->bytes), date_text(date, m->when),
-               m->source ? m->source : "-");
-        if (m->problem[0]) fprintf(stderr, "%s can't be opened: %s\n", m->name, m->problem);
+        hd_terminal_name(stdout, m->name, width);
+        printf("  %-14s %-8s %10s  %-10s  ", m->architecture[0] ? m->architecture : "?", m->type ? m->type : "?",
+               hd_size_text(size, m->bytes), date_text(date, m->when));
+        hd_terminal_name(stdout, m->source ? m->source : "-", 0);
+        putchar('\n');
+        if (!m->problem[0]) continue;
+        hd_terminal_name(stderr, m->name, 0);
+        fprintf(stderr, " can't be opened: %s\n", m->problem);
     }
 }
 
@@ -186,7 +192,8 @@ static json_t *model_json(const model *m)
     char when[32] = "";
     struct tm utc;
     if (gmtime_r(&m->when, &utc)) (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    return json_pack("{s:s, s:s, s:s?, s:s?, s:I, s:s, s:s?, s:s?}", "name", m->name, "path", m->path, "architecture",
+    json_t *name = hd_json_text(m->name, strlen(m->name)), *path = hd_json_text(m->path, strlen(m->path));
+    return json_pack("{s:o, s:o, s:s?, s:s?, s:I, s:s, s:s?, s:s?}", "name", name, "path", path, "architecture",
                      m->architecture[0] ? m->architecture : NULL, "type", m->type, "bytes", (json_int_t)m->bytes,
                      "date", when, "source", m->source, "problem", m->problem[0] ? m->problem : NULL);
 }

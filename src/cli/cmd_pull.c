@@ -8,6 +8,7 @@
 #include "cli/models_dir.h"
 #include "cli/options.h"
 #include "cli/pull.h"
+#include "cli/terminal.h"
 #include "crypto/crypto.h"
 
 typedef struct pull_options {
@@ -47,6 +48,14 @@ static const hd_manual manual = {
 
 /* ---- showing instead of fetching ---- */
 
+/* A line of the source's own text, on stderr. */
+static void print_line(const char *label, const char *text)
+{
+    fputs(label, stderr);
+    hd_terminal_name(stderr, text, 0);
+    putc('\n', stderr);
+}
+
 static void print_files(const hd_pull_plan *plan, const char *models_dir)
 {
     char size[HD_SIZE_TEXT];
@@ -54,13 +63,16 @@ static void print_files(const hd_pull_plan *plan, const char *models_dir)
     for (size_t i = 0; i < plan->count; i++) {
         const hd_pull_file *file = &plan->files[i];
         all_known = all_known && file->size_known;
-        printf("%12s  %s\n", file->size_known ? hd_size_text(size, file->size) : "?", file->path);
+        printf("%12s  ", file->size_known ? hd_size_text(size, file->size) : "?");
+        hd_terminal_name(stdout, file->path, 0);
+        putchar('\n');
     }
     if (!models_dir) return;
-    fprintf(stderr, "from %s\n", plan->source);
-    if (plan->licence) fprintf(stderr, "licence: %s\n", plan->licence);
-    fprintf(stderr, "%zu file%s, %s%s, would go to %s/%s\n", plan->count, plan->count == 1 ? "" : "s",
-            all_known ? "" : "at least ", hd_size_text(size, hd_pull_plan_bytes(plan)), models_dir, plan->name);
+    print_line("from ", plan->source);
+    if (plan->licence) print_line("licence: ", plan->licence);
+    fprintf(stderr, "%zu file%s, %s%s, would go to %s/", plan->count, plan->count == 1 ? "" : "s",
+            all_known ? "" : "at least ", hd_size_text(size, hd_pull_plan_bytes(plan)), models_dir);
+    print_line("", plan->name);
 }
 
 /* ---- one source ---- */

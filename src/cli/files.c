@@ -39,8 +39,11 @@ bool hd_path_is_safe(const char *relative)
     for (const char *part = relative;;) {
         size_t len = strcspn(part, "/");
         if (len == 0 || part[0] == '.') return false;
-        for (size_t i = 0; i < len; i++)
-            if ((unsigned char)part[i] < 0x20 || part[i] == 0x7f || part[i] == '\\') return false;
+        for (size_t i = 0; i < len; i++) {
+            unsigned char c = (unsigned char)part[i], next = (unsigned char)part[i + 1];
+            bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0); /* the last: C1 */
+            if (control || c == '\\') return false;
+        }
         if (!part[len]) return true;
         part += len + 1;
     }

@@ -11,7 +11,7 @@ hd_status hd_path_join(char **out, const char *a, const char *b, hd_error *err);
 const char *hd_path_base(const char *path);
 
 /* Whether a name that came from elsewhere may become a path below one of our folders: relative, no "." or "..", no
- * empty part, no backslash or control byte, not hidden, at most 512 bytes. */
+ * empty part, no backslash or control character (C0, DEL, C1), not hidden, at most 512 bytes. */
 bool hd_path_is_safe(const char *relative);
 
 /* Makes `path` and the folders above it. */

@@ -68,7 +68,7 @@ typedef struct hd_pull_plan {
 
 void hd_pull_plan_free(hd_pull_plan *plan);
 
-/* Adds a file; `sha256` may be NULL.  HD_E_FORMAT when `path` is not safe, HD_E_LIMIT. */
+/* Adds a file; `sha256` may be NULL.  HD_E_FORMAT when `path` is not safe or not UTF-8, HD_E_LIMIT. */
 hd_status hd_pull_plan_add(hd_pull_plan *plan, const char *path, const char *url, const uint64_t *size,
                            const char *sha256, hd_error *err);
 uint64_t hd_pull_plan_bytes(const hd_pull_plan *plan); /* of the files whose size is known */

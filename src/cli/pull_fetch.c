@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/files.h"
 #include "cli/pull.h"
@@ -208,7 +209,7 @@ static hd_status sink_begin(void *arg, uint64_t total, const char *etag, hd_erro
     if (missing > room)
         return hd_fail(err, HD_E_IO, "%s: %s more are needed, but only %s are free on this disk", t->file->path,
                        hd_size_text(need, missing), hd_size_text(free_text, room));
-    snprintf(t->etag, sizeof t->etag, "%s", etag);
+    snprintf(t->etag, sizeof t->etag, "%s", hd_text_is_utf8(etag) ? etag : ""); /* the sidecar is JSON */
     return sidecar_write(t, err);
 }
 

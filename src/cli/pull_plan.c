@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/files.h"
 #include "cli/models_dir.h"
@@ -52,6 +53,9 @@ hd_status hd_pull_plan_add(hd_pull_plan *plan, const char *path, const char *url
 {
     if (!hd_path_is_safe(path) || strcmp(path, HD_RECORD_NAME) == 0)
         return hd_fail(err, HD_E_FORMAT, "the source names a file '%.200s', which is not a safe path", path);
+    if (!hd_text_is_utf8(path)) /* the record of a model is JSON */
+        return hd_fail(err, HD_E_FORMAT,
+                       "the source names a file '%.200s', and that name is not UTF-8; rename the file", path);
     if (plan->count == HD_PULL_MAX_FILES) return hd_fail(err, HD_E_LIMIT, "more than %d files", HD_PULL_MAX_FILES);
     if (size && *size > HD_PULL_MAX_FILE_BYTES) return hd_fail(err, HD_E_LIMIT, "%s: too large to be a model", path);
     hd_pull_file *files = hd_realloc_array(plan->files, plan->count + 1, sizeof *files);
@@ -319,6 +323,9 @@ hd_status hd_pull_plan_make(hd_pull_plan *plan, const hd_pull_settings *settings
     scheme s = scheme_of(source);
     const char *spec = s < SCHEMES ? source + strlen(prefixes[s]) : source;
     *plan = (hd_pull_plan){0};
+    if (!hd_text_is_utf8(source)) /* the record of a model is JSON */
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "%s: this is not UTF-8; rename it, or name it by a path from within its folder", source);
     switch (s) {
     case HF: return hd_pull_plan_hf(plan, settings, spec, list_all, err);
     case MS: return hd_pull_plan_ms(plan, settings, spec, list_all, err);

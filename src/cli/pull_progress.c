@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "cli/files.h"
 #include "cli/pull.h"
 
@@ -61,6 +62,7 @@ void hd_pull_progress_say(hd_pull_progress *p, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    hd_text_clean(text);
     clear_line(p);
     fprintf(stderr, "%s\n", text);
 }

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "cli/files.h"
 #include "cli/models_dir.h"
 #include "cli/pull.h"
@@ -65,8 +66,9 @@ static hd_status take_lock(store *s, const char *name, hd_error *err)
 static hd_status store_open(store *s, const char *models_dir, const char *name, hd_error *err)
 {
     *s = (store){.lock_fd = -1};
-    if (!hd_path_is_safe(name) || strchr(name, '/'))
-        return hd_fail(err, HD_E_ARGUMENT, "%s: not a name for a model (no \"/\", no dot in front)", name);
+    if (!hd_path_is_safe(name) || strchr(name, '/') || !hd_text_is_utf8(name))
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "%s: not a name for a model (UTF-8, no \"/\", no dot in front); --name gives another", name);
     HD_TRY(hd_path_join(&s->final, models_dir, name, err));
     HD_TRY(hd_path_join(&s->pulling, models_dir, ".pulling", err));
     HD_TRY(hd_path_join(&s->stage, s->pulling, name, err));

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "cli/files.h"
 
 bool hd_terminal_is(FILE *out)
@@ -53,6 +54,14 @@ void hd_terminal_write(FILE *out, const char *data, size_t len)
         }
         plain = at + 1;
     }
+}
+
+void hd_terminal_name(FILE *out, const char *text, int width)
+{
+    char *shown = hd_strdup(text);
+    if (shown) hd_text_clean(shown);
+    fprintf(out, "%-*s", width, shown ? shown : "?");
+    hd_free(shown);
 }
 
 void hd_terminal_dim(FILE *out, bool on)

@@ -19,6 +19,10 @@ bool hd_terminal_is(FILE *out);
  * as ^X, so that no text of a model or a file can steer the terminal.  Whole characters only. */
 void hd_terminal_write(FILE *out, const char *data, size_t len);
 
+/* Writes a name, a source, a line that we did not make ourselves, padded with spaces to `width` bytes.  Unlike
+ * hd_terminal_write to pipes too, and no line end gets through (hd_text_clean): one line stays one line. */
+void hd_terminal_name(FILE *out, const char *text, int width);
+
 /* Dim text from here on, and back; nothing where hd_terminal_styled is false. */
 void hd_terminal_dim(FILE *out, bool on);
 

@@ -514,6 +514,12 @@ class Text(Cli):
 
 
 class Inspect(Cli):
+    def test_path_cannot_drive_a_terminal(self):
+        path = self.file("a\x1b[2J\n\x9bm.gguf")
+        os.symlink(model("qwen2/model.gguf"), path)
+        first = self.hadal("inspect", path).split("\n")[0]
+        self.assertEqual(first, "path            " + self.folder + "/a?[2J???m.gguf")
+
     def test_facts(self):
         for path in ["qwen2", "qwen2/model.gguf", "deepseek-v3-fp8"]:
             with self.subTest(path):

@@ -230,6 +230,7 @@ class Hub(PullCase):
             "a//evil.gguf",
             "..",
             "a\nb.gguf",
+            "a\x9b2J.gguf",
         ):
             with self.subTest(path):
                 self.server.add(
@@ -292,6 +293,12 @@ class Hub(PullCase):
         self.assertIn(f"would go to {self.models}/a-Q8_0", dry.err)
         self.assertRegex(self.pull("hf:owner/repo", "--list").out, r"a-Q8_0\.gguf\n +1 bytes  README\.md\n")
         self.assertEqual(self.everything(), [])
+
+    def test_text_of_the_hub_cannot_drive_a_terminal(self):
+        self.hub({"x.gguf": SOME}, commit="\x1b[2J" + "c" * 36, licence="mit\x1b]0;title\x07\n\x9bm")
+        dry = self.pull("hf:owner/repo", "--dry-run")
+        self.assertIn("licence: mit?]0;title????m\n", dry.err)
+        self.assertNotRegex(dry.out + dry.err + self.start("hf:owner/repo").communicate()[1], "\x1b|\x07|\x9b")
 
     def test_quiet(self):
         self.hub({"x.gguf": SOME})
@@ -489,6 +496,10 @@ class Trouble(PullCase):
     def url(self, *args, **named):
         self.resource = self.server.add("/x.gguf", *(args or [SOME]), **named)
         return self.server.url + "/x.gguf"
+
+    def test_etag_that_is_not_utf8(self):
+        self.pull(self.url(etag='"\xff"'))
+        self.assertEqual(self.read("x", "x.gguf"), SOME)
 
     def test_wrong_hash(self):
         self.fails(self.url(), "--sha256", "0" * 64, saying=f"SHA-256 is {sha256(SOME)}")
@@ -1053,6 +1064,41 @@ class Local(PullCase):
         self.pull("file:m-1-py3-none-any.whl", "--name", "m")
         self.assertEqual(self.read("m", "x.gguf"), SOME)
         self.assertTrue((self.root / "m-1-py3-none-any.whl").exists())
+
+    def test_names_that_are_not_utf8(self):
+        name = os.fsdecode(b"b\xff.gguf")
+        (self.root / name).write_bytes(SOME)
+        self.fails("file:" + name, saying=r"file:b\?\.gguf: this is not UTF-8")
+        folder = self.root / "release"
+        folder.mkdir()
+        (folder / name).write_bytes(SOME)
+        self.fails("file:release", saying=r"'b\?\.gguf', and that name is not UTF-8; rename")
+        (self.root / "x.gguf").write_bytes(SOME)
+        self.fails("file:x.gguf", "--name", os.fsdecode(b"b\xff"), saying="not a name for a model")
+        self.assertEqual(list(self.models.rglob("*")), [])
+
+    def test_list_of_models(self):
+        """`hadal models` with names and a record that would drive a terminal."""
+
+        def models(*args):
+            command = [PROGRAM, "models", *args]
+            done = subprocess.run(command, env=self.environment, capture_output=True, check=True)
+            self.assertNotRegex(done.stderr, rb"\x1b|\xc2\x9b|\xff")
+            return done.stdout.decode()
+
+        self.models.mkdir()
+        for name in (b"b\xff.gguf", b"c\x1b[2J\nd.gguf", "e\x9bm.gguf".encode()):
+            (self.models / os.fsdecode(name)).write_bytes(b"x")
+        (self.root / "x.gguf").write_bytes(SOME)
+        self.pull("file:x.gguf")
+        record = self.models / "x/pulled.json"
+        record.write_text(json.dumps({**json.loads(record.read_text()), "source": "hf:a/b\x1b]0;t\x07\x9b2J"}))
+        table = models()
+        self.assertNotRegex(table, r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+        names = [line.split("  ")[0] for line in table.splitlines()[1:]]
+        self.assertEqual(names, ["b?.gguf", "c?[2J?d.gguf", "e??m.gguf", "x"])
+        listed = [model["name"] for model in json.loads(models("--json"))]
+        self.assertEqual(listed, ["b\ufffd.gguf", "c\x1b[2J\nd.gguf", "e\x9bm.gguf", "x"])
 
     def test_missing(self):
         self.fails("file:none.gguf", saying="No such file")
