@@ -48,8 +48,9 @@ typedef struct hd_pull_file {
     char *url;  /* or, with `local`, a path */
     uint64_t size;
     bool size_known;
-    char sha256[65]; /* "": the source does not say */
-    bool verified;   /* the hash was announced, and agreed */
+    char sha256[65];        /* "": the source does not say */
+    char etag[HD_ETAG_MAX]; /* what the server said of the bytes that came, or of those it has (hd_pull_ask) */
+    bool verified;          /* the hash was announced, and agreed */
 } hd_pull_file;
 
 typedef struct hd_pull_plan {
@@ -75,6 +76,11 @@ uint64_t hd_pull_plan_bytes(const hd_pull_plan *plan); /* of the files whose siz
 
 /* Sets *text (freed before) to the formatted text. */
 hd_status hd_pull_set(char **text, hd_error *err, const char *fmt, ...) HD_PRINTF(3, 4);
+
+/* `url` as messages and records show it (hd_url_show); in place of the query, which may hold a secret, stands the
+ * beginning of its SHA-256, since it may also be what tells one file from another. */
+#define HD_PULL_ADDRESS (HD_URL_SHOWN + 32)
+hd_status hd_pull_address(char out[HD_PULL_ADDRESS], const char *url, hd_error *err);
 
 /* The rules under which a plan's addresses are fetched. */
 hd_net_rules hd_pull_rules(const hd_pull_settings *settings, const char *const *hosts);
@@ -130,6 +136,10 @@ void hd_pull_progress_say(hd_pull_progress *progress, const char *fmt, ...) HD_P
  * hashes that were not known.  HD_E_CANCELLED after Ctrl-C: what came is kept. */
 hd_status hd_pull_fetch(hd_pull_plan *plan, const hd_pull_settings *settings, const char *stage,
                         hd_pull_progress *progress, hd_error *err);
+
+/* Asks the server for the ETag of the plan's one file and, where it says it, the SHA-256, and takes none of its bytes.
+ */
+hd_status hd_pull_ask(hd_pull_plan *plan, const hd_pull_settings *settings, hd_error *err);
 
 /* Takes the model files out of the archive `archive_path` into `stage` and fills the plan with them (size and hash);
  * the archive is removed. */

@@ -39,13 +39,13 @@ static hd_status name_of_url(char *name, size_t size, const char *url, hd_error 
 
 hd_status hd_pull_plan_url(hd_pull_plan *plan, const hd_pull_settings *settings, const char *url, hd_error *err)
 {
-    char name[256], shown[HD_URL_SHOWN];
+    char name[256], address[HD_PULL_ADDRESS];
     HD_TRY(name_of_url(name, sizeof name, url, err));
     plan->hosts[0] = "*"; /* the user names the address; release pages send on to their stores */
     hd_net_rules rules = hd_pull_rules(settings, plan->hosts);
     HD_TRY(hd_net_check_url(&rules, url, err));
-    hd_url_show(url, shown, sizeof shown);
-    HD_TRY(hd_pull_set(&plan->source, err, "%s", shown));
+    HD_TRY(hd_pull_address(address, url, err));
+    HD_TRY(hd_pull_set(&plan->source, err, "%s", address));
     HD_TRY(hd_pull_set(&plan->name, err, "%.*s", (int)(strrchr(name, '.') - name), name));
     plan->archive = has_suffix(name, ".whl");
     return hd_pull_plan_add(plan, name, url, NULL, NULL, err);

@@ -34,7 +34,7 @@ typedef struct transfer {
     uint64_t have;
     uint64_t resumed; /* bytes that an earlier run had brought */
     char etag[HD_ETAG_MAX];
-    char shown[HD_URL_SHOWN]; /* the address without its secrets */
+    char address[HD_PULL_ADDRESS]; /* where it comes from, without secrets */
 } transfer;
 
 /* ---- the sidecar ---- */
@@ -42,7 +42,7 @@ typedef struct transfer {
 static hd_status sidecar_write(const transfer *t, hd_error *err)
 {
     return hd_file_write_json(t->sidecar,
-                              json_pack("{s:s, s:s, s:s, s:I}", "url", t->shown, "etag", t->etag, "sha256",
+                              json_pack("{s:s, s:s, s:s, s:I}", "url", t->address, "etag", t->etag, "sha256",
                                         t->file->sha256, "size", (json_int_t)t->file->size),
                               err);
 }
@@ -54,13 +54,13 @@ static const char *text_in(const json_t *root, const char *key)
 }
 
 /* Whether the sidecar `path` is of this plan's file: by hash where the source tells it, else by address and size. */
-static bool sidecar_agrees(json_t **root, const char *path, const hd_pull_file *file, const char *shown)
+static bool sidecar_agrees(json_t **root, const char *path, const hd_pull_file *file, const char *address)
 {
     if (hd_json_parse_file(root, path, MAX_SIDECAR, NULL) != HD_OK) return false;
     if (file->sha256[0]) return strcmp(text_in(*root, "sha256"), file->sha256) == 0;
     json_int_t size = json_integer_value(json_object_get(*root, "size"));
     bool same_size = !file->size_known || size == 0 || (uint64_t)size == file->size;
-    return same_size && strcmp(text_in(*root, "url"), shown) == 0;
+    return same_size && strcmp(text_in(*root, "url"), address) == 0;
 }
 
 /* ---- the part ---- */
@@ -103,7 +103,7 @@ static hd_status part_open(transfer *t, hd_error *err)
     if (t->fd < 0) return hd_fail(err, HD_E_IO, "%s: cannot create: %s", t->part, strerror(errno));
     HD_TRY(hd_sha256_open(&t->hash, err));
     json_t *root = NULL;
-    bool agrees = sidecar_agrees(&root, t->sidecar, t->file, t->shown);
+    bool agrees = sidecar_agrees(&root, t->sidecar, t->file, t->address);
     if (agrees) snprintf(t->etag, sizeof t->etag, "%s", text_in(root, "etag"));
     json_decref(root);
     if (!agrees) return start_anew(t, err);
@@ -168,6 +168,7 @@ static hd_status part_finish(transfer *t, hd_error *err)
     }
     file->verified = file->sha256[0] != '\0';
     snprintf(file->sha256, sizeof file->sha256, "%s", hex);
+    snprintf(file->etag, sizeof file->etag, "%s", t->etag);
     file->size = t->have;
     file->size_known = true;
     HD_TRY(sidecar_write(t, err));
@@ -189,7 +190,7 @@ static hd_status transfer_open(transfer *t, hd_pull_file *file, hd_pull_progress
                                hd_error *err)
 {
     *t = (transfer){.file = file, .progress = progress, .path = path, .fd = -1};
-    hd_url_show(file->url, t->shown, sizeof t->shown);
+    HD_TRY(hd_pull_address(t->address, file->url, err));
     HD_TRY(hd_pull_set(&t->part, err, "%s.part", path));
     HD_TRY(hd_pull_set(&t->sidecar, err, "%s.part.json", path));
     HD_TRY(hd_pull_set(&t->done, err, "%s.done.json", path));
@@ -260,6 +261,51 @@ static hd_status download(transfer *t, const hd_pull_plan *plan, const hd_pull_s
     return HD_OK;
 }
 
+/* ---- only asking ---- */
+
+#define ASK_ATTEMPTS 2 /* a person waits, and what is here stays as it is */
+
+/* The answer's head is enough: no byte of the file is wanted. */
+static hd_status ask_begin(void *arg, uint64_t total, const char *etag, hd_error *err)
+{
+    (void)total, (void)etag;
+    *(bool *)arg = true;
+    return hd_fail(err, HD_E_CANCELLED, "asked");
+}
+
+static hd_status ask_write(void *arg, const void *data, size_t len, hd_error *err)
+{
+    (void)data, (void)len;
+    return ask_begin(arg, 0, "", err);
+}
+
+static bool ask_progress(void *arg, uint64_t done, uint64_t total)
+{
+    (void)arg, (void)done, (void)total;
+    return !hd_interrupted();
+}
+
+hd_status hd_pull_ask(hd_pull_plan *plan, const hd_pull_settings *settings, hd_error *err)
+{
+    bool answered = false;
+    hd_pull_file *file = &plan->files[0];
+    hd_http_sink sink = {.write = ask_write, .progress = ask_progress, .begin = ask_begin, .arg = &answered};
+    hd_net_rules rules = hd_pull_rules(settings, plan->hosts);
+    hd_http_request request = {.url = file->url,
+                               .rules = &rules,
+                               .bearer = plan->bearer,
+                               .s3 = plan->s3,
+                               .max_bytes = HD_PULL_MAX_FILE_BYTES,
+                               .attempts = ASK_ATTEMPTS};
+    hd_http_response response;
+    hd_status status = hd_http_get(&request, &sink, &response, err);
+    if (status != HD_OK && !answered) return status;
+    if (err) *err = (hd_error){.status = HD_OK};
+    snprintf(file->etag, sizeof file->etag, "%s", hd_text_is_utf8(response.etag) ? response.etag : "");
+    if (!file->sha256[0]) snprintf(file->sha256, sizeof file->sha256, "%s", response.sha256);
+    return HD_OK;
+}
+
 /* ---- from this machine ---- */
 
 static hd_status copy(transfer *t, hd_error *err)
@@ -313,15 +359,16 @@ static hd_status fetch_file(const hd_pull_plan *plan, const hd_pull_settings *se
 static bool is_whole(hd_pull_file *file, const char *path)
 {
     struct stat st;
-    char *done = NULL, shown[HD_URL_SHOWN];
+    char *done = NULL, address[HD_PULL_ADDRESS];
     json_t *root = NULL;
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || hd_pull_set(&done, NULL, "%s.done.json", path) != HD_OK)
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || hd_pull_address(address, file->url, NULL) != HD_OK ||
+        hd_pull_set(&done, NULL, "%s.done.json", path) != HD_OK)
         return false;
-    hd_url_show(file->url, shown, sizeof shown);
-    bool whole = sidecar_agrees(&root, done, file, shown) &&
+    bool whole = sidecar_agrees(&root, done, file, address) &&
                  json_integer_value(json_object_get(root, "size")) == (json_int_t)st.st_size;
     if (whole) {
         snprintf(file->sha256, sizeof file->sha256, "%s", text_in(root, "sha256"));
+        snprintf(file->etag, sizeof file->etag, "%s", text_in(root, "etag"));
         file->size = (uint64_t)st.st_size;
         file->size_known = file->verified = true; /* or the user was told then */
     }

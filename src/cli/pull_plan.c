@@ -9,6 +9,7 @@
 #include "cli/files.h"
 #include "cli/models_dir.h"
 #include "cli/pull.h"
+#include "crypto/crypto.h"
 
 #define MAX_JSON_BYTES (64u << 20) /* the listing of a repository of some thousand files has a few megabytes */
 
@@ -69,6 +70,20 @@ hd_status hd_pull_plan_add(hd_pull_plan *plan, const char *path, const char *url
     if (sha256 && strlen(sha256) == 64)
         for (int i = 0; i < 64; i++)
             file->sha256[i] = (char)(sha256[i] >= 'A' && sha256[i] <= 'F' ? sha256[i] + 32 : sha256[i]);
+    return HD_OK;
+}
+
+hd_status hd_pull_address(char out[HD_PULL_ADDRESS], const char *url, hd_error *err)
+{
+    uint8_t digest[HD_SHA256_BYTES];
+    char hex[HD_SHA256_HEX];
+    hd_url_show(url, out, HD_URL_SHOWN);
+    const char *query = url + strcspn(url, "?#");
+    if (query[0] != '?') return HD_OK;
+    HD_TRY(hd_sha256_of(query + 1, strcspn(query + 1, "#"), digest, err));
+    hd_hex_encode(digest, sizeof digest, hex);
+    size_t len = strlen(out);
+    snprintf(out + len, HD_PULL_ADDRESS - len, "?query:%.16s", hex);
     return HD_OK;
 }
 

@@ -84,7 +84,8 @@ static json_t *record_files(const hd_pull_plan *plan)
     json_t *files = json_array();
     for (size_t i = 0; files && i < plan->count; i++) {
         const hd_pull_file *f = &plan->files[i];
-        json_t *file = json_pack("{s:s, s:I, s:s}", "path", f->path, "size", (json_int_t)f->size, "sha256", f->sha256);
+        json_t *file = json_pack("{s:s, s:I, s:s, s:s*}", "path", f->path, "size", (json_int_t)f->size, "sha256",
+                                 f->sha256, "etag", f->etag[0] ? f->etag : NULL);
         if (json_array_append_new(files, file) != 0) {
             json_decref(files);
             files = NULL;
@@ -139,21 +140,25 @@ static bool files_are_there(const json_t *files, const char *folder)
     return json_array_size(files) > 0;
 }
 
-static bool is_recorded(const hd_pull_file *wanted, const json_t *files)
+/* Whether the folder has this file: by its hash; where the same source tells none, by its size, and where it tells
+ * neither, by the server's ETag.  A name alone says nothing. */
+static bool is_recorded(const hd_pull_file *wanted, const json_t *files, bool same_source)
 {
     for (size_t i = 0; i < json_array_size(files); i++) {
         const json_t *file = json_array_get(files, i);
         if (strcmp(wanted->path, text_in(file, "path")) != 0) continue;
-        bool same_size =
-            !wanted->size_known || (json_int_t)wanted->size == json_integer_value(json_object_get(file, "size"));
-        return same_size && (!wanted->sha256[0] || strcmp(wanted->sha256, text_in(file, "sha256")) == 0);
+        if (wanted->size_known && (json_int_t)wanted->size != json_integer_value(json_object_get(file, "size")))
+            return false;
+        if (wanted->sha256[0]) return strcmp(wanted->sha256, text_in(file, "sha256")) == 0;
+        if (!same_source) return false;
+        return wanted->size_known || (wanted->etag[0] && strcmp(wanted->etag, text_in(file, "etag")) == 0);
     }
     return false;
 }
 
 /* Whether the folder holds what the plan would bring.  A local source is copied anew: only reading it tells if it
  * changed. */
-static bool same_files(const hd_pull_plan *plan, const json_t *record, const char *folder)
+static bool same_files(const hd_pull_plan *plan, const json_t *record, const char *folder, bool same_source)
 {
     const json_t *files = json_object_get(record, "files");
     if (!files_are_there(files, folder)) return false;
@@ -161,44 +166,61 @@ static bool same_files(const hd_pull_plan *plan, const json_t *record, const cha
         return plan->files[0].sha256[0] && strcmp(plan->files[0].sha256, text_in(record, "archive_sha256")) == 0;
     bool same = !plan->local && json_array_size(files) == plan->count;
     for (size_t i = 0; same && i < plan->count; i++)
-        same = is_recorded(&plan->files[i], files);
+        same = is_recorded(&plan->files[i], files, same_source);
     return same;
 }
 
 /* "hf:owner/repo@commit:Q4_K_M" without "@commit", "pypi:x==1" without "==1": what stays when there is something newer.
- */
-static void source_family(char *out, size_t size, const char *source)
+ * It is the first `len` bytes and `tail`. */
+typedef struct family {
+    size_t len;
+    const char *tail;
+} family;
+
+static family family_of(const char *source)
 {
-    size_t at = strcspn(source, "@"),
-           equals = strstr(source, "==") ? (size_t)(strstr(source, "==") - source) : strlen(source);
-    if (strncmp(source, "pypi:", 5) == 0)
-        snprintf(out, size, "%.*s", (int)equals, source);
-    else if (strncmp(source, "hf:", 3) == 0 || strncmp(source, "ms:", 3) == 0) {
-        const char *rest = source + at;
-        snprintf(out, size, "%.*s%s", (int)at, source, rest + strcspn(rest, ":"));
-    } else
-        snprintf(out, size, "%s", source);
+    if (strncmp(source, "pypi:", 5) == 0) {
+        const char *version = strstr(source, "==");
+        return (family){version ? (size_t)(version - source) : strlen(source), ""};
+    }
+    if (strncmp(source, "hf:", 3) == 0 || strncmp(source, "ms:", 3) == 0) {
+        size_t at = strcspn(source, "@");
+        return (family){at, source + at + strcspn(source + at, ":")};
+    }
+    return (family){strlen(source), ""};
+}
+
+static bool same_family(const char *a, const char *b)
+{
+    family of_a = family_of(a), of_b = family_of(b);
+    return of_a.len == of_b.len && memcmp(a, b, of_a.len) == 0 && strcmp(of_a.tail, of_b.tail) == 0;
+}
+
+/* An address by itself tells neither size nor hash: then its server must be asked if it has something else now. */
+static bool says_nothing(const hd_pull_plan *plan)
+{
+    return plan->count == 1 && !plan->local && !plan->files[0].sha256[0] && !plan->files[0].size_known;
 }
 
 /* *present: the model is there and is what the plan would bring. */
-static hd_status look_at_final(const store *s, const hd_pull_plan *plan, const char *name, bool *present, hd_error *err)
+static hd_status look_at_final(const store *s, hd_pull_plan *plan, const hd_pull_settings *settings, bool *present,
+                               hd_error *err)
 {
     struct stat st;
     json_t *record = NULL;
-    char ours[512], theirs[512];
     *present = false;
     if (lstat(s->final, &st) != 0) return HD_OK;
     if (!S_ISDIR(st.st_mode) || hd_record_read(&record, s->final, NULL) != HD_OK)
         return hd_fail(err, HD_E_ARGUMENT, "%s is there and was not made by pull; choose another name with --name",
                        s->final);
-    source_family(ours, sizeof ours, plan->source);
-    source_family(theirs, sizeof theirs, text_in(record, "source"));
-    hd_status status = HD_OK;
-    *present = same_files(plan, record, s->final);
-    if (!*present && strcmp(ours, theirs) != 0)
+    const char *source = text_in(record, "source");
+    bool same_source = same_family(plan->source, source);
+    hd_status status = same_source && says_nothing(plan) ? hd_pull_ask(plan, settings, err) : HD_OK;
+    *present = status == HD_OK && same_files(plan, record, s->final, same_source);
+    if (status == HD_OK && !*present && !same_source)
         status = hd_fail(err, HD_E_ARGUMENT,
-                         "%s is there already, from %s; choose another name with --name, or remove %s first", name,
-                         text_in(record, "source"), s->final);
+                         "%s is there already, from %s; choose another name with --name, or remove %s first",
+                         plan->name, source, s->final);
     json_decref(record);
     return status;
 }
@@ -311,7 +333,7 @@ hd_status hd_pull_store(hd_pull_plan *plan, const hd_pull_settings *settings, co
     bool present = false;
     *path = NULL;
     hd_status status = store_open(&s, settings->models_dir, plan->name, err);
-    if (status == HD_OK) status = look_at_final(&s, plan, plan->name, &present, err);
+    if (status == HD_OK) status = look_at_final(&s, plan, settings, &present, err);
     if (status == HD_OK && present) {
         if (!settings->quiet) fprintf(stderr, "%s is here and up to date\n", plan->name);
         status = hd_tree_remove(s.stage, err);

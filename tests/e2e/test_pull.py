@@ -641,6 +641,43 @@ class Trouble(PullCase):
         self.assertEqual(process.returncode, 1)  # the path could not be printed
         self.assertEqual(self.read("x", "x.gguf"), SOME)
 
+    def test_other_address_with_the_same_file_name(self):
+        self.pull(self.url())
+        self.server.add("/other/x.gguf", SOME[::-1])
+        self.fails(self.server.url + "/other/x.gguf", saying="x is there already, from http://127.*/x.gguf; choose")
+        self.assertEqual(self.server.asked("/other/x.gguf"), [])
+        self.assertEqual(self.read("x", "x.gguf"), SOME)
+        # the same bytes, by their hash, are the same model
+        again = self.pull(self.server.url + "/other/x.gguf", "--sha256", sha256(SOME))
+        self.assertIn("up to date", again.err)
+
+    def test_same_address_is_asked_again(self):
+        url = self.url()
+        self.pull(url)
+        started = len(self.server.requests)
+        self.assertIn("up to date", self.pull(url).err)
+        self.assertEqual(len(self.server.requests), started + 1)
+        self.url(SOME[::-1])
+        self.assertIn("fetching", self.pull(url).err)
+        self.assertEqual(self.read("x", "x.gguf"), SOME[::-1])
+        self.resource.status = 404
+        self.fails(url, saying="not found")
+        self.assertEqual(self.read("x", "x.gguf"), SOME[::-1])
+
+    def test_same_address_without_etag_is_fetched_anew(self):
+        self.pull(self.url(etag=None))
+        self.pull(self.url(SOME[::-1], etag=None))
+        self.assertEqual(self.read("x", "x.gguf"), SOME[::-1])
+
+    def test_query_tells_files_apart(self):
+        url = self.url()
+        self.pull(url + "?id=s3cret#fragment")
+        self.assertRegex(json.loads(self.read("x", "pulled.json"))["source"], r"/x\.gguf\?query:[0-9a-f]{16}$")
+        self.assertNotIn(b"s3cret", self.read("x", "pulled.json"))
+        self.assertIn("up to date", self.pull(url + "?id=s3cret").err)
+        for other in ("", "?id=other"):
+            self.assertNotIn("s3cret", self.fails(url + other, saying="x is there already, from").err)
+
     def test_strange_addresses(self):
         for url in (
             "https://127.0.0.1/",
@@ -1139,6 +1176,15 @@ class Catalogue(PullCase):
         self.hub({"x.gguf": SOME[:10]}, commit="d" * 40)
         self.pull("mine")
         self.assertEqual(self.read("mine", "x.gguf"), SOME)
+        self.pull("mine", "--update")
+        self.assertEqual(self.read("mine", "x.gguf"), SOME[:10])
+
+    def test_update_of_an_address(self):
+        self.server.add("/x.gguf", SOME)
+        self.catalogue({"mine": self.entry({"source": self.server.url + "/x.gguf"})})
+        self.pull("mine")
+        self.server.add("/x.gguf", SOME[:10])
+        self.assertIn("here already", self.pull("mine").err)
         self.pull("mine", "--update")
         self.assertEqual(self.read("mine", "x.gguf"), SOME[:10])
 
