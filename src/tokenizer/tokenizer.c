@@ -93,7 +93,9 @@ static hd_status open_checkpoint(hd_tokenizer **out, const char *path, hd_error 
     return status;
 }
 
-static hd_status open_folder(hd_tokenizer **out, const char *folder, hd_error *err)
+/* A folder's tokenizer.json; without one, the only GGUF file there, unless the weights are known to be another file
+ * (`named`): a GGUF beside them belongs to another model. */
+static hd_status open_folder(hd_tokenizer **out, const char *folder, const char *named, hd_error *err)
 {
     hd_buf path;
     hd_buf_init(&path, 1 << 16);
@@ -101,8 +103,13 @@ static hd_status open_folder(hd_tokenizer **out, const char *folder, hd_error *e
         hd_buf_free(&path);
         return hd_fail(err, HD_E_MEMORY, "out of memory for a path");
     }
-    hd_status status =
-        access(path.data, F_OK) == 0 ? open_json_file(out, path.data, folder, err) : open_checkpoint(out, folder, err);
+    hd_status status;
+    if (access(path.data, F_OK) == 0)
+        status = open_json_file(out, path.data, folder, err);
+    else if (named)
+        status = hd_fail(err, HD_E_NOT_FOUND, "%s: there is no tokenizer.json beside the weights", named);
+    else
+        status = open_checkpoint(out, folder, err);
     hd_buf_free(&path);
     return status;
 }
@@ -113,9 +120,11 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
+/* By name, or by the first bytes; the file is a regular one. */
 static bool is_gguf(const char *path)
 {
     char magic[4] = "";
+    if (ends_with(path, ".gguf")) return true;
     FILE *f = fopen(path, "rb");
     bool yes = f && fread(magic, 1, sizeof magic, f) == sizeof magic && memcmp(magic, "GGUF", 4) == 0;
     if (f) (void)fclose(f);
@@ -129,7 +138,7 @@ static hd_status open_file(hd_tokenizer **out, const char *path, hd_error *err)
     char *folder = slash ? hd_strndup(path, HD_MAX((size_t)(slash - path), 1u)) : hd_strdup(".");
     if (!folder) return hd_fail(err, HD_E_MEMORY, "out of memory for a path");
     bool weights = ends_with(path, ".safetensors") || ends_with(path, ".safetensors.index.json");
-    hd_status status = weights ? open_folder(out, folder, err) : open_json_file(out, path, folder, err);
+    hd_status status = weights ? open_folder(out, folder, path, err) : open_json_file(out, path, folder, err);
     hd_free(folder);
     return status;
 }
@@ -139,7 +148,9 @@ hd_status hd_tokenizer_open(hd_tokenizer **out, const char *path, hd_error *err)
     struct stat st;
     *out = NULL;
     if (stat(path, &st) != 0) return hd_fail(err, HD_E_NOT_FOUND, "%s: there is no such file or folder", path);
-    return S_ISDIR(st.st_mode) ? open_folder(out, path, err) : open_file(out, path, err);
+    if (S_ISDIR(st.st_mode)) return open_folder(out, path, NULL, err);
+    if (!S_ISREG(st.st_mode)) return hd_fail(err, HD_E_ARGUMENT, "%s: not a regular file", path); /* pipes hang */
+    return open_file(out, path, err);
 }
 
 /* ---- facts ---- */

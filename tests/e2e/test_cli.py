@@ -513,6 +513,32 @@ class Text(Cli):
             self.assertEqual(process.wait(TIMEOUT), 0)
 
 
+class Beside(Cli):
+    """Which tokenizer belongs to weights."""
+
+    def test_a_gguf_beside_safetensors_is_not_its_tokenizer(self):
+        folder = Path(self.file("beside"))
+        folder.mkdir()
+        for name in ["config.json", "model.safetensors"]:
+            shutil.copy(Path(model()) / name, folder)
+        shutil.copy(model("qwen2/model.gguf"), folder / "other.gguf")
+        weights = str(folder / "model.safetensors")
+        self.refused(1, "there is no tokenizer.json beside the weights", "tokenize", weights, "-p", "x")
+        self.assertIn("absent", json.loads(self.hadal("inspect", weights, "--json"))["tokenizer"])
+
+    def test_what_is_no_file_is_refused_at_once(self):
+        pipe = self.file("pipe.json")
+        os.mkfifo(pipe)
+        for command in ["tokenize", "run"]:
+            self.refused(1, "not a regular file", command, pipe, "-p", "x")
+
+    def test_a_damaged_gguf_is_not_read_as_json(self):
+        bad = self.file("bad.gguf")
+        Path(bad).write_bytes(b"")
+        self.hadal("tokenize", bad, "-p", "x", code=1)
+        self.assertNotIn("JSON", self.said)
+
+
 class Inspect(Cli):
     def test_path_cannot_drive_a_terminal(self):
         path = self.file("a\x1b[2J\n\x9bm.gguf")
