@@ -28,7 +28,8 @@ typedef struct slot {
 struct hd_mapping {
     uint8_t *data;
     size_t size;
-    size_t mapped; /* size rounded up to pages; 0 when nothing is mapped */
+    size_t mapped;           /* size rounded up to pages; 0 when nothing is mapped */
+    struct timespec written; /* when the file was last written */
     int fd;
     slot *slot; /* NULL until the mapping is in the table */
     char *path;
@@ -98,13 +99,18 @@ static void leave_table(hd_mapping *m)
     m->slot = NULL;
 }
 
+static bool same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
 /* O_NONBLOCK has no effect on a file, but opening a pipe would wait for its writer without it. */
 static hd_status map_file(hd_mapping *m, const char *path, hd_error *err)
 {
     m->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (m->fd < 0)
         return hd_fail(err, errno == ENOENT ? HD_E_NOT_FOUND : HD_E_IO, "%s: cannot open: %s", path, strerror(errno));
-    struct stat st;
+    struct stat st = {0};
     hd_status status = HD_OK;
     if (fstat(m->fd, &st) != 0)
         status = hd_fail(err, HD_E_IO, "%s: cannot stat: %s", path, strerror(errno));
@@ -121,6 +127,7 @@ static hd_status map_file(hd_mapping *m, const char *path, hd_error *err)
             m->data = data;
     } else
         m->data = (uint8_t *)m->path; /* any valid address: nothing may be read */
+    m->written = st.st_mtim;
     return status;
 }
 
@@ -172,11 +179,16 @@ const char *hd_mapping_path(const hd_mapping *map)
     return map->path;
 }
 
-/* A fault tells only of whole pages that are gone: what a file lost of its last page reads as zeros. */
+/* A fault tells only of whole pages that are gone: what a file lost of its last page reads as zeros, and what was
+ * written over it reads as weights.  The time of change of the inode is no sign: links and modes change it, too. */
 bool hd_mapping_failed(const hd_mapping *map)
 {
     struct stat st;
-    return atomic_load(&map->slot->failed) || fstat(map->fd, &st) != 0 || (uint64_t)st.st_size < map->size;
+    if (atomic_load(&map->slot->failed)) return true;
+    if (fstat(map->fd, &st) == 0 && (uint64_t)st.st_size == map->size && same_time(st.st_mtim, map->written))
+        return false;
+    atomic_store(&map->slot->failed, true); /* for good, even if the file gets its size back */
+    return true;
 }
 
 void hd_mapping_drop(const hd_mapping *map, const void *data, size_t len)

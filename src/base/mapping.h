@@ -29,7 +29,7 @@ const uint8_t *hd_mapping_data(const hd_mapping *map);
 size_t hd_mapping_size(const hd_mapping *map);
 const char *hd_mapping_path(const hd_mapping *map);
 
-/* True once the file is shorter than when it was opened, or a read of it failed.  Costs one fstat. */
+/* True once the file was written to or cut since it was opened, or a read of it failed; for good.  Costs one fstat. */
 bool hd_mapping_failed(const hd_mapping *map);
 
 /* Tells the kernel that these bytes won't be read again soon: frees their page-cache mapping from our resident set. */

@@ -156,13 +156,20 @@ static void a_lost_part_of_the_last_page_is_noticed(void **state)
     hd_mapping_close(&m);
 }
 
-static void a_file_that_grows_is_fine(void **state)
+static void a_file_that_is_written_to_is_lost(void **state)
 {
+    struct timespec before[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
     (void)state;
     write_file(page);
+    assert_int_equal(utimensat(AT_FDCWD, path, before, 0), 0);
     hd_mapping *m = open_ok();
-    assert_int_equal(truncate(path, (off_t)page * 3), 0);
+    assert_int_equal(chmod(path, 0400), 0); /* changes the inode, not the bytes */
+    assert_int_equal(chmod(path, 0600), 0);
     assert_false(hd_mapping_failed(m));
+    write_file(page); /* the same size again */
+    assert_true(hd_mapping_failed(m));
+    assert_int_equal(utimensat(AT_FDCWD, path, before, 0), 0);
+    assert_true(hd_mapping_failed(m)); /* for good */
     hd_mapping_close(&m);
 }
 
@@ -296,7 +303,7 @@ int main(void)
         TEST(every_allocation_may_fail),
         TEST(a_file_that_shrinks_reads_as_zeros),
         TEST(a_lost_part_of_the_last_page_is_noticed),
-        TEST(a_file_that_grows_is_fine),
+        TEST(a_file_that_is_written_to_is_lost),
         TEST(a_failed_slot_is_clean_for_the_next),
         TEST(dropped_bytes_can_be_read_again),
         TEST(threads_open_and_close),
