@@ -125,6 +125,18 @@ static bool has_router_bias(const reader *r, const hd_model_config *c)
     return hd_checkpoint_find(r->ckpt, name) != NULL;
 }
 
+/* Converters of V2's and V3's first year left the groups out.  A file without them gets those of the release that has
+ * its number of experts (config.json of DeepSeek-V2 and DeepSeek-V3): a router over one group picks other experts. */
+static void read_groups(reader *r, hd_model_config *c)
+{
+    int groups = 1, used = 1;
+    if (c->sigmoid && c->experts == 256) groups = 8, used = 4;
+    if (!c->sigmoid && c->experts == 160) groups = 8, used = 3;
+    c->groups = read_int(r, "expert_group_count", 0, groups);
+    c->groups_used = read_int(r, "expert_group_used_count", 0, c->groups == groups ? used : 1);
+    if (c->groups == 0) c->groups = c->groups_used = 1;
+}
+
 static void read_experts(reader *r, hd_model_config *c)
 {
     enum { GATE_ABSENT = 0, GATE_SOFTMAX = 1, GATE_SIGMOID = 2 };
@@ -140,9 +152,7 @@ static void read_experts(reader *r, hd_model_config *c)
     if (gate == GATE_ABSENT && has_router_bias(r, c)) gate = GATE_SIGMOID;
     if (gate > GATE_SIGMOID) fail(r, HD_E_UNSUPPORTED, "expert_gating_func", "is neither softmax (1) nor sigmoid (2)");
     c->sigmoid = gate == GATE_SIGMOID;
-    c->groups = read_int(r, "expert_group_count", 0, 1);
-    c->groups_used = read_int(r, "expert_group_used_count", 0, 1);
-    if (c->groups == 0) c->groups = c->groups_used = 1;
+    read_groups(r, c);
     c->renorm = read_bool(r, "expert_weights_norm", false);
     c->routed_scale = (float)read_number(r, "expert_weights_scale", 1.0);
     if (c->routed_scale == 0.0f) c->routed_scale = 1.0f; /* 0 means "not set" in files of some converters */

@@ -80,7 +80,7 @@ static void choose(const hd_model_config *c, const float *score, const float *bi
     }
     for (int j = 0; j < c->experts_used; j++) {
         int e = best_expert(c, choice, ids, j);
-        ids[j] = e >= 0 ? e : j; /* only NaN scores leave none: any expert will do then */
+        ids[j] = e >= 0 ? e : j; /* biases of -infinity may leave none: any expert will do then */
     }
 }
 

@@ -207,7 +207,7 @@ static hd_status take_scales(hd_weights *w, hd_matrix *m, const char *name, hd_e
     const hd_tensor *t;
     HD_TRY(take(w, &t, full, 2, shape, err));
     float *scale;
-    HD_TRY(decode_all(w, t, shape[0] * shape[1], &scale, err)); /* a copy: the file's floats may be unaligned */
+    HD_TRY(decode_all(w, t, shape[0] * shape[1], &scale, err)); /* float32, whatever the file has */
     m->scale = scale;
     m->scale_stride = shape[1];
     return HD_OK;

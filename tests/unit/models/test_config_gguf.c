@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <string.h>
 
 #include "models/models_internal.h"
 #include "unit/formats/open_bytes.h"
@@ -65,6 +66,31 @@ static void absent_gate_is_sigmoid_with_a_selection_bias(void **state)
     hd_buf_free(&b);
 }
 
+/* Files of V2's and V3's first year have no groups; gate is 1 (softmax) or 2 (sigmoid). */
+static hd_model_config read_ungrouped(double experts, double gate)
+{
+    meta_value m[HD_ARRAY_LEN(good_deepseek2_gguf)];
+    memcpy(m, good_deepseek2_gguf, sizeof m);
+    for (size_t i = 0; i < HD_ARRAY_LEN(m); i++) {
+        if (strcmp(m[i].key, "deepseek2.expert_count") == 0) m[i].number = experts;
+        if (strcmp(m[i].key, "deepseek2.expert_gating_func") == 0) m[i].number = gate;
+        if (strcmp(m[i].key, "deepseek2.expert_group_used_count") == 0) m[i] = (meta_value){m[i].key, ABSENT};
+    }
+    return read_changed(m, HD_ARRAY_LEN(m), (meta_value){"deepseek2.expert_group_count", ABSENT});
+}
+
+static void absent_groups_are_those_of_the_release(void **state)
+{
+    (void)state;
+    hd_model_config v3 = read_ungrouped(256, 2), v2 = read_ungrouped(160, 1), lite = read_ungrouped(64, 1);
+    assert_int_equal(v3.groups, 8);
+    assert_int_equal(v3.groups_used, 4);
+    assert_int_equal(v2.groups, 8);
+    assert_int_equal(v2.groups_used, 3);
+    assert_int_equal(lite.groups, 1);
+    assert_int_equal(lite.groups_used, 1);
+}
+
 static void yarn_keeps_the_factor_that_the_file_gives(void **state)
 {
     (void)state;
@@ -100,6 +126,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(absent_gate_is_softmax_without_a_selection_bias),
         cmocka_unit_test(absent_gate_is_sigmoid_with_a_selection_bias),
+        cmocka_unit_test(absent_groups_are_those_of_the_release),
         cmocka_unit_test(yarn_keeps_the_factor_that_the_file_gives),
         cmocka_unit_test(softmax_is_scaled_with_any_scaling_of_positions),
         cmocka_unit_test(impossible_ends_of_text_are_dropped),
