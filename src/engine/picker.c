@@ -266,9 +266,13 @@ hd_status hd_picker_next(hd_picker *p, const float *logits, const int32_t *token
 {
     if (top_count > (size_t)p->vocab)
         return hd_fail(err, HD_E_ARGUMENT, "%zu log-probabilities of a vocabulary of %d", top_count, p->vocab);
+    double norm = log_sum(logits, p->vocab, logits[argmax(logits, p->vocab)]);
+    if (!isfinite(norm))
+        return hd_fail(err, HD_E_INTERNAL,
+                       "the model computes values that are not numbers: its file may be damaged; "
+                       "fetch it again or compare its checksum with its source");
     adjust(p, logits, tokens, count);
     int32_t id = sample(p);
-    double norm = log_sum(logits, p->vocab, logits[argmax(logits, p->vocab)]);
     *chosen = (hd_logprob){.id = id, .logprob = (float)(logits[id] - norm)};
     if (top_count) fill_top(p, logits, norm, top, top_count);
     p->generated[id]++;

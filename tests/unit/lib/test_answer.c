@@ -106,8 +106,8 @@ static void test_errors(void **state)
     assert_null(answer);
     o.stop_count = 0;
     assert_int_equal(hd_answer_open(&answer, text, &o, collect, &out, &err), HD_OK);
-    assert_int_equal(hd_answer_push(answer, 261, &stopped, &err), HD_E_ARGUMENT);
-    assert_non_null(strstr(err.text, "id 261"));
+    assert_int_equal(hd_answer_push(answer, 261, &stopped, &err), HD_OK); /* a row of the model beyond its tokenizer */
+    assert_string_equal(out.text, "");
     assert_int_equal(hd_answer_push(answer, -1, &stopped, &err), HD_E_ARGUMENT);
     assert_false(stopped);
     hd_alloc_fail_after(1);
