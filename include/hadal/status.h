@@ -9,6 +9,10 @@
 
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #if defined(__clang__)
 #define HD_MUST_USE __attribute__((warn_unused_result)) /* on the type: every function that returns it is must-use */
 #else
@@ -68,5 +72,9 @@ hd_status hd_fail_in(hd_error *err, hd_status status, const char *prefix_fmt, ..
         hd_status hd_try_status_ = (call);                                                                             \
         if (hd_try_status_ != HD_OK) return hd_try_status_;                                                            \
     } while (0)
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
