@@ -123,7 +123,9 @@ typedef struct attend_job {
     const hd_exec *ex;
     const hd_attend_shape *shape;
     const hd_attend_span *spans;
+    int64_t *first; /* [count + 1] number of each span's first item */
     int count;
+    size_t shared; /* bytes of scratch before the threads' slices */
 } attend_job;
 
 /* Blocks hold whole queries where a group fits, else a part of one query's group. */
@@ -174,25 +176,47 @@ static void attend_item(const attend_job *job, const hd_attend_span *span, int64
     block_finish(&b, span, query, head, s->v_dim);
 }
 
+/* Bisection: a batch may hold hundreds of spans, and each has few items. */
+static int span_of_item(const attend_job *job, int64_t item)
+{
+    int low = 0, high = job->count - 1;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (job->first[middle] <= item)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
 static void attend_items(void *arg, int64_t begin, int64_t end, int thread)
 {
     const attend_job *job = arg;
-    int64_t base = 0;
-    for (int i = 0; i < job->count; i++) {
-        int64_t items = items_of(job->shape, &job->spans[i]);
-        for (int64_t item = HD_MAX(begin, base); item < HD_MIN(end, base + items); item++)
-            attend_item(job, &job->spans[i], item - base, arena_of_thread(job->ex, 0, thread));
-        base += items;
+    for (int64_t item = begin; item < end; item++) {
+        int span = span_of_item(job, item);
+        attend_item(job, &job->spans[span], item - job->first[span], arena_of_thread(job->ex, job->shared, thread));
     }
 }
 
 static void fast_attend(const hd_exec *ex, const hd_attend_shape *shape, const hd_attend_span *spans, int n)
 {
+    arena a = {.base = ex->scratch};
     attend_job job = {.ex = ex, .shape = shape, .spans = spans, .count = n};
-    int64_t items = 0;
+    job.first = arena_take(&a, (size_t)n + 1, sizeof *job.first);
+    job.shared = a.used;
+    job.first[0] = 0;
     for (int i = 0; i < n; i++)
-        items += items_of(shape, &spans[i]);
-    hd_pool_for(ex->pool, items, 1, attend_items, &job);
+        job.first[i + 1] = job.first[i] + items_of(shape, &spans[i]);
+    hd_pool_for(ex->pool, job.first[n], 1, attend_items, &job);
+}
+
+/* Each span has one token at least. */
+static size_t attend_shared_bytes(const hd_shape_limits *l)
+{
+    arena a = {0};
+    arena_take(&a, (size_t)l->tokens + 1, sizeof(int64_t));
+    return a.used;
 }
 
 static size_t attend_thread_bytes(const hd_shape_limits *l)

@@ -9,7 +9,7 @@
  * of row r, column 4*j+b so that one dot-product instruction takes four columns of R rows.  A weight is row_scale[r] *
  * (scale * (code - offset) + minimum). row_scale is a power of two that brings the row's float16 values near 1: small
  * scales would lose bits as subnormals. Codes are exact; scales of types that multiply two small numbers (K types) are
- * rounded to 11 bits (2^-12 relative). Rows are padded with zeros to whole blocks.
+ * rounded to 11 bits (2^-11 relative at most). Rows are padded with zeros to whole blocks.
  */
 #ifndef HD_KERNELS_PACK_H
 #define HD_KERNELS_PACK_H
@@ -23,7 +23,8 @@ typedef struct hd_packed {
     int bits;  /* 4 or 8 */
     int group; /* columns that share a scale: 16 or 32 */
     bool has_min;
-    int offset;    /* subtracted from codes (0..255); codes are unsigned bytes if code_bias is set, else signed */
+    int offset;    /* subtracted from codes (0..255); 8-bit codes are unsigned bytes where unsigned_codes was asked for,
+                      else signed */
     int64_t units; /* per row: cols / 32 */
     int64_t blocks;
     size_t unit_bytes, block_bytes;
