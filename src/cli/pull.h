@@ -49,7 +49,7 @@ typedef struct hd_pull_file {
     uint64_t size;
     bool size_known;
     char sha256[65];        /* "": the source does not say */
-    char etag[HD_ETAG_MAX]; /* what the server said of the bytes that came, or of those it has (hd_pull_ask) */
+    char etag[HD_ETAG_MAX]; /* of the bytes that came without a hash, or that the server has (hd_pull_ask) */
     bool verified;          /* the hash was announced, and agreed */
 } hd_pull_file;
 

@@ -168,7 +168,7 @@ static hd_status part_finish(transfer *t, hd_error *err)
     }
     file->verified = file->sha256[0] != '\0';
     snprintf(file->sha256, sizeof file->sha256, "%s", hex);
-    snprintf(file->etag, sizeof file->etag, "%s", t->etag);
+    if (!file->verified) snprintf(file->etag, sizeof file->etag, "%s", t->etag);
     file->size = t->have;
     file->size_known = true;
     HD_TRY(sidecar_write(t, err));
@@ -367,8 +367,8 @@ static bool is_whole(hd_pull_file *file, const char *path)
     bool whole = sidecar_agrees(&root, done, file, address) &&
                  json_integer_value(json_object_get(root, "size")) == (json_int_t)st.st_size;
     if (whole) {
+        if (!file->sha256[0]) snprintf(file->etag, sizeof file->etag, "%s", text_in(root, "etag"));
         snprintf(file->sha256, sizeof file->sha256, "%s", text_in(root, "sha256"));
-        snprintf(file->etag, sizeof file->etag, "%s", text_in(root, "etag"));
         file->size = (uint64_t)st.st_size;
         file->size_known = file->verified = true; /* or the user was told then */
     }

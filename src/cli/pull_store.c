@@ -187,7 +187,10 @@ static family family_of(const char *source)
         size_t at = strcspn(source, "@");
         return (family){at, source + at + strcspn(source + at, ":")};
     }
-    return (family){strlen(source), ""};
+    size_t len = strlen(source);
+    while (len > 0 && source[len - 1] == '/') /* s3://bucket/folder/ */
+        len--;
+    return (family){len, ""};
 }
 
 static bool same_family(const char *a, const char *b)
