@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "cli/cli.h"
 #include "cli/files.h"
@@ -100,12 +101,14 @@ static hd_status pull_source(const pull_options *o, const hd_pull_settings *sett
     const char *name = o && o->name ? o->name : entry ? entry->name : NULL;
     if (status == HD_OK && name) status = hd_pull_set(&plan.name, err, "%s", name);
     if (status == HD_OK && entry && !plan.licence) status = hd_pull_set(&plan.licence, err, "%s", entry->licence);
-    if (status == HD_OK && o && (o->list || o->dry_run))
-        print_files(&plan, o->list ? NULL : settings->models_dir);
-    else if (status == HD_OK) {
+    if (status == HD_OK && o && o->list)
+        print_files(&plan, NULL);
+    else if (status == HD_OK)
         status = apply_sha256(&plan, sha256, err);
-        if (status == HD_OK) status = hd_pull_store(&plan, settings, entry, path, err);
-    }
+    if (status == HD_OK && o && o->dry_run)
+        print_files(&plan, settings->models_dir);
+    else if (status == HD_OK && !(o && o->list))
+        status = hd_pull_store(&plan, settings, entry, path, err);
     hd_pull_plan_free(&plan);
     return status;
 }
@@ -122,17 +125,17 @@ static hd_status pull_sources(const pull_options *o, const hd_catalogue_entry *e
 {
     hd_status status = HD_E_NOT_FOUND;
     bool any = false;
+    const char *wanted = o ? o->sha256 : NULL;
     if (!format) format = entry->sources[0].format;
     for (size_t i = 0; i < entry->source_count; i++) {
         const hd_catalogue_source *source = &entry->sources[i];
         if (!suits(source, format, scheme)) continue;
         if (any && !settings->quiet) fprintf(stderr, "%s\ntrying %s\n", err->text, source->source);
         any = true;
-        status = pull_source(o, settings, source->source, entry,
-                             source->sha256 ? source->sha256
-                             : o            ? o->sha256
-                                            : NULL,
-                             path, err);
+        if (wanted && source->sha256 && strcasecmp(wanted, source->sha256) != 0)
+            return hd_fail(err, HD_E_CHECKSUM, "%s: the catalogue gives SHA-256 %s, not the one of --sha256",
+                           source->source, source->sha256);
+        status = pull_source(o, settings, source->source, entry, wanted ? wanted : source->sha256, path, err);
         if (status != HD_E_NETWORK && status != HD_E_NOT_FOUND) return status;
     }
     if (!any)
@@ -158,6 +161,52 @@ static hd_status unknown_name(const hd_catalogue *catalogue, const char *name, h
         name, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
 
+/* The record beside the model at `path`, a folder or a file in one. */
+static hd_status read_record_of(json_t **record, const char *path, hd_error *err)
+{
+    struct stat st;
+    char *folder = NULL;
+    size_t len = strlen(path);
+    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) len = (size_t)(hd_path_base(path) - path);
+    HD_TRY(hd_pull_set(&folder, err, "%.*s", len ? (int)len : 1, len ? path : "."));
+    hd_status status = hd_record_read(record, folder, err);
+    hd_free(folder);
+    return status;
+}
+
+/* What --sha256 says of a model that is here already: that of its one file, or of the package it came in. */
+static hd_status check_recorded_sha256(const char *path, const char *sha256, hd_error *err)
+{
+    json_t *record = NULL;
+    if (read_record_of(&record, path, NULL) != HD_OK)
+        return hd_fail(err, HD_E_ARGUMENT, "%s: pull did not bring this model, so --sha256 can't be compared", path);
+    const json_t *files = json_object_get(record, "files");
+    const char *known = json_string_value(json_object_get(record, "archive_sha256"));
+    if (!known && json_array_size(files) == 1)
+        known = json_string_value(json_object_get(json_array_get(files, 0), "sha256"));
+    hd_status status = HD_OK;
+    if (!known)
+        status = hd_fail(err, HD_E_ARGUMENT, "--sha256 is for one file, and %s has %zu", path, json_array_size(files));
+    else if (strcasecmp(known, sha256) != 0)
+        status = hd_fail(err, HD_E_CHECKSUM,
+                         "%s is here already, and its SHA-256 is %s, not the one of --sha256; --name brings another "
+                         "beside it",
+                         path, known);
+    json_decref(record);
+    return status;
+}
+
+/* Whether the model that is here is the one that the options ask for. */
+static hd_status check_present(const pull_options *o, const char *what, const char *path, hd_error *err)
+{
+    size_t len = strlen(path);
+    const char *format = len > 5 && strcasecmp(path + len - 5, ".gguf") == 0 ? "gguf" : "safetensors";
+    if (o->format && strcmp(o->format, format) != 0)
+        return hd_fail(err, HD_E_ARGUMENT, "%s is here already, in the format %s; --name brings %s beside it", what,
+                       format, o->format);
+    return o->sha256 ? check_recorded_sha256(path, o->sha256, err) : HD_OK;
+}
+
 static hd_status pull_named(const pull_options *o, const hd_pull_settings *settings, const hd_catalogue *catalogue,
                             const char *what, char **path, hd_error *err)
 {
@@ -165,6 +214,7 @@ static hd_status pull_named(const pull_options *o, const hd_pull_settings *setti
     bool show = o->list || o->dry_run;
     if (!show && !o->update && !o->name &&
         hd_model_resolve_in(settings->models_dir, entry ? entry->name : what, path, NULL) == HD_OK) {
+        HD_TRY(check_present(o, what, *path, err));
         if (!settings->quiet)
             fprintf(stderr, "%s is here already (--update asks its source for a newer state)\n", what);
         return HD_OK;
@@ -191,6 +241,20 @@ static hd_status pull(const pull_options *o, const char *what, char **path, hd_e
     hd_catalogue_close(&catalogue);
     hd_pull_settings_free(&settings);
     return status;
+}
+
+/* Options that would do nothing are refused: who gives them means something. */
+static const char *wrong_options(const pull_options *o, const char *what)
+{
+    bool shapes = o->name || o->format || o->sha256;
+    if (!what == !o->for_start) return "give a NAME or a SOURCE, or --for-start";
+    if (o->for_start && (shapes || o->list || o->dry_run || o->update))
+        return "--for-start chooses by itself: it goes with no --name, --format, --sha256, --list, --dry-run, --update";
+    if (o->list && (o->name || o->sha256 || o->dry_run))
+        return "--list prints what there is: it goes with no --name, --sha256, --dry-run";
+    if (o->format && hd_pull_is_source(what))
+        return "--format is for a name of the catalogue; a SOURCE names its file or quantization behind a colon";
+    return NULL;
 }
 
 int hd_cmd_pull(int argc, char **argv)
@@ -265,7 +329,8 @@ int hd_cmd_pull(int argc, char **argv)
     uint8_t digest[HD_SHA256_BYTES];
     if (o.sha256 && !hd_hex_decode(o.sha256, digest, sizeof digest))
         return hd_cli_usage("pull", "--sha256 takes 64 hexadecimal digits");
-    if (!args.operands[0] == !o.for_start) return hd_cli_usage("pull", "give a NAME or a SOURCE, or --for-start");
+    const char *wrong = wrong_options(&o, args.operands[0]);
+    if (wrong) return hd_cli_usage("pull", "%s", wrong);
 
     hd_error err = {.status = HD_OK};
     char *path = NULL;

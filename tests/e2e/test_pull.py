@@ -695,6 +695,18 @@ class Trouble(PullCase):
         self.fails(rc=2, saying="give a NAME or a SOURCE")
         self.fails("a", "b", rc=2, saying="hadal: pull: ")
         self.fails("--nonsense", rc=2, saying="unknown option")
+        for option in ("--list", "--dry-run", "--update", "--name=x", "--format=gguf", "--sha256=" + "0" * 64):
+            with self.subTest(option):
+                self.fails("--for-start", option, rc=2, saying="--for-start chooses by itself")
+        for option in ("--dry-run", "--name=x", "--sha256=" + "0" * 64):
+            with self.subTest(option):
+                self.fails("hf:owner/repo", "--list", option, rc=2, saying="--list prints what there is")
+        self.fails("hf:owner/repo", "--format=gguf", rc=2, saying="--format is for a name of the catalogue")
+        self.assertEqual(self.server.requests, [])
+
+    def test_hash_is_checked_without_fetching(self):
+        self.hub({"x.gguf": SOME})
+        self.fails("hf:owner/repo", "--dry-run", "--sha256", "0" * 64, saying="announces SHA-256 " + sha256(SOME))
 
 
 class Secure(PullCase):
@@ -1237,6 +1249,38 @@ class Catalogue(PullCase):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
                 self.fails("x", saying=saying)
+
+    def test_hash_of_the_catalogue_and_of_the_user(self):
+        self.server.add("/x.gguf", SOME)
+        self.catalogue({"mine": self.entry({"source": self.server.url + "/x.gguf", "sha256": sha256(SOME)})})
+        self.fails("mine", "--sha256", "0" * 64, saying=f"the catalogue gives SHA-256 {sha256(SOME)}, not the one of")
+        self.assertEqual(self.server.requests, [])
+        self.pull("mine", "--sha256", sha256(SOME).upper())
+
+    def test_hash_of_what_is_here(self):
+        self.hub({"x.gguf": SOME})
+        self.catalogue({"mine": self.entry({"source": "hf:owner/repo"})})
+        self.pull("mine")
+        self.fails("mine", "--sha256", "0" * 64, saying=f"is here already, and its SHA-256 is {sha256(SOME)}, not")
+        self.assertIn("here already", self.pull("mine", "--sha256", sha256(SOME).upper()).err)
+        (self.models / "own.gguf").write_bytes(SOME)
+        self.fails("own", "--sha256", sha256(SOME), saying="pull did not bring this model")
+        self.hub({"model.safetensors": b"s", "config.json": b"{}"}, repo="owner/two")
+        self.catalogue({"two": self.entry({"source": "hf:owner/two", "format": "safetensors"})})
+        self.pull("two")
+        self.fails("two", "--sha256", "0" * 64, saying="for one file, and .*/two has 2")
+
+    def test_format_of_what_is_here(self):
+        self.hub({"x.gguf": b"g"}, repo="a/gguf")
+        self.hub({"model.safetensors": b"s", "config.json": b"{}"}, repo="a/original")
+        self.catalogue(
+            {"mine": self.entry({"source": "hf:a/gguf"}, {"source": "hf:a/original", "format": "safetensors"})}
+        )
+        self.pull("mine")
+        self.fails("mine", "--format", "safetensors", saying="mine is here already, in the format gguf; --name brings")
+        self.assertIn("here already", self.pull("mine", "--format", "gguf").err)
+        self.pull("mine", "--format", "safetensors", "--name", "original")
+        self.assertEqual(self.read("original", "model.safetensors"), b"s")
 
     def test_format(self):
         self.hub({"x.gguf": b"g"}, repo="a/gguf")
