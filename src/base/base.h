@@ -1,6 +1,7 @@
 /* base/base.h: the door of the base room, which every other room may include.
  *
- * Status codes, allocation, capped buffers, the sticky-error reader, logs, clocks, threads, CPU features, mapped files.
+ * Status codes, allocation, capped buffers, the sticky-error reader, logs, clocks, threads, CPU features, mapped files,
+ * temporary files.
  */
 #ifndef HD_BASE_H
 #define HD_BASE_H
@@ -14,6 +15,7 @@
 #include "base/mapping.h"
 #include "base/pool.h"
 #include "base/reader.h"
+#include "base/temporary.h"
 #include "base/text.h"
 #include "hadal/status.h"
 

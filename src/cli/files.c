@@ -121,16 +121,12 @@ static hd_status file_write(const char *path, const void *data, size_t len, mode
 {
     hd_buf temporary;
     hd_buf_init(&temporary, 8192);
-    if (hd_buf_printf(&temporary, "%s.new", path) != HD_OK) return no_memory(err);
-    int fd = open(temporary.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+    int fd = hd_temporary_open(path, mode, &temporary);
     hd_status status;
     if (fd < 0)
-        status = hd_fail(err, HD_E_IO, "%s: cannot create: %s", path, strerror(errno));
+        status = hd_fail(err, errno == ENOMEM ? HD_E_MEMORY : HD_E_IO, "%s: cannot create: %s", path, strerror(errno));
     else {
-        /* one that a crash left behind may have another mode */
-        status = mode == PRIVATE_MODE && fchmod(fd, mode) != 0
-                     ? hd_fail(err, HD_E_IO, "%s: cannot set its mode: %s", path, strerror(errno))
-                     : write_all(fd, path, data, len, err);
+        status = write_all(fd, path, data, len, err);
         if (close(fd) != 0 && status == HD_OK)
             status = hd_fail(err, HD_E_IO, "%s: cannot write: %s", path, strerror(errno));
         if (status == HD_OK && rename(temporary.data, path) != 0)

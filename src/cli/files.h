@@ -23,7 +23,8 @@ hd_status hd_dirs_make_above(const char *path, hd_error *err);
 /* Removes a file, or a folder with all that is in it; does not follow links.  What does not exist is fine. */
 hd_status hd_tree_remove(const char *path, hd_error *err);
 
-/* Writes a file so that after a crash it is there whole or not at all. */
+/* Writes a file so that after a crash it is there whole or not at all; a link of that name is replaced, not followed.
+ */
 hd_status hd_file_write(const char *path, const void *data, size_t len, hd_error *err);
 
 /* The same, readable only by its owner: what somebody typed. */

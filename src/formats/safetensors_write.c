@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "formats/formats_internal.h"
@@ -138,20 +139,11 @@ static void sync_folder(const char *path)
     hd_free(folder);
 }
 
-/* A new file beside `path`; its name goes into *name.  Other writers and what a killed one left are stepped around. */
-static int open_temporary(const char *path, hd_buf *name)
+/* A rename would replace whatever is there: a device, or somebody's link. */
+static bool may_replace(const char *path)
 {
-    int fd = -1;
-    errno = EEXIST;
-    for (int i = 0; i < 100 && fd < 0 && errno == EEXIST; i++) {
-        hd_buf_clear(name);
-        if (hd_buf_printf(name, "%s.%ld-%d.tmp", path, (long)getpid(), i) != HD_OK) {
-            errno = ENOMEM;
-            return -1;
-        }
-        fd = open(name->data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    }
-    return fd;
+    struct stat st;
+    return lstat(path, &st) != 0 || S_ISREG(st.st_mode);
 }
 
 /* Content, then name.  Leaves errno of the first thing that failed. */
@@ -173,9 +165,11 @@ static bool write_and_rename(const writer *w, int fd, const char *temporary, con
 static hd_status write_file(const writer *w, const char *path, const hd_buf *header)
 {
     hd_buf temporary;
-    hd_buf_init(&temporary, 1 << 16);
     hd_status status = HD_OK;
-    int fd = open_temporary(path, &temporary);
+    if (!may_replace(path))
+        return hd_fail(w->err, HD_E_IO, "%s: not a regular file; it is not replaced, take another name", path);
+    hd_buf_init(&temporary, 1 << 16);
+    int fd = hd_temporary_open(path, 0666, &temporary);
     if (fd < 0)
         status = hd_fail(w->err, errno == ENOMEM ? HD_E_MEMORY : HD_E_IO, "%s: cannot create a file beside it: %s",
                          path, strerror(errno));

@@ -319,6 +319,27 @@ static void no_folder_to_write_to(void **state)
     assert_int_not_equal(access(temp, F_OK), 0);
 }
 
+static void what_is_no_regular_file_stays(void **state)
+{
+    (void)state;
+    char path[128];
+    struct stat st;
+    hd_error err = {0};
+    in_folder(path, "link");
+    assert_int_equal(symlink("target", path), 0);
+    assert_int_equal(hd_safetensors_write(path, written, 1, &err), HD_E_IO);
+    assert_non_null(strstr(err.text, "not a regular file"));
+    assert_int_equal(lstat(path, &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(hd_safetensors_write(path, written, 1, &err), HD_E_IO);
+    assert_int_equal(lstat(path, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+    unlink(path);
+    assert_int_equal(files_in_folder(), 0);
+}
+
 static void a_stale_temporary_is_stepped_around(void **state)
 {
     (void)state;
@@ -367,6 +388,7 @@ int main(void)
         TEST(bad_tensors_are_not_written),
         TEST(a_failed_write_leaves_the_old_file),
         TEST(no_folder_to_write_to),
+        TEST(what_is_no_regular_file_stays),
         TEST(a_stale_temporary_is_stepped_around),
         TEST(every_allocation_of_the_writer_may_fail),
     };
