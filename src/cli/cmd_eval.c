@@ -13,6 +13,7 @@
 #include "cli/engine.h"
 #include "cli/input.h"
 #include "cli/json.h"
+#include "cli/output.h"
 #include "cli/terminal.h"
 
 #define HD_EVAL_PIECE_BYTES ((int64_t)128 << 20)
@@ -34,7 +35,7 @@ static const hd_manual manual = {
         "afresh, so the first token of a window is not predicted.  The report states the window.\n\n"
         "--logits writes the tensor 'logits', float32 [tokens, vocabulary], to a safetensors file; the tokens must "
         "then "
-        "fit into one window.\n\n"
+        "fit into one window.  A file that is there already is replaced only when an earlier run wrote it.\n\n"
         "--against evaluates a second model on the same ids and reports the Kullback-Leibler divergence of MODEL from "
         "it "
         "(in nats: the expected extra loss when MODEL stands in for OTHER), how often both agree on the most likely "
@@ -109,6 +110,26 @@ static hd_status read_ids(eval *e, hd_error *err)
         status = encode(e, data, input.len, err);
     }
     hd_buf_free(&input);
+    return status;
+}
+
+/* ---- output ---- */
+
+/* Before anything is loaded: what --logits and --record-experts will write must not cost somebody a file, nor be found
+ * impossible at the end. */
+static hd_status check_outputs(const eval *e, hd_error *err)
+{
+    if (!e->logits_path && !e->record) return HD_OK;
+    char *model = NULL, *against = NULL;
+    HD_TRY(hd_model_resolve(e->model, &model, err));
+    hd_status status = e->against ? hd_model_resolve(e->against, &against, err) : HD_OK;
+    const char *inputs[] = {model, against, e->ids_file, e->text_file, e->force};
+    if (status == HD_OK && e->logits_path)
+        status = hd_output_check("--logits", e->logits_path, inputs, HD_ARRAY_LEN(inputs), err);
+    if (status == HD_OK && e->record)
+        status = hd_output_check("--record-experts", e->record, inputs, HD_ARRAY_LEN(inputs), err);
+    hd_free(model);
+    hd_free(against);
     return status;
 }
 
@@ -345,13 +366,22 @@ static void print_text(eval *e)
 
 /* ---- in order ---- */
 
+/* Whichever computes at the moment. */
+static void cancel_both(void *arg)
+{
+    const eval *e = arg;
+    hd_cli_cancel(e->own.engine);
+    if (e->compares) hd_cli_cancel(e->other.engine);
+}
+
 static hd_status run_all(eval *e, hd_error *err)
 {
+    HD_TRY(check_outputs(e, err));
     HD_TRY(read_ids(e, err));
     if (e->ids.len == 0) return hd_fail(err, HD_E_ARGUMENT, "there is nothing to evaluate: the text is empty");
     HD_TRY(open_models(e, err));
     HD_TRY(prepare(e, err));
-    hd_interrupt_catch(hd_cli_cancel, e->own.engine);
+    hd_interrupt_catch(cancel_both, e);
     HD_TRY(eval_all(e, err));
     if (e->json) return print_json(e, err);
     print_text(e);
@@ -365,6 +395,10 @@ static int check_usage(eval *e, const char *command)
         return hd_cli_usage(command, "%s of --ids, --ids-file, --text and --text-string",
                             sources ? "only one" : "give one");
     if (e->record && e->force) return hd_cli_usage(command, "--record-experts and --force-experts exclude each other");
+    if (e->logits_path && !e->logits_path[0]) return hd_cli_usage(command, "--logits: the name of the file is empty");
+    if (e->record && !e->record[0]) return hd_cli_usage(command, "--record-experts: the name of the file is empty");
+    if (e->logits_path && e->record && hd_output_same(e->logits_path, e->record))
+        return hd_cli_usage(command, "--logits and --record-experts need two files");
     e->compares = e->against || e->against_cpu;
     if (!e->against_cpu) e->against_cpu = e->flags.cpu;
     return HD_ARGS_OK;

@@ -21,7 +21,9 @@ hd_status hd_models_dir(char **out, const char *flag, hd_error *err)
         return *out ? HD_OK : hd_fail(err, HD_E_MEMORY, "out of memory for a path");
     }
     hd_status status = hd_xdg_path(out, "XDG_DATA_HOME", ".local/share", "hadal/models", err);
-    return status == HD_OK ? HD_OK : hd_fail_in(err, status, "the models folder is not known (--models-dir sets it)");
+    return status == HD_OK
+               ? HD_OK
+               : hd_fail_in(err, status, "the models folder is not known (the variable HADAL_MODELS sets it)");
 }
 
 hd_status hd_record_read(json_t **out, const char *folder, hd_error *err)

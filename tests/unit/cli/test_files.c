@@ -102,6 +102,37 @@ static void test_tree(void **state)
     assert_int_equal(hd_file_write("none/x", "", 0, &err), HD_E_IO);
 }
 
+static void assert_content(const char *path, const char *text)
+{
+    char content[64] = "";
+    FILE *in = fopen(path, "rb");
+    assert_non_null(in);
+    content[fread(content, 1, sizeof content - 1, in)] = '\0';
+    fclose(in);
+    assert_string_equal(content, text);
+}
+
+/* Writing X leaves the files beside it alone, and follows no link. */
+static void test_write(void **state)
+{
+    (void)state;
+    struct stat st;
+    write_text("w/x.new", "the user's");
+    write_text("w/target", "old");
+    assert_int_equal(symlink("target", "w/link"), 0);
+    assert_int_equal(hd_file_write_private("w/x", "text", 4, NULL), HD_OK);
+    assert_content("w/x", "text");
+    assert_content("w/x.new", "the user's");
+    assert_int_equal(stat("w/x", &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(symlink("target", "w/y.new"), 0);
+    assert_int_equal(hd_file_write("w/y", "text", 4, NULL), HD_OK);
+    assert_int_equal(hd_file_write("w/link", "text", 4, NULL), HD_OK);
+    assert_content("w/target", "old");
+    assert_int_equal(lstat("w/link", &st), 0);
+    assert_true(S_ISREG(st.st_mode));
+}
+
 static void test_split_names(void **state)
 {
     (void)state;
@@ -213,7 +244,10 @@ static void test_models_dir(void **state)
     unsetenv("XDG_DATA_HOME");
     unsetenv("HOME");
     char *dir = NULL;
-    assert_int_equal(hd_models_dir(&dir, NULL, NULL), HD_E_NOT_FOUND);
+    hd_error err = {0};
+    assert_int_equal(hd_models_dir(&dir, NULL, &err), HD_E_NOT_FOUND);
+    assert_non_null(strstr(err.text, "HADAL_MODELS"));
+    assert_null(strstr(err.text, "--models-dir")); /* most commands lack it */
     assert_null(dir);
 }
 
@@ -244,15 +278,11 @@ static void test_advice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_safe_paths),
-        cmocka_unit_test(test_join_and_base),
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_tree),
-        cmocka_unit_test(test_split_names),
-        cmocka_unit_test(test_resolve),
-        cmocka_unit_test(test_not_found_says_what_to_do),
-        cmocka_unit_test(test_models_dir),
-        cmocka_unit_test(test_advice),
+        cmocka_unit_test(test_safe_paths), cmocka_unit_test(test_join_and_base),
+        cmocka_unit_test(test_sizes),      cmocka_unit_test(test_tree),
+        cmocka_unit_test(test_write),      cmocka_unit_test(test_split_names),
+        cmocka_unit_test(test_resolve),    cmocka_unit_test(test_not_found_says_what_to_do),
+        cmocka_unit_test(test_models_dir), cmocka_unit_test(test_advice),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }
