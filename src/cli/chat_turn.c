@@ -20,7 +20,7 @@ void hd_chat_note(const char *fmt, ...)
     va_end(args);
     fflush(stdout);
     hd_terminal_dim(stderr, true);
-    fputs(line, stderr);
+    hd_terminal_write(stderr, line, strlen(line)); /* it may quote a message of a file */
     hd_terminal_dim(stderr, false);
     fputc('\n', stderr);
 }
@@ -192,7 +192,9 @@ static hd_status on_token(void *arg, const hd_logprob *chosen, const hd_logprob 
 {
     (void)top;
     turn *t = arg;
-    return end ? HD_OK : hd_answer_push(t->answer, chosen->id, stop, err);
+    hd_status status = end ? HD_OK : hd_answer_push(t->answer, chosen->id, stop, err);
+    if (ferror(stdout)) *stop = true; /* nobody reads on; the chat ends */
+    return status;
 }
 
 static hd_status generate(turn *t, hd_generation *g, hd_error *err)

@@ -10,7 +10,14 @@
 
 #include "base/base.h"
 
-enum { HD_EXIT_OK = 0, HD_EXIT_FAILURE = 1, HD_EXIT_USAGE = 2, HD_EXIT_INTERRUPTED = 130 };
+enum {
+    HD_EXIT_OK = 0,
+    HD_EXIT_FAILURE = 1,
+    HD_EXIT_USAGE = 2,
+    HD_EXIT_HANGUP = 129,
+    HD_EXIT_INTERRUPTED = 130,
+    HD_EXIT_TERMINATED = 143
+};
 
 /* ---- commands (commands.c) ---- */
 
@@ -53,7 +60,8 @@ int hd_cli_failf(const char *command, const char *fmt, ...) HD_PRINTF(2, 3); /* 
 /* The same for wrong usage, followed by where to find help; returns 2.  `command` NULL: of the program itself. */
 int hd_cli_usage(const char *command, const char *fmt, ...) HD_PRINTF(2, 3);
 
-/* Flushes stdout: the exit code `rc`, or 1 with a message when what was printed could not be written. */
+/* Flushes stdout: the exit code `rc`, or 1 with a message when what was printed could not be written.  main does this
+ * once for every command; a second call does not repeat the message. */
 int hd_cli_finish(const char *command, int rc);
 
 /* ---- progress (report.c) ---- */
@@ -65,16 +73,20 @@ void hd_progress_clear(void);
 
 /* ---- Ctrl-C (interrupt.c) ---- */
 
-/* Until a command asks for it, Ctrl-C and SIGTERM end the program at once with exit code 130.  From hd_interrupt_catch
- * on the first one sets a flag and calls `cancel` (async-signal-safe, e.g. hd_engine_cancel; may be NULL); a second one
- * before hd_interrupt_reset still ends the program at once.  hd_interrupt_release goes back; call it before `arg`
- * dies. */
+/* Until a command asks for it, Ctrl-C and SIGTERM end the program at once with exit code 130, SIGHUP with 129.  From
+ * hd_interrupt_catch on the first one sets a flag and calls `cancel` (async-signal-safe, e.g. hd_engine_cancel; may be
+ * NULL); a second Ctrl-C before hd_interrupt_reset, or a second SIGTERM, still ends the program at once.
+ * hd_interrupt_release goes back; call it before `arg` dies. */
 typedef void (*hd_cancel_fn)(void *arg);
 void hd_interrupt_install(void);
 void hd_interrupt_catch(hd_cancel_fn cancel, void *arg);
 void hd_interrupt_release(void);
 bool hd_interrupted(void);
-void hd_interrupt_reset(void);
+void hd_interrupt_reset(void); /* forgets Ctrl-C; SIGTERM and SIGHUP stay */
+
+/* The exit code of a command that may outlive Ctrl-C: 143 after SIGTERM, 129 after SIGHUP, which ask it to end; else 0.
+ */
+int hd_interrupt_ending(void);
 
 /* Waits until a read of `fd` will not block; false when a signal came first, be it ever so shortly before the call. */
 bool hd_interrupt_wait(int fd);

@@ -1,16 +1,19 @@
 /* cli/cmd_chat.c: `hadal chat`: a conversation in the terminal. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/chat.h"
 #include "cli/cli.h"
+#include "cli/files.h"
 #include "cli/input.h"
 #include "cli/models_dir.h"
 #include "cli/request.h"
 #include "cli/terminal.h"
 
 #define HD_LAST_MODEL "last-model" /* file in the state folder */
+#define HD_LAST_MODEL_MAX 8192     /* its bytes */
 
 static const hd_manual manual = {
     .command = "chat",
@@ -47,11 +50,13 @@ static void remember_model(const char *path)
 {
     char *state = NULL;
     if (hd_state_path(HD_LAST_MODEL, &state, NULL) != HD_OK) return; /* a convenience only */
-    FILE *out = fopen(state, "wbe");
-    if (out) {
-        fprintf(out, "%s\n", path);
-        fclose(out);
-    }
+    hd_buf line;
+    hd_buf_init(&line, HD_LAST_MODEL_MAX);
+    char *whole = realpath(path, NULL); /* the next chat may start in another folder */
+    if (whole && hd_buf_printf(&line, "%s\n", whole) == HD_OK)
+        (void)hd_file_write_private(state, line.data, line.len, NULL);
+    free(whole); /* hd-lint: allow raw-memory: the C library allocated it */
+    hd_buf_free(&line);
     hd_free(state);
 }
 
@@ -61,7 +66,7 @@ static hd_status default_model(char **model, hd_error *err)
     char *state = NULL;
     bool more = false;
     hd_buf path;
-    hd_buf_init(&path, 4096);
+    hd_buf_init(&path, HD_LAST_MODEL_MAX);
     FILE *in = hd_state_path(HD_LAST_MODEL, &state, NULL) == HD_OK ? fopen(state, "rbe") : NULL;
     bool known = in && hd_input_line(in, &path, &more, NULL) == HD_OK && path.len && access(path.data, R_OK) == 0;
     if (in) fclose(in);
@@ -86,10 +91,11 @@ static int run_turn(hd_chat *chat, const hd_buf *message)
         status = hd_chat_say(chat, message->data + skip, message->len - skip, &err);
     }
     if (status == HD_OK) return HD_EXIT_OK;
-    if (status == HD_E_CANCELLED && chat->interactive) {
+    if (status == HD_E_CANCELLED && chat->interactive && !hd_interrupt_ending()) {
         hd_chat_note("[stopped; your message is taken back]");
         return HD_EXIT_OK;
     }
+    if (hd_interrupt_ending()) return hd_interrupt_ending();
     int rc = hd_cli_fail("chat", &err);
     bool lost = status == HD_E_MODEL_LOST;
     return chat->interactive && !lost ? HD_EXIT_OK : rc;
@@ -106,7 +112,7 @@ static int converse(hd_chat *chat, hd_chat_input *in, hd_error *err)
     hd_chat_event event;
     int rc = HD_EXIT_OK;
     hd_buf_init(&message, HD_INPUT_MAX);
-    while (rc == HD_EXIT_OK && !chat->leaving) {
+    while (rc == HD_EXIT_OK && !chat->leaving && !hd_interrupt_ending() && !ferror(stdout)) {
         bool block = chat->next_block;
         chat->next_block = false;
         hd_interrupt_reset();
@@ -114,14 +120,15 @@ static int converse(hd_chat *chat, hd_chat_input *in, hd_error *err)
         if (status != HD_OK) rc = hd_cli_fail("chat", err);
         if (status != HD_OK || event == HD_CHAT_END) break;
         if (event == HD_CHAT_INTERRUPTED && !chat->interactive) rc = HD_EXIT_INTERRUPTED;
-        if (event == HD_CHAT_INTERRUPTED && chat->interactive) hd_chat_note("[Ctrl-D or /exit leaves]");
+        if (event == HD_CHAT_INTERRUPTED && chat->interactive && !hd_interrupt_ending())
+            hd_chat_note("[Ctrl-D or /exit leaves]");
         if (event != HD_CHAT_TEXT || is_blank(&message)) continue;
         hd_interrupt_reset();
         rc = run_turn(chat, &message);
         if (hd_interrupted() && !chat->interactive) rc = HD_EXIT_INTERRUPTED;
     }
     hd_buf_free(&message);
-    return rc;
+    return hd_interrupt_ending() ? hd_interrupt_ending() : rc;
 }
 
 /* ---- in order ---- */

@@ -1,4 +1,5 @@
-/* cli/interrupt.c: Ctrl-C and SIGTERM: the first stops the work in hand cleanly, the second ends the program. */
+/* cli/interrupt.c: Ctrl-C, SIGTERM and SIGHUP: the first stops the work in hand cleanly, the second ends the program.
+ */
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -10,11 +11,17 @@ static _Atomic(hd_cancel_fn) active_cancel;
 static _Atomic(void *) active_arg;
 static atomic_bool caught; /* a command handles interrupts itself */
 static atomic_bool flag;
+static atomic_int ending; /* SIGTERM or SIGHUP, whichever came first; 0: neither.  Never taken back */
 
 static void on_signal(int number)
 {
-    (void)number;
-    if (!atomic_load(&caught) || atomic_exchange(&flag, true)) _exit(HD_EXIT_INTERRUPTED);
+    int before = 0;
+    if (!atomic_load(&caught)) _exit(number == SIGHUP ? HD_EXIT_HANGUP : HD_EXIT_INTERRUPTED);
+    if (number == SIGINT && atomic_exchange(&flag, true)) _exit(HD_EXIT_INTERRUPTED);
+    if (number != SIGINT && !atomic_compare_exchange_strong(&ending, &before, number)) {
+        if (number == SIGHUP) return; /* a closed terminal sends it by several ways; the first one is obeyed */
+        _exit(HD_EXIT_INTERRUPTED);
+    }
     hd_cancel_fn cancel = atomic_load(&active_cancel);
     if (cancel) cancel(atomic_load(&active_arg));
 }
@@ -25,6 +32,9 @@ void hd_interrupt_install(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup asked to ignore it */
+        sigaction(SIGHUP, &action, NULL);
     action.sa_handler = SIG_IGN; /* a closed pipe is an error of write(2), which is reported */
     sigaction(SIGPIPE, &action, NULL);
 }
@@ -45,7 +55,7 @@ void hd_interrupt_release(void)
 
 bool hd_interrupted(void)
 {
-    return atomic_load(&flag);
+    return atomic_load(&flag) || atomic_load(&ending);
 }
 
 void hd_interrupt_reset(void)
@@ -53,14 +63,24 @@ void hd_interrupt_reset(void)
     atomic_store(&flag, false);
 }
 
+int hd_interrupt_ending(void)
+{
+    switch (atomic_load(&ending)) {
+    case SIGTERM: return HD_EXIT_TERMINATED;
+    case SIGHUP: return HD_EXIT_HANGUP;
+    default: return HD_EXIT_OK;
+    }
+}
+
 bool hd_interrupt_wait(int fd)
 {
-    sigset_t both, before;
+    sigset_t all, before;
     struct pollfd waited = {.fd = fd, .events = POLLIN};
-    sigemptyset(&both);
-    sigaddset(&both, SIGINT);
-    sigaddset(&both, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &both, &before);
+    sigemptyset(&all);
+    sigaddset(&all, SIGINT);
+    sigaddset(&all, SIGTERM);
+    sigaddset(&all, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
     bool readable = !hd_interrupted() && ppoll(&waited, 1, NULL, &before) > 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return readable;
