@@ -21,22 +21,22 @@ int hd_cmd_help(int argc, char **argv)
 {
     if (argc < 2 || argv[1][0] == '-') {
         hd_cli_overview(stdout);
-        return hd_cli_finish("help", HD_EXIT_OK);
+        return HD_EXIT_OK;
     }
     const hd_command *command = hd_command_find(argv[1]);
     if (!command || command->run == hd_cmd_help) {
         if (command) hd_cli_overview(stdout);
-        return command ? hd_cli_finish("help", HD_EXIT_OK) : hd_cli_unknown_command(argv[1]);
+        return command ? HD_EXIT_OK : hd_cli_unknown_command(argv[1]);
     }
     char *words[] = {argv[1], "--help", NULL};
-    return hd_cli_finish(command->name, command->run(2, words));
+    return command->run(2, words);
 }
 
 int hd_cmd_version(int argc, char **argv)
 {
     (void)argc, (void)argv;
     puts("hadal " HD_VERSION);
-    return hd_cli_finish("version", HD_EXIT_OK);
+    return HD_EXIT_OK;
 }
 
 int hd_cli_unknown_command(const char *name)

@@ -42,7 +42,7 @@ hd_status hd_json_print(FILE *out, json_t *value, bool pretty, hd_error *err)
 {
     int rc = value ? json_dumpf(value, out, HD_JSON_FLAGS | (pretty ? JSON_INDENT(2) : JSON_COMPACT)) : -1;
     json_decref(value);
-    if (rc != 0) return hd_fail(err, HD_E_MEMORY, "the JSON of the result could not be written");
+    if (rc != 0 && !ferror(out)) return hd_fail(err, HD_E_MEMORY, "out of memory for the JSON of the result");
     putc('\n', out);
     return HD_OK;
 }
@@ -77,7 +77,7 @@ hd_status hd_json_lines(hd_status (*answer)(void *arg, const json_t *value, hd_e
             status = hd_fail_in(err, status, "line %llu of standard input", (unsigned long long)number);
             break;
         }
-        fflush(stdout);
+        if (fflush(stdout) != 0 || ferror(stdout)) break; /* nobody reads on */
     }
     hd_buf_free(&line);
     return status;

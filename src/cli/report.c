@@ -16,6 +16,7 @@ static uint64_t progress_start; /* of the work in hand; 0: none */
 int hd_cli_fail(const char *command, const hd_error *err)
 {
     hd_progress_clear();
+    fflush(stdout); /* so that the message comes behind what was printed where both go to one place */
     fprintf(stderr, "hadal: %s: %s\n", command, err->text[0] ? err->text : hd_status_message(err->status));
     return err->status == HD_E_CANCELLED ? HD_EXIT_INTERRUPTED : HD_EXIT_FAILURE;
 }
@@ -54,10 +55,12 @@ static bool reader_left(void)
 
 int hd_cli_finish(const char *command, int rc)
 {
+    static bool reported;
     bool failed = fflush(stdout) != 0;
     if (ferror(stdout)) failed = true;
     if (!failed) return rc;
-    if (!reader_left()) hd_cli_failf(command, "standard output could not be written; is the disk full?");
+    if (!reported && !reader_left()) hd_cli_failf(command, "standard output could not be written; is the disk full?");
+    reported = true;
     return rc == HD_EXIT_OK ? HD_EXIT_FAILURE : rc;
 }
 
