@@ -27,7 +27,7 @@ static const hd_manual manual = {
         "timings, seed, and logprobs where asked for.",
     .examples = "hadal run model.gguf -p 'Why is the sky blue?'\n"
                 "git diff | hadal run MODEL --system 'Write a commit message for this diff.'\n"
-                "hadal run MODEL --raw -p 'def fibonacci(n):' -n 64 --greedy --stop '\n\n'\n"
+                "hadal run MODEL --raw -p 'def fibonacci(n):' -n 64 --greedy --stop $'\\n\\n'\n"
                 "hadal run MODEL --ids 5,9,12 -n 12 --greedy --print-ids",
     .environment = HD_ENVIRONMENT_MODELS "\n" HD_ENVIRONMENT_COLOR,
 };
@@ -68,6 +68,8 @@ static hd_status encode_text(run *r, const char *data, size_t len, hd_error *err
         return hd_fail(err, HD_E_ARGUMENT,
                        r->raw ? "--system has no place in a --raw prompt; put it into the text"
                               : "this model has no chat template, so --system has no place");
+    if (!r->chat && r->vars.count)
+        return hd_fail(err, HD_E_ARGUMENT, "this model has no chat template, so --var has no place");
     if (r->chat) {
         hd_buf request;
         hd_status status = hd_request_simple(r->system, data, len, &r->vars, &request, err);
@@ -105,7 +107,7 @@ static hd_status read_prompt(run *r, hd_buf *input, hd_error *err)
 static void show_piece(run *r, hd_piece_kind kind, const char *data, size_t len)
 {
     FILE *out = kind == HD_PIECE_REASONING ? r->reasoning_out : stdout;
-    if (r->json || !out || len == 0) return;
+    if (r->json || r->print_ids || !out || len == 0) return;
     if (kind == HD_PIECE_REASONING && r->last_shown != HD_PIECE_REASONING) hd_terminal_dim(out, true);
     if (kind != HD_PIECE_REASONING && r->last_shown == HD_PIECE_REASONING) {
         hd_terminal_dim(r->reasoning_out, false);
@@ -215,6 +217,7 @@ static hd_status report(const run *r, const hd_generation *g, hd_error *err)
     if (r->json) return print_json(r, g, err);
     bool ends_line = r->answer_text.len && r->answer_text.data[r->answer_text.len - 1] == '\n';
     if (r->print_ids || !ends_line) putchar('\n');
+    fflush(stdout); /* what follows comes behind the answer where both go to one place */
     if (g->finish == HD_FINISH_CONTEXT)
         fputs(
             "hadal: run: the context is full, so the answer is cut; --context may be raised up to the model's limit\n",
@@ -280,6 +283,10 @@ static int check_usage(run *r, const char *command)
 {
     if (r->ids_list && (r->prompt || r->system || r->raw || r->vars.count))
         return hd_cli_usage(command, "--ids is the whole prompt; -p, --system, --raw and --var do not go with it");
+    if (r->special && !r->raw) return hd_cli_usage(command, "--special goes with --raw");
+    if (r->raw && r->vars.count) return hd_cli_usage(command, "--var sets the chat template, which --raw leaves out");
+    if (r->stop_at_end && !r->ids_list)
+        return hd_cli_usage(command, "--stop-at-end goes with --ids; an answer to a text always stops there");
     if (!r->ids_list && !r->prompt && hd_terminal_is(stdin))
         return hd_cli_usage(command, "there is no prompt: give one by -p TEXT or on standard input");
     if (r->logprobs && !r->json) return hd_cli_usage(command, "--logprobs goes with --json");

@@ -15,9 +15,16 @@
 
 /* ---- numbers and suggestions ---- */
 
+/* Whether `text` is a whole number, of whatever size. */
+static bool is_whole(const char *text)
+{
+    const char *digits = text + (text[0] == '-');
+    return digits[0] && digits[strspn(digits, "0123456789")] == '\0';
+}
+
 bool hd_parse_i64(const char *text, int64_t *out)
 {
-    if (!isdigit((unsigned char)text[text[0] == '-'])) return false;
+    if (!is_whole(text)) return false;
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
@@ -132,6 +139,10 @@ static bool set_number(hd_opt *opt, const char *text, char *why, size_t why_size
     bool whole = opt->type == HD_OPT_INT;
     int64_t number = 0;
     double value = 0;
+    if (whole && is_whole(text) && !hd_parse_i64(text, &number)) {
+        snprintf(why, why_size, "--%s: %s is too %s", opt->name, text, text[0] == '-' ? "small" : "large");
+        return false;
+    }
     if (whole ? !hd_parse_i64(text, &number) : !hd_parse_f64(text, &value)) {
         snprintf(why, why_size, "--%s: '%s' is not a %s", opt->name, text, whole ? "whole number" : "number");
         return false;
@@ -188,22 +199,27 @@ static int store(const hd_args *args, hd_opt *opt, const char *text)
     return hd_cli_usage(args->manual->command, "%s", why);
 }
 
+/* The option of the word `--name`, `--name=value`, `-x` or `-xvalue`; NULL: none.  *text is the value in the word, or
+ * NULL. */
+static hd_opt *option_of(const hd_args *args, const char *word, const char **text)
+{
+    *text = NULL;
+    if (word[1] != '-') {
+        if (word[2]) *text = word + 2;
+        return find_opt(args, "", 0, word[1]);
+    }
+    size_t len = strcspn(word + 2, "=");
+    if (word[2 + len] == '=') *text = word + 2 + len + 1;
+    return find_opt(args, word + 2, len, 0);
+}
+
 /* Handles the option at argv[*at] and moves *at to its last word. */
 static int parse_option(hd_args *args, int argc, char **argv, int *at)
 {
     const char *word = argv[*at], *text = NULL;
-    hd_opt *opt;
-    if (word[1] == '-') {
-        const char *name = word + 2;
-        size_t len = strcspn(name, "=");
-        opt = find_opt(args, name, len, 0);
-        if (!opt) return fail_unknown(args, name, len);
-        if (name[len] == '=') text = name + len + 1;
-    } else {
-        opt = find_opt(args, "", 0, word[1]);
-        if (!opt) return hd_cli_usage(args->manual->command, "unknown option -%c", word[1]);
-        if (word[2]) text = word + 2;
-    }
+    hd_opt *opt = option_of(args, word, &text);
+    if (!opt && word[1] == '-') return fail_unknown(args, word + 2, strcspn(word + 2, "="));
+    if (!opt) return hd_cli_usage(args->manual->command, "unknown option -%c", word[1]);
     if (opt->type == HD_OPT_FLAG) {
         if (text) return hd_cli_usage(args->manual->command, "--%s takes no value", opt->name);
         return store(args, opt, NULL);
@@ -214,6 +230,19 @@ static int parse_option(hd_args *args, int argc, char **argv, int *at)
         text = argv[++*at];
     }
     return store(args, opt, text);
+}
+
+/* Whether --help or -h is among the options, be the rest of the line wrong; a value of an option is none: `-p -h`. */
+static bool asks_for_help(const hd_args *args, int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const char *text;
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+        if (argv[i][0] != '-' || !argv[i][1]) continue;
+        const hd_opt *opt = option_of(args, argv[i], &text);
+        if (opt && opt->type != HD_OPT_FLAG && !text) i++;
+    }
+    return false;
 }
 
 static int add_operand(hd_args *args, const char *word)
@@ -230,11 +259,9 @@ static int add_operand(hd_args *args, const char *word)
 
 int hd_args_parse(hd_args *args, int argc, char **argv)
 {
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            hd_manual_print(stdout, args);
-            return HD_EXIT_OK;
-        }
+    if (asks_for_help(args, argc, argv)) {
+        hd_manual_print(stdout, args);
+        return HD_EXIT_OK;
     }
     bool options = true;
     for (int i = 1; i < argc; i++) {

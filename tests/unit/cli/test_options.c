@@ -143,7 +143,10 @@ static void test_usage_errors_say_what_is_wrong(void **state)
         {{"help", "m", "-q"}, "unknown option -q"},
         {{"help", "m", "--threads", "0"}, "--threads: 0 is out of range; it may be 1 to 64"},
         {{"help", "m", "--threads", "2x"}, "'2x' is not a whole number"},
-        {{"help", "m", "--threads", "99999999999999999999"}, "is not a whole number"},
+        {{"help", "m", "--threads", "99999999999999999999"}, "--threads: 99999999999999999999 is too large\n"},
+        {{"help", "m", "--threads", "-99999999999999999999"}, "is too small\n"},
+        {{"help", "m", "--threads", "99999999999999999999x"}, "is not a whole number"},
+        {{"help", "m", "--threads", "-"}, "is not a whole number"},
         {{"help", "m", "--threads", ""}, "'' is not a whole number"},
         {{"help", "m", "--top-p", "nan"}, "'nan' is not a number"},
         {{"help", "m", "--top-p", "1e999"}, "is not a number"},
@@ -204,6 +207,21 @@ static void test_manual_page(void **state)
     assert_null(strstr(said, "ENVIRONMENT"));
 }
 
+static void test_help_as_a_value(void **state)
+{
+    (void)state;
+    fixture f;
+    assert_int_equal(PARSE(&f, "m", "-p", "-h"), HD_ARGS_OK);
+    assert_string_equal(f.v.prompt, "-h");
+    assert_int_equal(PARSE(&f, "m", "--prompt", "--help", "--stop", "-h"), HD_ARGS_OK);
+    assert_string_equal(f.v.prompt, "--help");
+    assert_string_equal(f.v.stop.items[0], "-h");
+    set_up(&f);
+    assert_int_equal(parse_saying(&f, stdout, (char *[]){"help", "--prompt=x", "--json", "-h", NULL}), HD_EXIT_OK);
+    set_up(&f);
+    assert_int_equal(parse_saying(&f, stdout, (char *[]){"help", "-px", "-h", NULL}), HD_EXIT_OK);
+}
+
 static void test_suggestions(void **state)
 {
     (void)state;
@@ -225,6 +243,7 @@ int main(void)
         cmocka_unit_test(test_usage_errors_say_what_is_wrong),
         cmocka_unit_test(test_too_many_repetitions),
         cmocka_unit_test(test_manual_page),
+        cmocka_unit_test(test_help_as_a_value),
         cmocka_unit_test(test_suggestions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
