@@ -146,8 +146,14 @@ class Program(Cli):
             ("'fast' is not one of auto|reference", ["eval", m, "--ids", "1", "--cpu", "fast"]),
             ("give one of --ids", ["eval", m]),
             ("only one of --ids", ["eval", m, "--ids", "1", "--text-string", "a"]),
+            ("--logits: the name of the file is empty", ["eval", m, "--ids", "1", "--logits", ""]),
+            ("need two files", ["eval", m, "--ids", "1", "--logits", "a", "--record-experts", "./a"]),
             ("exclude each other", ["eval", m, "--ids", "1", "--record-experts", "a", "--force-experts", "b"]),
             ("--ids is the whole prompt", ["run", m, "--ids", "1", "-p", "a"]),
+            ("--special goes with --raw", ["run", m, "-p", "a", "--special"]),
+            ("--stop-at-end goes with --ids", ["run", m, "-p", "a", "--stop-at-end"]),
+            ("which --raw leaves out", ["run", m, "-p", "a", "--raw", "--var", "x=1"]),
+            ("99999999999999999999 is too large", ["run", m, "-p", "a", "-n", "99999999999999999999"]),
             ("--logprobs goes with --json", ["run", m, "-p", "a", "--logprobs", "2"]),
             ("the string is empty", ["run", m, "-p", "a", "--stop", ""]),
             ("leaves nothing to measure", ["bench", m, "--prefill", "0", "--decode", "0"]),
@@ -168,12 +174,61 @@ class Program(Cli):
             self.refused(1, "junk.gguf", command[0], junk, *command[1:])
 
     def test_full_disk(self):
-        with open("/dev/full", "wb") as full:
-            done = subprocess.run(
-                [PROGRAM, "inspect", model("qwen2")], stdout=full, stderr=subprocess.PIPE, env=self.environment
-            )
-        self.assertEqual(done.returncode, 1)
-        self.assertIn(b"standard output could not be written", done.stderr)
+        m = model("qwen2")
+        for words in [["inspect", m], ["inspect", m, "--json"], ["--help"], ["help", "run"], ["version"],
+                      ["models", "--catalogue"], ["pull", "--help"], ["run", "--help"], ["prompt", m, "--user", "Hi"]]:
+            with self.subTest(words), open("/dev/full", "wb") as full:
+                done = subprocess.run([PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, env=self.environment)
+                self.assertEqual(done.returncode, 1)
+                self.assertEqual(done.stderr.count(b"standard output could not be written"), 1, done.stderr)
+
+    def test_a_reader_that_leaves_ends_the_program(self):
+        """Exit code 1 and no message, though standard input stays open."""
+        m = model("qwen2")
+        line = {"tokenize": b'"Hello"\n', "prompt": b'{"messages":[{"role":"user","content":"Hi"}]}\n', "chat": b"Hi\n"}
+        for words in [["tokenize", m, "--json"], ["prompt", m, "--json"],
+                      ["chat", m, "-n", "100000", "--cpu", "reference", "--threads", "1", "--logit-bias", "1=-1000"]]:
+            with self.subTest(words[0]), subprocess.Popen(
+                [PROGRAM, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env=self.environment,
+            ) as process:
+                self.addCleanup(process.kill)
+                process.stdin.write(line[words[0]])
+                process.stdin.flush()
+                self.assertTrue(process.stdout.read(1))
+                process.stdout.close()
+                try:
+                    process.stdin.write(line[words[0]])
+                    process.stdin.flush()
+                except BrokenPipeError:
+                    pass
+                self.assertEqual(process.wait(10), 1)
+                self.assertEqual(process.stderr.read(), b"")
+                try:
+                    process.stdin.close()
+                except BrokenPipeError:
+                    pass
+
+    def test_json_that_nobody_reads(self):
+        for name in those_here("llama", "qwen2", "deepseek-v2-lite", "deepseek-v3-fp8"):
+            words = ["inspect", model(name), "--json", "--tensors"]
+            with self.subTest(name):
+                reader, writer = os.pipe()
+                os.close(reader)
+                done = subprocess.run([PROGRAM, *words], stdout=writer, stderr=subprocess.PIPE, env=self.environment)
+                os.close(writer)
+                self.assertEqual((done.returncode, done.stderr), (1, b""))
+
+    def test_help_is_asked_for_by_an_option_only(self):
+        out = self.hadal("run", model(), "-n", "1", "-p", "-h")
+        self.assertNotIn("SYNOPSIS", out)
+        self.assertIn("SYNOPSIS", self.hadal("run", "--nonsense", "-h"))
+        self.assertIn("--stop $'\\n\\n'", self.hadal("run", "--help"))
+
+    def test_no_home(self):
+        self.environment = {k: v for k, v in self.environment.items() if k not in ["HOME", "XDG_DATA_HOME", "HADAL_MODELS"]}
+        self.refused(1, "HADAL_MODELS", "run", "no-such-model", "-p", "a")
+        self.assertNotIn("--models-dir", self.said)
 
 
 class Run(Cli):
@@ -294,6 +349,20 @@ class Run(Cli):
         cut = json.loads(self.hadal(*words, "--stop", stop))
         self.assertEqual(cut["finish_reason"], "stop")
         self.assertEqual(cut["text"], text[: text.index(stop)])
+
+    def test_print_ids_with_a_stop_string(self):
+        words = ["run", model(), "--ids", "5,9,12", "-n", "40", "--greedy"]
+        text = json.loads(self.hadal(*words, "--json"))["text"]
+        out = self.hadal(*words, "--print-ids", "--stop", text[8:11])
+        self.assertRegex(out, r"\A\d+(,\d+)*\n\Z")
+        self.assertEqual(out, comma(json.loads(self.hadal(*words, "--json", "--stop", text[8:11]))["ids"]) + "\n")
+
+    def test_notes_come_behind_the_answer(self):
+        done = subprocess.run(
+            [PROGRAM, "run", model(), "--ids", "1,2,3", "--context", "5", "-n", "99", "--print-ids", "--greedy"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIMEOUT, env=self.environment,
+        )
+        self.assertRegex(done.stdout.decode(), r"\A\d+,\d+,\d+\nhadal: run: the context is full")
 
     def test_bad_ids(self):
         m = model()
@@ -421,8 +490,55 @@ class Eval(Cli):
         self.assertEqual(report["against"]["largest_logit_difference"], 0)
         self.refused(1, "no experts", "eval", model(), "--ids", ids, "--record-experts", experts)
 
-    def test_logits_that_cannot_be_written(self):
-        self.refused(1, "/no/such/folder", "eval", model(), "--ids", "1", "--logits", "/no/such/folder/x")
+    def test_places_that_cannot_be_written_are_named_at_once(self):
+        for option in ["--logits", "--record-experts"]:
+            # an id outside the vocabulary is noticed once the model is loaded
+            self.refused(1, "/no/such/folder", "eval", model(), "--ids", "99999999", option, "/no/such/folder/x")
+
+    def test_only_its_own_output_is_replaced(self):
+        folder = self.file("mine")
+        shutil.copytree(model(), folder)
+        os.chmod(folder, 0o755)
+        own, text, link, pipe = [os.path.join(folder, name) for name in ["own", "notes.txt", "link", "pipe"]]
+        Path(text).write_text("what nobody wants to lose")
+        os.symlink(text, link)
+        os.mkfifo(pipe)
+        words = ["eval", folder, "--ids", "1,2,3"]
+        for target in [folder + "/model.safetensors", folder + "/config.json", text, link, pipe, folder]:
+            before = os.path.isfile(target) and Path(target).read_bytes()
+            for option in ["--logits", "--record-experts"]:
+                with self.subTest(target=target, option=option):
+                    self.refused(1, target, *words, option, target)
+                    self.assertIn("take another name", self.said)
+                    self.assertEqual(os.path.isfile(target) and Path(target).read_bytes(), before)
+        self.assertTrue(os.path.islink(link))
+        self.hadal(*words, "--logits", own)
+        first = Path(own).read_bytes()
+        self.hadal(*words, "--logits", own)  # scripts run again
+        self.assertEqual(Path(own).read_bytes(), first)
+        Path(own).write_bytes(b"")
+        self.hadal(*words, "--logits", own)
+        self.assertEqual(Path(own).read_bytes(), first)
+        self.refused(1, "read by this very command", *words, "--force-experts", own, "--logits", own)
+        self.assertEqual(sorted(os.listdir(folder)), sorted([*os.listdir(model()), "own", "notes.txt", "link", "pipe"]))
+
+    def test_interrupt_reaches_the_other_model(self):
+        """Ctrl-C while MODEL is in a long step: OTHER does not begin its own."""
+        ids = self.file("many-ids")
+        Path(ids).write_text(",".join(str(5 + i % 90) for i in range(2000)))
+        words = [PROGRAM, "eval", model(), "--ids-file", ids, "--chunk", "2000", "--cpu", "reference", "--threads", "1"]
+
+        def seconds(more, interrupt):
+            process = subprocess.Popen([*words, *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment)
+            if interrupt:
+                time.sleep(0.7)
+                process.send_signal(signal.SIGINT)
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            self.assertEqual(process.returncode, 130 if interrupt else 0)
+            return used.ru_utime
+
+        self.assertLess(seconds(["--against-cpu", "reference"], True), 1.5 * seconds([], False))
 
 
 class Text(Cli):
@@ -571,6 +687,18 @@ class Bench(Cli):
             self.assertEqual(report["prefill_tokens_per_second"] is None, "--prefill" in more)
             self.assertEqual(report["threads"], 2)
         self.refused(1, "5000 tokens are needed, the context has 4096", *words, "--depth", "4996")
+
+    def test_side_by_side_says_what_is_wrong(self):
+        script = SOURCE / "bench/side-by-side"
+        for words, text in [(["/no/such/model"], "/no/such/model"), ([model(), "--rounds", "0"], "--rounds: 0"),
+                            ([model(), "--prefill", "0"], "--prefill: 0"), ([model(), "--program", "/no/such"], "/no/such"),
+                            ([model(), "--prefill", "4", "--decode", "2", "--peer", "/bin/echo"], "did not print JSON")]:
+            with self.subTest(text):
+                done = subprocess.run([sys.executable, script, "--program", PROGRAM, *words], capture_output=True, text=True,
+                                      timeout=TIMEOUT, env=self.environment)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertNotIn("Traceback", done.stderr)
+                self.assertIn(text, done.stderr)
 
     def test_table(self):
         table = self.hadal("bench", model(), "--prefill", "8", "--decode", "2", "--reps", "1")
@@ -723,6 +851,69 @@ class Chat(Cli):
         self.assertEqual([m["role"] for m in messages], ["system"] + ["user", "assistant"] * 3)
         self.assertEqual([m["content"] for m in messages[1::2]], ["one", "two\nlines", "three \nmore"])
         self.assertEqual(os.stat(saved).st_mode & 0o777, 0o600)
+
+    def test_saving_leaves_the_files_beside_alone(self):
+        saved, beside, target = self.file("talk"), self.file("talk.new"), self.file("target")
+        Path(target).write_text("kept")
+        os.symlink(target, beside)
+        self.hadal("chat", model(), "-n", "1", stdin=f"Hello\n/save {saved}\n")
+        self.assertEqual(Path(target).read_text(), "kept")
+        self.assertTrue(os.path.islink(beside))
+        self.assertEqual(len(json.loads(Path(saved).read_text())["messages"]), 2)
+
+    def test_a_loaded_text_cannot_steer_the_terminal(self):
+        evil = self.file("evil.json")
+        Path(evil).write_text(json.dumps({"messages": [{"role": "system", "content": "a\x1b]0;owned\x07b\x9bc"}]}))
+        t = self.chat(model())
+        at = t.wait_for(r">>> ")
+        t.type(f"/load {evil}\n")
+        at = t.wait_for(r"1 messages? from", at)
+        at = t.wait_for(r">>> ", at)
+        t.type("/system\n")
+        t.wait_for(r"\[a\^\[\]0;owned\^Gb\^\[c\]", at)
+        self.assertNotIn("\x1b]0;owned", t.seen)
+        t.wait_for(r">>> ", at)
+        t.type("\x04")
+        self.assertEqual(t.exit_code(), 0)
+
+    def test_signals_that_end_it(self):
+        history = Path(self.folder, "state/hadal/chat_history")
+        endless = ["-n", "100000", "--cpu", "reference", "--logit-bias", "1=-1000"]
+        for number, code in [(signal.SIGTERM, 143), (signal.SIGHUP, 129)]:
+            for answering in [False, True]:
+                with self.subTest(number=number, answering=answering):
+                    word = f"{number.name}-{answering}"
+                    t = self.chat(model(), *endless)
+                    at = t.wait_for(r">>> ")
+                    t.type(f"/set {word}\n")  # a line for the history
+                    at = t.wait_for(r"/set NAME=VALUE", at)
+                    at = t.wait_for(r">>> ", at)
+                    if answering:
+                        t.type("Hello\n")
+                        t.wait_for(r"Hello\r?\n[^>]*\S[^>]", at)
+                    for _ in range(2 if number == signal.SIGHUP else 1):  # a shell that ends repeats it
+                        os.kill(t.pid, number)
+                    self.assertEqual(t.exit_code(), code)
+                    self.assertIn(word, history.read_text())
+        process = subprocess.Popen([PROGRAM, "chat", model(), *endless, "--threads", "1"], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment)
+        process.stdin.write(b"Hello\n")
+        process.stdin.flush()
+        process.stdout.read(1)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 143)
+
+    def test_the_last_model_is_found_from_another_folder(self):
+        shutil.copytree(model(), self.file("relative"))
+        environment = dict(self.environment, XDG_STATE_HOME=self.folder + "/state-relative")
+        for words, folder in [(["relative"], self.folder), ([], "/")]:
+            done = subprocess.run([PROGRAM, "chat", *words, "-n", "1", "--threads", "1"], input=b"Hello\n", cwd=folder,
+                                  env=environment, capture_output=True, timeout=TIMEOUT)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        last = Path(self.folder, "state-relative/hadal/last-model")
+        self.assertEqual(last.read_text(), os.path.realpath(self.file("relative")) + "\n")
+        self.assertEqual(last.stat().st_mode & 0o777, 0o600)
 
     def test_history_and_last_model(self):
         t = self.chat(model(), "-n", "2")
