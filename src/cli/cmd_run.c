@@ -1,4 +1,5 @@
 /* cli/cmd_run.c: `hadal run`: one answer, for scripts: text or ids in, text, ids or JSON out. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -127,14 +128,20 @@ static void on_piece(void *arg, hd_piece_kind kind, const char *data, size_t len
     show_piece(r, kind, data, len);
 }
 
+/* A token that a model rules out has the log-probability -infinity, which JSON can't write: null. */
+static json_t *logprob_json(const hd_logprob *l)
+{
+    return json_pack("{s:i, s:o}", "id", (int)l->id, "logprob",
+                     isfinite(l->logprob) ? json_real((double)l->logprob) : json_null());
+}
+
 static hd_status add_logprobs(run *r, const hd_logprob *chosen, const hd_logprob *top, hd_error *err)
 {
-    json_t *others = json_array();
+    json_t *others = json_array(), *one = logprob_json(chosen);
     for (int64_t i = 0; i < r->logprobs; i++)
-        json_array_append_new(others, json_pack("{s:i, s:f}", "id", (int)top[i].id, "logprob", (double)top[i].logprob));
-    json_t *one =
-        json_pack("{s:i, s:f, s:o}", "id", (int)chosen->id, "logprob", (double)chosen->logprob, "top", others);
-    if (json_array_append_new(r->logprob_list, one) != 0)
+        json_array_append_new(others, logprob_json(&top[i]));
+    int failed = json_object_set_new(one, "top", others);
+    if (failed || json_array_append_new(r->logprob_list, one) != 0)
         return hd_fail(err, HD_E_MEMORY, "out of memory for log-probabilities");
     return HD_OK;
 }
