@@ -68,6 +68,7 @@ void hd_engine_resume(hd_engine *engine);
 
 /* Records or replays which experts every token went to, over all calls after it, in the order of evaluation.
  * `path` is a safetensors file with one tensor `experts`, int32 [layers with experts, tokens, experts used].
+ * Saving replaces a regular file of that name whatever it holds, but no link, device or folder.
  * Tokens beyond those that the recording has room for, or that the file holds, are routed as usual.  A call that fails
  * changes nothing.  Errors: HD_E_UNSUPPORTED (no experts), HD_E_ARGUMENT, HD_E_FORMAT (of another model), HD_E_IO,
  * HD_E_MEMORY. */

@@ -68,7 +68,8 @@ bool hd_meta_f64(const hd_meta *meta, uint64_t i, double *out);
 bool hd_meta_bool(const hd_meta *meta, bool *out);
 
 /* Writes tensors to a safetensors file (atomically: a temporary beside it, then a rename).  Types: F32, I32 and the
- * plain float types.  Errors: HD_E_IO, HD_E_MEMORY, HD_E_UNSUPPORTED. */
+ * plain float types.  A regular file of that name is replaced; a link, a device or a folder is not.  Errors: HD_E_IO,
+ * HD_E_MEMORY, HD_E_UNSUPPORTED. */
 hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t count, hd_error *err);
 
 #endif
