@@ -1,7 +1,7 @@
 /* tokenizer/answer_parser.h: an answer as it streams: reasoning told from text, and cut at stop strings.
  *
  * The parser is a table of markers: in a mode, a marker's text leads to another mode and is not shown.  A mode gives
- * its text as one kind of piece.  (A parser of tool calls adds modes, markers and a kind.)
+ * its text as one kind of piece.  (tool_parser.h tells tool calls from the text that comes out.)
  *
  * However the text is cut into pieces, the pieces that come out join to the same text of the same kinds.  What can no
  * longer become part of a stop string or marker comes out at once.  Not thread-safe; independent of tokens and models.
