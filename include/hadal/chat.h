@@ -47,8 +47,16 @@ hd_status hd_chat_prompt(const hd_text *text, const char *request, size_t len, i
 
 /* ---- one answer, token by token ---- */
 
-/* Pieces of an answer: ordinary text, or reasoning (between the model's think markers, which are not shown). */
-typedef enum hd_piece_kind { HD_PIECE_TEXT, HD_PIECE_REASONING } hd_piece_kind;
+/* Pieces of an answer: ordinary text, or reasoning (between the model's think markers, which are not shown).  The rest
+ * only with parse_tools: each call begins once, has any number of pieces of arguments, and ends once, before the next
+ * one begins and before any other kind of piece; so a call's index is the number of calls that began before it. */
+typedef enum hd_piece_kind {
+    HD_PIECE_TEXT,
+    HD_PIECE_REASONING,
+    HD_PIECE_TOOL_BEGIN,     /* data: the tool's name */
+    HD_PIECE_TOOL_ARGUMENTS, /* data: the next piece of the JSON text of the arguments */
+    HD_PIECE_TOOL_END        /* len 0: the arguments are one whole JSON object; else data says what is wrong */
+} hd_piece_kind;
 typedef void (*hd_piece_fn)(void *arg, hd_piece_kind kind, const char *data, size_t len);
 
 typedef struct hd_answer hd_answer;
@@ -59,7 +67,12 @@ typedef struct hd_answer_options {
     bool in_reasoning;        /* the prompt already opened the think block */
     bool split_reasoning;     /* false: think markers are ordinary text */
     bool show_special;        /* special tokens are shown as text */
+    bool parse_tools;         /* tool calls come as calls (in reasoning they are reasoning); false, or a model that
+                               * hd_text_knows_tools denies: they are text */
 } hd_answer_options;
+
+/* Whether the model was taught one of the forms of tool calls that answers are parsed for (docs/templates.md). */
+bool hd_text_knows_tools(const hd_text *text);
 
 /* True when a prompt of these ids leaves the model inside a think block. */
 bool hd_text_prompt_opens_reasoning(const hd_text *text, const int32_t *ids, size_t count);
@@ -71,7 +84,7 @@ void hd_answer_close(hd_answer **answer);
 /* Takes the next token; calls `piece` with whole characters as soon as they can't be part of a stop string or marker.
  * *stopped is true once a stop string was seen; later tokens are ignored. */
 hd_status hd_answer_push(hd_answer *answer, int32_t id, bool *stopped, hd_error *err);
-hd_status hd_answer_finish(hd_answer *answer, hd_error *err); /* gives out what was held back */
+hd_status hd_answer_finish(hd_answer *answer, hd_error *err); /* gives out what was held back, ends an open call */
 
 #ifdef __cplusplus
 }

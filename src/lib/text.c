@@ -35,6 +35,7 @@ hd_status hd_text_open(hd_text **out, const char *path, hd_error *err)
     }
     text->think = find_marker(text->tok, HD_MARKER_THINK);
     text->end_think = find_marker(text->tok, HD_MARKER_END_THINK);
+    text->tools = hd_tool_form_of(text->tok);
     *out = text;
     return HD_OK;
 }
@@ -63,6 +64,11 @@ const int32_t *hd_text_eos(const hd_text *text, size_t *count)
 bool hd_text_has_template(const hd_text *text)
 {
     return hd_tokenizer_chat_template(text->tok) != NULL || hd_tokenizer_is_v4(text->tok);
+}
+
+bool hd_text_knows_tools(const hd_text *text)
+{
+    return text->tools != HD_TOOLS_NONE;
 }
 
 void hd_ids_release(int32_t *ids)

@@ -21,7 +21,7 @@
 #include "tokenizer/utf8.h"
 
 /* Ids: each byte is its own; then these, in this order. */
-enum { TINY_BOS = 256, TINY_EOS, TINY_USER, TINY_THINK, TINY_END_THINK };
+enum { TINY_BOS = 256, TINY_EOS, TINY_USER, TINY_THINK, TINY_END_THINK, TINY_CALL, TINY_END_CALL, TINY_COUNT };
 
 static char tiny_folder[] = "/tmp/hadal-text-XXXXXX";
 
@@ -55,12 +55,13 @@ static inline void tiny_remove(void)
     rmdir(tiny_folder);
 }
 
-/* A hd_text with this chat template (NULL: none).  Without think markers those ids are missing. */
+/* A hd_text with this chat template (NULL: none).  Without think markers those ids and the calls' are missing. */
 static inline hd_text *tiny_text(const char *chat_template, bool with_think)
 {
-    static const char *const added[] = {"<s>", "</s>", "<|user|>", "<think>", "</think>"};
+    static const char *const added[] = {"<s>",      "</s>",        "<|user|>",    "<think>",
+                                        "</think>", "<tool_call>", "</tool_call>"};
     json_t *tokens = json_array();
-    for (int i = 0; i < (with_think ? 5 : 3); i++)
+    for (int i = 0; i < (with_think ? TINY_COUNT - TINY_BOS : 3); i++)
         json_array_append_new(tokens,
                               json_pack("{s:i,s:s,s:b,s:b,s:b,s:b,s:b}", "id", 256 + i, "content", added[i],
                                         "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
