@@ -53,6 +53,7 @@ typedef struct hd_engine_info {
     uint64_t packed_bytes; /* repacked copies in memory */
     uint64_t cache_bytes_per_token;
     uint64_t scratch_bytes; /* workspace of the operators, attention included */
+    int64_t step_tokens;    /* most tokens of one step, all sessions together */
     const int32_t *eos;     /* end-of-text ids of generation_config.json, config.json or GGUF metadata */
     size_t eos_count;
 } hd_engine_info;
@@ -87,16 +88,41 @@ uint64_t hd_session_cache_bytes(const hd_session *session);  /* bytes of its cac
 
 /* Evaluates n tokens after those held, in chunks.  The logits of the last one are then at hd_session_logits.
  * On HD_E_CANCELLED the chunks that were finished stay.  Nothing was evaluated on HD_E_CONTEXT (the text says both
- * lengths), HD_E_ARGUMENT (an id outside the vocabulary), HD_E_LIMIT (cache_tokens) and HD_E_MEMORY.  After
+ * lengths), HD_E_ARGUMENT (an id outside the vocabulary), HD_E_BUSY (cache_tokens, while other sessions hold them),
+ * HD_E_LIMIT (more than cache_tokens) and HD_E_MEMORY.  After
  * HD_E_MODEL_LOST the tokens are those before, their logits gone; every later evaluation fails so too. */
 hd_status hd_session_feed(hd_session *session, const int32_t *ids, int64_t n, hd_error *err);
 
 /* The same, and the logits of each of the n tokens go to `logits` [n][vocab]. */
 hd_status hd_session_feed_all(hd_session *session, const int32_t *ids, int64_t n, float *logits, hd_error *err);
 
-/* Feeds one token to each of `count` sessions of the engine in one pass (a decode step of a batch).  All or nothing.
- * HD_E_ARGUMENT also when a session occurs twice, belongs to another engine, or `count` passes the chunk. */
-hd_status hd_engine_step(hd_engine *engine, hd_session *const *sessions, const int32_t *ids, int count, hd_error *err);
+/* New tokens of one session in a step. */
+typedef struct hd_feed {
+    hd_session *session;
+    const int32_t *ids; /* [n] */
+    int64_t n;          /* >= 1 */
+} hd_feed;
+
+/* Evaluates the new tokens of `count` sessions in one pass, at most step_tokens together: decoding and pieces of
+ * prompts share it.  All or nothing; *refused (may be NULL) is the index of the feed that could not be taken, or -1
+ * when the step failed as a whole.  Errors as hd_session_feed, and HD_E_ARGUMENT when a session occurs twice or belongs
+ * to another engine. */
+hd_status hd_engine_step(hd_engine *engine, const hd_feed *feeds, int count, int *refused, hd_error *err);
+
+/* Keeps room in the cache for n tokens behind those held, until they are fed, or the session is cut or closed: a step
+ * that stays within can't fail for want of cache.  Errors: HD_E_CONTEXT, HD_E_BUSY, HD_E_LIMIT, HD_E_MEMORY. */
+hd_status hd_session_reserve(hd_session *session, int64_t n, hd_error *err);
+
+typedef struct hd_cache_usage {
+    int64_t page_tokens; /* tokens of a page */
+    uint64_t page_bytes;
+    int64_t pages;       /* in use, shared ones counted once */
+    int64_t pages_free;  /* kept for the next session */
+    int64_t pages_limit; /* 0: none but memory */
+} hd_cache_usage;
+
+void hd_engine_get_cache(const hd_engine *engine, hd_cache_usage *out);
+void hd_engine_trim(hd_engine *engine); /* gives the memory of free pages back */
 
 /* [vocab] float32, of the last token fed; NULL before the first.  Valid until the session changes. */
 const float *hd_session_logits(const hd_session *session);
@@ -106,6 +132,9 @@ hd_status hd_session_truncate(hd_session *session, int64_t length, hd_error *err
 
 /* A second session with the same tokens; whole pages are shared until one of them changes. */
 hd_status hd_session_fork(hd_session **out, const hd_session *session, hd_error *err);
+
+/* The same with the first `length` tokens only, and no logits. */
+hd_status hd_session_fork_prefix(hd_session **out, const hd_session *session, int64_t length, hd_error *err);
 
 /* The session as bytes: tokens, cache and last logits.  The caller frees *data with hd_bytes_free.
  * restore replaces the session's content; HD_E_FORMAT when the bytes are damaged or came from another model, tier or
@@ -151,7 +180,9 @@ typedef struct hd_logprob {
 } hd_logprob;
 
 /* Chooses the next token from the session's logits; `top` receives the `top_count` most likely (best first), may be
- * NULL with 0.  The token is not fed.  *chosen carries its own log-probability. */
+ * NULL with 0.  The token is not fed.  *chosen carries its own log-probability.  Different samplers may work in
+ * parallel, also on sessions of one engine, as long as none of these sessions changes.  HD_E_INTERNAL when the model
+ * computed values that are not numbers. */
 hd_status hd_sampler_next(hd_sampler *sampler, const hd_session *session, hd_logprob *chosen, hd_logprob *top,
                           size_t top_count, hd_error *err);
 

@@ -32,6 +32,7 @@ extern "C" {
     X(E_FORMAT, "malformed data", 422, "invalid_request_error", false)                                                 \
     X(E_UNSUPPORTED, "not supported", 400, "invalid_request_error", false)                                             \
     X(E_LIMIT, "limit exceeded", 413, "invalid_request_error", false)                                                  \
+    X(E_BUSY, "busy", 429, "overloaded_error", true)                                                                   \
     X(E_CONTEXT, "context length exceeded", 400, "invalid_request_error", false)                                       \
     X(E_MEMORY, "out of memory", 503, "overloaded_error", true)                                                        \
     X(E_IO, "input or output failed", 500, "api_error", true)                                                          \

@@ -104,13 +104,16 @@ static hd_status go_to_depth(bench *b, hd_error *err)
 static hd_status time_decode(bench *b, int64_t tokens, double *rate, hd_error *err)
 {
     int32_t ids[HD_BENCH_BATCH_MAX];
+    hd_feed feeds[HD_BENCH_BATCH_MAX];
     HD_TRY(go_to_depth(b, err));
+    for (int64_t i = 0; i < b->batch; i++)
+        feeds[i] = (hd_feed){.session = b->sessions[i], .ids = &ids[i], .n = 1};
     uint64_t start = hd_clock_ns();
     for (int64_t step = 0; step < tokens; step++) {
         if (hd_interrupted()) return hd_fail(err, HD_E_CANCELLED, "interrupted");
         for (int64_t i = 0; i < b->batch; i++)
             ids[i] = next_id(b);
-        HD_TRY(hd_engine_step(b->engine, b->sessions, ids, (int)b->batch, err));
+        HD_TRY(hd_engine_step(b->engine, feeds, (int)b->batch, NULL, err));
     }
     *rate = hd_rate(tokens * b->batch, hd_seconds_since(start));
     return HD_OK;

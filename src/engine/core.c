@@ -159,6 +159,21 @@ int64_t hd_core_chunk(const hd_core *core)
     return core->chunk;
 }
 
+void hd_core_get_cache(const hd_core *core, hd_cache_usage *out)
+{
+    const hd_pages *p = &core->pages;
+    *out = (hd_cache_usage){.page_tokens = HD_PAGE_ROWS,
+                            .page_bytes = p->page_bytes,
+                            .pages = p->in_use,
+                            .pages_free = p->free_count,
+                            .pages_limit = p->limit};
+}
+
+void hd_core_trim(hd_core *core)
+{
+    hd_pages_free(&core->pages);
+}
+
 void hd_core_set_trace(hd_core *core, hd_expert_trace *trace)
 {
     hd_model_set_trace(core->model, trace);
@@ -175,7 +190,7 @@ void hd_core_resume(hd_core *core)
 }
 
 /* Also marks the sequence, so that it can't stand in a step twice: each feed counts on the length before it. */
-static hd_status check_feed(const hd_core *core, const hd_feed *f, int64_t *tokens, hd_error *err)
+static hd_status check_feed(const hd_core *core, const hd_seq_feed *f, int64_t *tokens, hd_error *err)
 {
     if (f->seq->core != core || f->seq->in_step)
         return hd_fail(err, HD_E_ARGUMENT, "a step takes sessions of its own engine, each of them once");
@@ -190,24 +205,28 @@ static hd_status check_feed(const hd_core *core, const hd_feed *f, int64_t *toke
 }
 
 /* Checks the feeds, reserves their pages, and describes them as spans. */
-static hd_status gather(hd_core *core, const hd_feed *feeds, int count, int64_t *wanted, hd_error *err)
+static hd_status gather(hd_core *core, const hd_seq_feed *feeds, int count, int64_t *wanted, int *refused,
+                        hd_error *err)
 {
     int64_t tokens = 0;
     *wanted = 0;
     for (int i = 0; i < count; i++) {
-        const hd_feed *f = &feeds[i];
+        const hd_seq_feed *f = &feeds[i];
+        *refused = i;
         HD_TRY(check_feed(core, f, &tokens, err));
-        HD_TRY(hd_seq_reserve(f->seq, f->n, err));
+        HD_TRY(hd_seq_grow(f->seq, f->n, err));
+        HD_TRY(hd_seq_need_logits(f->seq, err));
         memcpy(core->ids + tokens - f->n, f->ids, (size_t)f->n * sizeof *core->ids);
         core->spans[i] =
             (hd_span){.pages = f->seq->pages, .pos0 = f->seq->length, .n = f->n, .logits = f->logits ? f->n : 1};
         *wanted += core->spans[i].logits;
     }
+    *refused = -1;
     return HD_OK;
 }
 
 /* Where the model writes: straight to the only feed's place, else to the staging rows. */
-static hd_status logits_place(hd_core *core, const hd_feed *feeds, int count, int64_t wanted, float **out,
+static hd_status logits_place(hd_core *core, const hd_seq_feed *feeds, int count, int64_t wanted, float **out,
                               hd_error *err)
 {
     *out = feeds[0].logits ? feeds[0].logits : feeds[0].seq->logits;
@@ -224,11 +243,11 @@ static hd_status logits_place(hd_core *core, const hd_feed *feeds, int count, in
 }
 
 /* Hands out the staged rows, appends the tokens, and marks whose last logits are known. */
-static void settle(hd_core *core, const hd_feed *feeds, int count, const float *logits)
+static void settle(hd_core *core, const hd_seq_feed *feeds, int count, const float *logits)
 {
     size_t vocab = (size_t)hd_model_get_config(core->model)->vocab;
     for (int i = 0; i < count; i++) {
-        const hd_feed *f = &feeds[i];
+        const hd_seq_feed *f = &feeds[i];
         hd_seq *seq = f->seq;
         size_t rows = f->logits ? (size_t)f->n : 1;
         if (count > 1) {
@@ -242,12 +261,12 @@ static void settle(hd_core *core, const hd_feed *feeds, int count, const float *
     }
 }
 
-static hd_status evaluate(hd_core *core, const hd_feed *feeds, int count, hd_error *err)
+static hd_status evaluate(hd_core *core, const hd_seq_feed *feeds, int count, int *refused, hd_error *err)
 {
     int64_t wanted;
     float *logits;
     if (atomic_exchange(&core->cancelled, false)) return hd_fail(err, HD_E_CANCELLED, "cancelled");
-    HD_TRY(gather(core, feeds, count, &wanted, err));
+    HD_TRY(gather(core, feeds, count, &wanted, refused, err));
     HD_TRY(logits_place(core, feeds, count, wanted, &logits, err));
     hd_batch batch = {.ids = core->ids, .spans = core->spans, .count = count};
     HD_TRY(hd_model_forward(core->model, &batch, logits, err));
@@ -257,11 +276,12 @@ static hd_status evaluate(hd_core *core, const hd_feed *feeds, int count, hd_err
     return HD_OK;
 }
 
-hd_status hd_core_step(hd_core *core, const hd_feed *feeds, int count, hd_error *err)
+hd_status hd_core_step(hd_core *core, const hd_seq_feed *feeds, int count, int *refused, hd_error *err)
 {
+    *refused = -1;
     if (count < 1 || count > core->chunk)
         return hd_fail(err, HD_E_ARGUMENT, "a step takes 1 to %lld sequences", (long long)core->chunk);
-    hd_status status = evaluate(core, feeds, count, err);
+    hd_status status = evaluate(core, feeds, count, refused, err);
     for (int i = 0; i < count; i++) {
         hd_seq_trim(feeds[i].seq);
         feeds[i].seq->in_step = false;

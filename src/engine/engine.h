@@ -31,6 +31,8 @@ const hd_backend *hd_core_backend(const hd_core *core);
 int hd_core_threads(const hd_core *core);
 int64_t hd_core_context(const hd_core *core);
 int64_t hd_core_chunk(const hd_core *core);
+void hd_core_get_cache(const hd_core *core, hd_cache_usage *out);
+void hd_core_trim(hd_core *core);                              /* gives the memory of free pages back */
 void hd_core_set_trace(hd_core *core, hd_expert_trace *trace); /* the caller keeps it alive; NULL: off */
 
 /* Makes the next hd_core_step to begin return HD_E_CANCELLED; that step takes the request with it.  Async-signal-safe.
@@ -49,11 +51,12 @@ const int32_t *hd_seq_tokens(const hd_seq *seq);
 const float *hd_seq_logits(const hd_seq *seq); /* [vocab] of the last token; NULL: none */
 uint64_t hd_seq_cache_bytes(const hd_seq *seq);
 hd_status hd_seq_truncate(hd_seq *seq, int64_t length, hd_error *err);
-hd_status hd_seq_fork(hd_seq **out, const hd_seq *seq, hd_error *err);
+/* The first `length` tokens; with all of them also the logits. */
+hd_status hd_seq_fork(hd_seq **out, const hd_seq *seq, int64_t length, hd_error *err);
 
-/* Makes room for `n` tokens behind those held: pages, unshared where they will be written, and space for ids.
- * hd_core_step does so itself; who feeds in several steps does it for all of them first, and so fails before the first
- * one.  Errors: HD_E_LIMIT (cache_tokens), HD_E_MEMORY. */
+/* Makes room for `n` tokens behind those held, and keeps it until they are there or the sequence is cut: pages,
+ * unshared where they will be written, and space for ids.  Errors: HD_E_BUSY (cache_tokens, held by others), HD_E_LIMIT
+ * (more than cache_tokens), HD_E_MEMORY. */
 hd_status hd_seq_reserve(hd_seq *seq, int64_t n, hd_error *err);
 
 /* The page format of docs/engine.md.  restore leaves the sequence as it was on failure. */
@@ -61,17 +64,17 @@ hd_status hd_seq_snapshot(const hd_seq *seq, uint8_t **data, size_t *size, hd_er
 hd_status hd_seq_restore(hd_seq *seq, const uint8_t *data, size_t size, hd_error *err);
 
 /* New tokens for one sequence in a step.  logits: NULL (the last token's logits go to the sequence), or [n][vocab]. */
-typedef struct hd_feed {
+typedef struct hd_seq_feed {
     hd_seq *seq;
     const int32_t *ids;
     int64_t n;
     float *logits;
-} hd_feed;
+} hd_seq_feed;
 
 /* Evaluates all feeds in one pass; together they hold at most hd_core_chunk tokens, and no sequence stands in two.
- * All or nothing.  Errors: HD_E_CONTEXT, HD_E_LIMIT (cache_tokens), HD_E_ARGUMENT, HD_E_MEMORY, HD_E_CANCELLED,
- * HD_E_MODEL_LOST. */
-hd_status hd_core_step(hd_core *core, const hd_feed *feeds, int count, hd_error *err);
+ * All or nothing; *refused is the index of the feed that could not be taken, else -1.  Errors: HD_E_CONTEXT, HD_E_BUSY,
+ * HD_E_LIMIT, HD_E_ARGUMENT, HD_E_MEMORY, HD_E_CANCELLED, HD_E_MODEL_LOST. */
+hd_status hd_core_step(hd_core *core, const hd_seq_feed *feeds, int count, int *refused, hd_error *err);
 
 /* ---- sampling ---- */
 

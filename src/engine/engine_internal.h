@@ -11,7 +11,7 @@
 typedef struct hd_pages {
     size_t page_bytes;
     int64_t limit; /* pages in use at most; 0: none */
-    int64_t in_use;
+    int64_t in_use, free_count;
     struct hd_page *free; /* list of pages that nobody holds */
 } hd_pages;
 
@@ -45,12 +45,18 @@ struct hd_seq {
     int64_t length, tokens_cap;
     uint8_t **pages; /* page i holds positions i * HD_PAGE_ROWS ... */
     int64_t page_count, pages_cap;
-    float *logits; /* [vocab] */
+    int64_t kept;  /* tokens that have room reserved, if more than the length */
+    float *logits; /* [vocab]; NULL before the first step */
     bool has_logits;
     bool in_step; /* among the feeds of the step under way */
 };
 
-/* Gives back pages beyond the length. */
+/* Gives back pages beyond the length and what is reserved. */
 void hd_seq_trim(hd_seq *seq);
+
+/* Room for n more tokens without keeping it. */
+hd_status hd_seq_grow(hd_seq *seq, int64_t n, hd_error *err);
+
+hd_status hd_seq_need_logits(hd_seq *seq, hd_error *err); /* allocates them where they are not there yet */
 
 #endif

@@ -25,15 +25,17 @@ void hd_pages_free(hd_pages *p)
         p->free = page->next;
         hd_free_aligned(page);
     }
+    p->free_count = 0;
 }
 
 uint8_t *hd_page_take(hd_pages *p)
 {
     if (p->limit && p->in_use >= p->limit) return NULL;
     hd_page *page = p->free;
-    if (page)
+    if (page) {
         p->free = page->next;
-    else if (!(page = hd_alloc_aligned(HD_CACHE_LINE + p->page_bytes)))
+        p->free_count--;
+    } else if (!(page = hd_alloc_aligned(HD_CACHE_LINE + p->page_bytes)))
         return NULL;
     *page = (hd_page){.refs = 1};
     p->in_use++;
@@ -51,6 +53,7 @@ void hd_page_release(hd_pages *p, uint8_t *data)
     if (--page->refs > 0) return;
     page->next = p->free;
     p->free = page;
+    p->free_count++;
     p->in_use--;
 }
 

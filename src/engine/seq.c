@@ -10,11 +10,7 @@ hd_status hd_seq_open(hd_seq **out, hd_core *core, hd_error *err)
 {
     *out = NULL;
     hd_seq *seq = hd_calloc(1, sizeof *seq);
-    size_t vocab = (size_t)hd_model_get_config(core->model)->vocab;
-    if (!seq || !(seq->logits = hd_alloc_array(vocab, sizeof(float)))) {
-        hd_free(seq);
-        return hd_fail(err, HD_E_MEMORY, "out of memory for a session");
-    }
+    if (!seq) return hd_fail(err, HD_E_MEMORY, "out of memory for a session");
     seq->core = core;
     *out = seq;
     return HD_OK;
@@ -25,7 +21,7 @@ void hd_seq_close(hd_seq **ref)
     hd_seq *seq = *ref;
     if (!seq) return;
     *ref = NULL;
-    seq->length = 0;
+    seq->length = seq->kept = 0;
     hd_seq_trim(seq);
     hd_free(seq->pages);
     hd_free(seq->tokens);
@@ -60,7 +56,7 @@ static int64_t pages_for(int64_t tokens)
 
 void hd_seq_trim(hd_seq *seq)
 {
-    int64_t keep = pages_for(seq->length);
+    int64_t keep = pages_for(HD_MAX(seq->length, seq->kept));
     while (seq->page_count > keep)
         hd_page_release(&seq->core->pages, seq->pages[--seq->page_count]);
 }
@@ -88,8 +84,8 @@ static hd_status no_page(const hd_seq *seq, hd_error *err)
 {
     const hd_pages *p = &seq->core->pages;
     if (p->limit && p->in_use >= p->limit)
-        return hd_fail(err, HD_E_LIMIT, "the cache is full: all sessions together hold %lld tokens, the limit",
-                       (long long)p->limit * HD_PAGE_ROWS);
+        return hd_fail(err, HD_E_BUSY, "the cache is full: all sessions together hold its %lld pages of %d tokens",
+                       (long long)p->limit, HD_PAGE_ROWS);
     return hd_fail(err, HD_E_MEMORY, "out of memory for a cache page of %zu bytes", p->page_bytes);
 }
 
@@ -107,8 +103,12 @@ static hd_status unshare_last(hd_seq *seq, hd_error *err)
     return HD_OK;
 }
 
-hd_status hd_seq_reserve(hd_seq *seq, int64_t n, hd_error *err)
+hd_status hd_seq_grow(hd_seq *seq, int64_t n, hd_error *err)
 {
+    const hd_pages *p = &seq->core->pages;
+    if (p->limit && pages_for(seq->length + n) > p->limit)
+        return hd_fail(err, HD_E_LIMIT, "a session of %lld tokens does not fit into the cache, which holds %lld",
+                       (long long)(seq->length + n), (long long)p->limit * HD_PAGE_ROWS);
     HD_TRY(grow_arrays(seq, seq->length + n, err));
     HD_TRY(unshare_last(seq, err));
     while (seq->page_count < pages_for(seq->length + n)) {
@@ -123,6 +123,13 @@ hd_status hd_seq_reserve(hd_seq *seq, int64_t n, hd_error *err)
     return HD_OK;
 }
 
+hd_status hd_seq_reserve(hd_seq *seq, int64_t n, hd_error *err)
+{
+    HD_TRY(hd_seq_grow(seq, n, err));
+    seq->kept = HD_MAX(seq->kept, seq->length + n);
+    return HD_OK;
+}
+
 hd_status hd_seq_truncate(hd_seq *seq, int64_t length, hd_error *err)
 {
     if (length < 0 || length > seq->length)
@@ -130,27 +137,47 @@ hd_status hd_seq_truncate(hd_seq *seq, int64_t length, hd_error *err)
                        (long long)length);
     if (length < seq->length) seq->has_logits = false;
     seq->length = length;
+    seq->kept = 0;
     hd_seq_trim(seq);
     return HD_OK;
 }
 
-hd_status hd_seq_fork(hd_seq **out, const hd_seq *seq, hd_error *err)
+hd_status hd_seq_need_logits(hd_seq *seq, hd_error *err)
 {
+    size_t vocab = (size_t)hd_model_get_config(seq->core->model)->vocab;
+    if (!seq->logits && !(seq->logits = hd_alloc_array(vocab, sizeof(float))))
+        return hd_fail(err, HD_E_MEMORY, "out of memory for the logits of a session");
+    return HD_OK;
+}
+
+/* Arrays of the copy; pages come after them, so that nothing is shared on failure. */
+static hd_status make_room(hd_seq *copy, int64_t length, bool logits, hd_error *err)
+{
+    if (length) HD_TRY(grow_arrays(copy, length, err));
+    return logits ? hd_seq_need_logits(copy, err) : HD_OK;
+}
+
+hd_status hd_seq_fork(hd_seq **out, const hd_seq *seq, int64_t length, hd_error *err)
+{
+    *out = NULL;
+    if (length < 0 || length > seq->length)
+        return hd_fail(err, HD_E_ARGUMENT, "cannot take %lld tokens of a session that holds %lld", (long long)length,
+                       (long long)seq->length);
     hd_seq *copy;
     HD_TRY(hd_seq_open(&copy, seq->core, err));
-    hd_status status = seq->length ? grow_arrays(copy, seq->length, err) : HD_OK;
+    copy->has_logits = seq->has_logits && length == seq->length;
+    hd_status status = make_room(copy, length, copy->has_logits, err);
     if (status != HD_OK) {
         hd_seq_close(&copy);
         return status;
     }
-    if (seq->length) memcpy(copy->tokens, seq->tokens, (size_t)seq->length * sizeof *copy->tokens);
-    for (int64_t i = 0; i < pages_for(seq->length); i++) {
-        hd_page_share(seq->pages[i]);
-        copy->pages[copy->page_count++] = seq->pages[i];
+    if (length) memcpy(copy->tokens, seq->tokens, (size_t)length * sizeof *copy->tokens);
+    for (; copy->page_count < pages_for(length); copy->page_count++) {
+        copy->pages[copy->page_count] = seq->pages[copy->page_count];
+        hd_page_share(copy->pages[copy->page_count]);
     }
-    copy->length = seq->length;
-    copy->has_logits = seq->has_logits;
-    if (seq->has_logits)
+    copy->length = length;
+    if (copy->has_logits)
         memcpy(copy->logits, seq->logits, (size_t)hd_model_get_config(seq->core->model)->vocab * sizeof(float));
     *out = copy;
     return HD_OK;

@@ -142,7 +142,8 @@ hd_status hd_seq_restore(hd_seq *seq, const uint8_t *data, size_t size, hd_error
     hd_seq *fresh;
     HD_TRY(check(seq->core, data, size, &tokens, &has_logits, err));
     HD_TRY(hd_seq_open(&fresh, seq->core, err));
-    hd_status status = tokens ? hd_seq_reserve(fresh, tokens, err) : HD_OK;
+    hd_status status = tokens ? hd_seq_grow(fresh, tokens, err) : HD_OK;
+    if (status == HD_OK && has_logits) status = hd_seq_need_logits(fresh, err);
     if (status == HD_OK) {
         fill(fresh, data, tokens, has_logits);
         hd_seq old = *seq; /* swap, so that the session changes only when all has gone well */

@@ -45,6 +45,7 @@ static void fill_info(hd_engine *e)
         .packed_bytes = sizes.packed_bytes,
         .cache_bytes_per_token = hd_model_get_layout(model)->page_bytes / HD_PAGE_ROWS,
         .scratch_bytes = sizes.scratch_bytes,
+        .step_tokens = hd_core_chunk(e->core),
         .eos = c->eos,
         .eos_count = (size_t)c->eos_count,
     };
@@ -97,6 +98,16 @@ void hd_engine_close(hd_engine **engine)
 void hd_engine_get_info(const hd_engine *engine, hd_engine_info *out)
 {
     *out = engine->info;
+}
+
+void hd_engine_get_cache(const hd_engine *engine, hd_cache_usage *out)
+{
+    hd_core_get_cache(engine->core, out);
+}
+
+void hd_engine_trim(hd_engine *engine)
+{
+    hd_core_trim(engine->core);
 }
 
 void hd_engine_cancel(hd_engine *engine)
@@ -284,15 +295,16 @@ static hd_status feed(hd_session *s, const int32_t *ids, int64_t n, float *logit
 {
     hd_core *core = s->engine->core;
     HD_TRY(check_feed(s, ids, n, err));
-    HD_TRY(hd_seq_reserve(s->seq, n, err));
+    HD_TRY(hd_seq_reserve(s->seq, n, err)); /* fails before the first chunk, if at all */
+    int refused;
     int64_t before = hd_seq_length(s->seq);
     for (int64_t at = 0; at < n;) {
         int64_t take = HD_MIN(n - at, hd_core_chunk(core));
-        hd_feed f = {.seq = s->seq, .ids = ids + at, .n = take, .logits = logits};
-        hd_status status = hd_core_step(core, &f, 1, err);
+        hd_seq_feed f = {.seq = s->seq, .ids = ids + at, .n = take, .logits = logits};
+        hd_status status = hd_core_step(core, &f, 1, &refused, err);
         if (status != HD_OK) {
-            if (status != HD_E_CANCELLED && hd_seq_truncate(s->seq, before, NULL) != HD_OK) return HD_E_INTERNAL;
-            return status;
+            int64_t left = status == HD_E_CANCELLED ? hd_seq_length(s->seq) : before; /* and room is given back */
+            return hd_seq_truncate(s->seq, left, NULL) == HD_OK ? status : HD_E_INTERNAL;
         }
         at += take;
         if (logits) logits += take * s->engine->info.vocab;
@@ -310,23 +322,37 @@ hd_status hd_session_feed_all(hd_session *session, const int32_t *ids, int64_t n
     return feed(session, ids, n, logits, err);
 }
 
-/* Steps of more sessions than a batch holds are refused rather than split: a step is one pass. */
-hd_status hd_engine_step(hd_engine *engine, hd_session *const *sessions, const int32_t *ids, int count, hd_error *err)
+hd_status hd_engine_step(hd_engine *engine, const hd_feed *feeds, int count, int *refused, hd_error *err)
 {
+    int where = -1;
+    if (!refused) refused = &where;
+    *refused = -1;
     if (count < 1 || count > hd_core_chunk(engine->core))
         return hd_fail(err, HD_E_ARGUMENT, "a step takes 1 to %lld sessions", (long long)hd_core_chunk(engine->core));
-    hd_feed *feeds = hd_alloc_array((size_t)count, sizeof *feeds);
-    if (!feeds) return hd_fail(err, HD_E_MEMORY, "out of memory for a step of %d sessions", count);
+    hd_seq_feed *list = hd_alloc_array((size_t)count, sizeof *list);
+    if (!list) return hd_fail(err, HD_E_MEMORY, "out of memory for a step of %d sessions", count);
     hd_status status = HD_OK;
     for (int i = 0; i < count && status == HD_OK; i++) {
-        status = sessions[i]->engine == engine
-                     ? check_feed(sessions[i], &ids[i], 1, err)
+        const hd_feed *f = &feeds[i];
+        status = f->session->engine == engine
+                     ? check_feed(f->session, f->ids, f->n, err)
                      : hd_fail(err, HD_E_ARGUMENT, "session %d of the step belongs to another engine", i);
-        feeds[i] = (hd_feed){.seq = sessions[i]->seq, .ids = &ids[i], .n = 1};
+        if (status != HD_OK) *refused = i;
+        list[i] = (hd_seq_feed){.seq = f->session->seq, .ids = f->ids, .n = f->n};
     }
-    if (status == HD_OK) status = hd_core_step(engine->core, feeds, count, err);
-    hd_free(feeds);
+    if (status == HD_OK) status = hd_core_step(engine->core, list, count, refused, err);
+    hd_free(list);
     return status;
+}
+
+hd_status hd_session_reserve(hd_session *session, int64_t n, hd_error *err)
+{
+    const hd_engine_info *info = &session->engine->info;
+    if (n < 0) return hd_fail(err, HD_E_ARGUMENT, "room for %lld tokens", (long long)n);
+    if (n > info->context - hd_seq_length(session->seq))
+        return hd_fail(err, HD_E_CONTEXT, "%lld tokens and room for %lld pass the context limit of %lld",
+                       (long long)hd_seq_length(session->seq), (long long)n, (long long)info->context);
+    return hd_seq_reserve(session->seq, n, err);
 }
 
 hd_status hd_session_truncate(hd_session *session, int64_t length, hd_error *err)
@@ -338,7 +364,15 @@ hd_status hd_session_fork(hd_session **out, const hd_session *session, hd_error 
 {
     hd_seq *seq;
     *out = NULL;
-    HD_TRY(hd_seq_fork(&seq, session->seq, err));
+    HD_TRY(hd_seq_fork(&seq, session->seq, hd_seq_length(session->seq), err));
+    return wrap(out, session->engine, seq, err);
+}
+
+hd_status hd_session_fork_prefix(hd_session **out, const hd_session *session, int64_t length, hd_error *err)
+{
+    hd_seq *seq;
+    *out = NULL;
+    HD_TRY(hd_seq_fork(&seq, session->seq, length, err));
     return wrap(out, session->engine, seq, err);
 }
 

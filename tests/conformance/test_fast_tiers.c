@@ -122,11 +122,12 @@ static void run_core(hd_core *core, hd_expert_trace *trace, const hd_tensor *pro
 {
     hd_seq *seq;
     hd_error err = {0};
+    int refused;
     trace->token0 = 0;
     hd_core_set_trace(core, trace);
     must(hd_seq_open(&seq, core, &err), &err);
-    hd_feed feed = {.seq = seq, .ids = prompt->data, .n = prompt->shape[0], .logits = logits};
-    must(hd_core_step(core, &feed, 1, &err), &err);
+    hd_seq_feed feed = {.seq = seq, .ids = prompt->data, .n = prompt->shape[0], .logits = logits};
+    must(hd_core_step(core, &feed, 1, &refused, &err), &err);
     hd_seq_close(&seq);
     hd_core_set_trace(core, NULL);
 }

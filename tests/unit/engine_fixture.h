@@ -95,4 +95,15 @@ static inline void assert_session_is(hd_engine *e, const hd_session *s, const in
     assert_same_logits(hd_session_logits(s), want, TINY_VOCAB);
 }
 
+/* One token for each session, in one pass. */
+static inline hd_status step_each(hd_engine *e, hd_session *const *sessions, const int32_t *tokens, int count,
+                                  hd_error *err)
+{
+    hd_feed feeds[64];
+    if (count > (int)HD_ARRAY_LEN(feeds)) return HD_E_ARGUMENT;
+    for (int i = 0; i < count; i++)
+        feeds[i] = (hd_feed){.session = sessions[i], .ids = &tokens[i], .n = 1};
+    return hd_engine_step(e, feeds, count, NULL, err);
+}
+
 #endif

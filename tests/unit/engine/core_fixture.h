@@ -28,9 +28,10 @@ static inline hd_seq *seq_of(hd_core *core)
 static inline void seq_feed(hd_seq *seq, const int32_t *ids, int64_t n)
 {
     hd_error err = {0};
+    int refused;
     for (int64_t at = 0; at < n;) {
-        hd_feed f = {.seq = seq, .ids = ids + at, .n = HD_MIN(n - at, seq->core->chunk)};
-        must(hd_core_step(seq->core, &f, 1, &err), &err);
+        hd_seq_feed f = {.seq = seq, .ids = ids + at, .n = HD_MIN(n - at, seq->core->chunk)};
+        must(hd_core_step(seq->core, &f, 1, &refused, &err), &err);
         at += f.n;
     }
 }

@@ -51,8 +51,8 @@ static void a_fork_shares_pages_until_they_change(void **state)
     hd_seq *a = seq_of(core), *b, *c;
     hd_error err = {0};
     seq_feed(a, ids, 70); /* two full pages and six rows */
-    must(hd_seq_fork(&b, a, &err), &err);
-    must(hd_seq_fork(&c, b, &err), &err);
+    must(hd_seq_fork(&b, a, hd_seq_length(a), &err), &err);
+    must(hd_seq_fork(&c, b, hd_seq_length(b), &err), &err);
     assert_int_equal(core->pages.in_use, 3);
     for (int i = 0; i < 3; i++)
         assert_true(a->pages[i] == b->pages[i] && b->pages[i] == c->pages[i]);
@@ -89,7 +89,7 @@ static void a_fork_of_nothing_is_empty(void **state)
     hd_core *core = core_of(&llama, 8, 0);
     hd_seq *a = seq_of(core), *b;
     hd_error err = {0};
-    must(hd_seq_fork(&b, a, &err), &err);
+    must(hd_seq_fork(&b, a, hd_seq_length(a), &err), &err);
     assert_int_equal(hd_seq_length(b), 0);
     assert_null(hd_seq_logits(b));
     seq_feed(b, ids, 40);
@@ -107,14 +107,17 @@ static void reserving_fails_whole(void **state)
     hd_seq *a = seq_of(core), *b = seq_of(core);
     hd_error err = {0};
     seq_feed(a, ids, 40);
-    must_fail(hd_seq_reserve(b, 97, &err), HD_E_LIMIT, &err, "hold 160 tokens, the limit");
+    must_fail(hd_seq_reserve(b, 97, &err), HD_E_BUSY, &err, "hold its 5 pages of 32 tokens");
     assert_int_equal(b->page_count, 0);
     assert_int_equal(core->pages.in_use, 2);
     must(hd_seq_reserve(b, 96, &err), &err);
     assert_int_equal(b->page_count, 3);
-    must_fail(hd_seq_reserve(a, 25, &err), HD_E_LIMIT, &err, "the cache is full");
+    must_fail(hd_seq_reserve(a, 25, &err), HD_E_BUSY, &err, "the cache is full");
     hd_seq_trim(b);
+    assert_int_equal(core->pages.in_use, 5); /* kept */
+    must(hd_seq_truncate(b, 0, &err), &err);
     assert_int_equal(core->pages.in_use, 2);
+    must_fail(hd_seq_reserve(a, 121, &err), HD_E_LIMIT, &err, "161 tokens does not fit");
     hd_alloc_fail_after(2); /* the array of tokens grows, that of pages does not */
     hd_status status = hd_seq_reserve(a, 100, &err);
     hd_alloc_fail_after(0);
@@ -132,22 +135,25 @@ static void steps_check_their_feeds(void **state)
     hd_core *core = core_of(&llama, 8, 0);
     hd_seq *a = seq_of(core), *b = seq_of(core);
     hd_error err = {0};
+    int refused;
     seq_feed(a, ids, 5);
     float kept[TINY_VOCAB];
     memcpy(kept, hd_seq_logits(a), sizeof kept);
-    hd_feed bad[] = {{.seq = a, .ids = ids, .n = 1}, {.seq = b, .ids = ids, .n = -1}};
-    must_fail(hd_core_step(core, bad, 2, &err), HD_E_ARGUMENT, &err, "1 to 8 tokens");
+    hd_seq_feed bad[] = {{.seq = a, .ids = ids, .n = 1}, {.seq = b, .ids = ids, .n = -1}};
+    must_fail(hd_core_step(core, bad, 2, &refused, &err), HD_E_ARGUMENT, &err, "1 to 8 tokens");
     bad[1].n = 0;
-    must_fail(hd_core_step(core, bad, 2, &err), HD_E_ARGUMENT, &err, "1 to 8 tokens");
+    must_fail(hd_core_step(core, bad, 2, &refused, &err), HD_E_ARGUMENT, &err, "1 to 8 tokens");
     bad[1].n = 8; /* nine together */
-    must_fail(hd_core_step(core, bad, 2, &err), HD_E_ARGUMENT, &err, "1 to 8 tokens");
+    must_fail(hd_core_step(core, bad, 2, &refused, &err), HD_E_ARGUMENT, &err, "1 to 8 tokens");
     bad[1].n = INT64_MAX;
-    must_fail(hd_core_step(core, bad, 2, &err), HD_E_ARGUMENT, &err, "1 to 8 tokens");
+    must_fail(hd_core_step(core, bad, 2, &refused, &err), HD_E_ARGUMENT, &err, "1 to 8 tokens");
     bad[1] = bad[0];
-    must_fail(hd_core_step(core, bad, 2, &err), HD_E_ARGUMENT, &err, "each of them once");
+    must_fail(hd_core_step(core, bad, 2, &refused, &err), HD_E_ARGUMENT, &err, "each of them once");
+    assert_int_equal(refused, 1);
     const int32_t outside[] = {TINY_VOCAB};
-    hd_feed unknown = {.seq = a, .ids = outside, .n = 1};
-    must_fail(hd_core_step(core, &unknown, 1, &err), HD_E_ARGUMENT, &err, "token id 48 is outside");
+    hd_seq_feed unknown = {.seq = a, .ids = outside, .n = 1};
+    must_fail(hd_core_step(core, &unknown, 1, &refused, &err), HD_E_ARGUMENT, &err, "token id 48 is outside");
+    assert_int_equal(refused, -1); /* the model found it */
     assert_int_equal(hd_seq_length(a), 5);
     assert_int_equal(hd_seq_length(b), 0);
     assert_int_equal(core->pages.in_use, 1);
@@ -166,13 +172,14 @@ static void mixed_feeds_in_one_step(void **state)
     hd_core *core = core_of(&llama, 16, 0);
     hd_seq *a = seq_of(core), *b = seq_of(core), *c = seq_of(core), *alone = seq_of(core);
     hd_error err = {0};
+    int refused;
     seq_feed(a, ids, 40);
-    hd_feed feeds[] = {{.seq = b, .ids = ids, .n = 9, .logits = rows},
-                       {.seq = a, .ids = ids + 40, .n = 1},
-                       {.seq = c, .ids = ids + 100, .n = 6}};
-    must(hd_core_step(core, feeds, 3, &err), &err);
-    hd_feed one = {.seq = alone, .ids = ids, .n = 9, .logits = want};
-    must(hd_core_step(core, &one, 1, &err), &err);
+    hd_seq_feed feeds[] = {{.seq = b, .ids = ids, .n = 9, .logits = rows},
+                           {.seq = a, .ids = ids + 40, .n = 1},
+                           {.seq = c, .ids = ids + 100, .n = 6}};
+    must(hd_core_step(core, feeds, 3, &refused, &err), &err);
+    hd_seq_feed one = {.seq = alone, .ids = ids, .n = 9, .logits = want};
+    must(hd_core_step(core, &one, 1, &refused, &err), &err);
     assert_same_logits(rows, want, HD_ARRAY_LEN(rows));
     assert_same_logits(hd_seq_logits(b), want + 8 * TINY_VOCAB, TINY_VOCAB);
     must(hd_seq_truncate(alone, 0, &err), &err);

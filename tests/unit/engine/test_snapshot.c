@@ -308,7 +308,7 @@ static void no_room_is_told(void **state)
     hd_error err = {0};
     seq_feed(s, ids, 64);
     snapshot shot = snapshot_of(s);
-    must_fail(hd_seq_restore(s, shot.data, shot.size, &err), HD_E_LIMIT, &err, "the cache is full");
+    must_fail(hd_seq_restore(s, shot.data, shot.size, &err), HD_E_BUSY, &err, "the cache is full");
     assert_int_equal(hd_seq_length(s), 64);
     assert_int_equal(core->pages.in_use, 2);
     must(hd_seq_truncate(s, 32, &err), &err);

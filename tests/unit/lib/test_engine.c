@@ -110,7 +110,7 @@ static void a_batch_gives_the_same_as_each_alone(void **state)
             alone[j] = fork_of(together[j]);
         }
         for (int step = 0; step < STEPS; step++) {
-            must(hd_engine_step(e, together, ids + 10 * step, COUNT, &err), &err);
+            must(step_each(e, together, ids + 10 * step, COUNT, &err), &err);
             for (int j = 0; j < COUNT; j++) {
                 feed(alone[j], &ids[10 * step + j], 1);
                 assert_same_logits(hd_session_logits(together[j]), hd_session_logits(alone[j]), TINY_VOCAB);
@@ -125,6 +125,71 @@ static void a_batch_gives_the_same_as_each_alone(void **state)
     }
 }
 
+/* A prompt in pieces beside sessions that decode: each gets what it would get alone. */
+static void prompts_and_decoding_share_a_step(void **state)
+{
+    (void)state;
+    const tiny_model *models[] = {&llama, &deepseek};
+    for (size_t i = 0; i < HD_ARRAY_LEN(models); i++) {
+        hd_engine *e = open_with(models[i], 2, 16, 0);
+        hd_session *a = session_of(e), *b = session_of(e), *alone = session_of(e);
+        hd_error err = {0};
+        int refused = 7;
+        feed(a, ids, 40);
+        for (int64_t at = 0; at < 45; at += 15) {
+            const hd_feed feeds[] = {{.session = a, .ids = ids + 40 + at / 15, .n = 1},
+                                     {.session = b, .ids = ids + 100 + at, .n = 15}};
+            must(hd_engine_step(e, feeds, 2, &refused, &err), &err);
+            assert_int_equal(refused, -1);
+        }
+        feed(alone, ids, 43);
+        assert_same_logits(hd_session_logits(a), hd_session_logits(alone), TINY_VOCAB);
+        must(hd_session_truncate(alone, 0, &err), &err);
+        for (int64_t at = 0; at < 45; at += 15)
+            feed(alone, ids + 100 + at, 15);
+        assert_same_logits(hd_session_logits(b), hd_session_logits(alone), TINY_VOCAB);
+        const hd_feed wide[] = {{.session = a, .ids = ids, .n = 1}, {.session = b, .ids = ids, .n = 16}};
+        must_fail(hd_engine_step(e, wide, 2, &refused, &err), HD_E_ARGUMENT, &err, "1 to 16 tokens");
+        assert_int_equal(refused, 1);
+        hd_session_close(&a);
+        hd_session_close(&b);
+        hd_session_close(&alone);
+        hd_engine_close(&e);
+    }
+}
+
+/* Room that is reserved stays, whatever others take; a prefix shares pages and has no logits. */
+static void room_is_kept_and_prefixes_share_it(void **state)
+{
+    (void)state;
+    hd_engine *e = open_with(&llama, 1, 16, 192); /* six pages */
+    hd_session *a = session_of(e), *b = session_of(e), *prefix = NULL;
+    hd_error err = {0};
+    hd_cache_usage cache;
+    must(hd_session_reserve(a, 96, &err), &err);
+    feed(b, ids, 90);
+    must_fail(hd_session_feed(b, ids, 40, &err), HD_E_BUSY, &err, "the cache is full");
+    for (int64_t at = 0; at < 96; at += 16)
+        feed(a, ids + at, 16);
+    must_fail(hd_session_reserve(a, 100, &err), HD_E_LIMIT, &err, "196 tokens does not fit");
+    hd_session_close(&b);
+    must(hd_session_fork_prefix(&prefix, a, 64, &err), &err);
+    assert_int_equal(hd_session_length(prefix), 64);
+    assert_null(hd_session_logits(prefix));
+    hd_engine_get_cache(e, &cache);
+    assert_int_equal(cache.pages, 3);
+    assert_int_equal(cache.pages_free, 3);
+    hd_engine_trim(e);
+    hd_engine_get_cache(e, &cache);
+    assert_int_equal(cache.pages_free, 0);
+    must_fail(hd_session_fork_prefix(&b, a, 97, &err), HD_E_ARGUMENT, &err, "97 tokens of a session that holds 96");
+    feed(prefix, ids + 64, 32);
+    assert_same_logits(hd_session_logits(prefix), hd_session_logits(a), TINY_VOCAB);
+    hd_session_close(&prefix);
+    hd_session_close(&a);
+    hd_engine_close(&e);
+}
+
 static void a_step_refuses_what_it_cannot_do(void **state)
 {
     (void)state;
@@ -135,14 +200,14 @@ static void a_step_refuses_what_it_cannot_do(void **state)
     hd_error err = {0};
     feed(a, ids, 40);
     feed(b, ids, 3);
-    must_fail(hd_engine_step(e, twice, ids, 3, &err), HD_E_ARGUMENT, &err, "each of them once");
-    must_fail(hd_engine_step(e, mixed, ids, 2, &err), HD_E_ARGUMENT, &err, "session 1 of the step belongs to another");
-    must_fail(hd_engine_step(e, fine, bad, 2, &err), HD_E_ARGUMENT, &err, "token id 48");
-    must_fail(hd_engine_step(e, fine, ids, 0, &err), HD_E_ARGUMENT, &err, "1 to 4 sessions");
-    must_fail(hd_engine_step(e, fine, ids, 5, &err), HD_E_ARGUMENT, &err, "1 to 4 sessions");
+    must_fail(step_each(e, twice, ids, 3, &err), HD_E_ARGUMENT, &err, "each of them once");
+    must_fail(step_each(e, mixed, ids, 2, &err), HD_E_ARGUMENT, &err, "session 1 of the step belongs to another");
+    must_fail(step_each(e, fine, bad, 2, &err), HD_E_ARGUMENT, &err, "token id 48");
+    must_fail(step_each(e, fine, ids, 0, &err), HD_E_ARGUMENT, &err, "1 to 4 sessions");
+    must_fail(step_each(e, fine, ids, 5, &err), HD_E_ARGUMENT, &err, "1 to 4 sessions");
     assert_session_is(e, a, ids, 40);
     assert_session_is(e, b, ids, 3);
-    must(hd_engine_step(e, fine, (const int32_t[]){ids[40], ids[3]}, 2, &err), &err); /* nothing stuck */
+    must(step_each(e, fine, (const int32_t[]){ids[40], ids[3]}, 2, &err), &err); /* nothing stuck */
     assert_session_is(e, a, ids, 41);
     assert_session_is(e, b, ids, 4);
     hd_session_close(&a);
@@ -253,7 +318,7 @@ static void the_context_limit_names_both_lengths(void **state)
     must_fail(hd_session_feed(s, ids, INT64_MAX, &err), HD_E_CONTEXT, &err, "90 tokens and 9223372036854775807 more");
     assert_session_is(e, s, ids, 90);
     feed(s, ids + 90, 10);
-    must_fail(hd_engine_step(e, &s, ids, 1, &err), HD_E_CONTEXT, &err, "100 tokens and 1 more");
+    must_fail(step_each(e, &s, ids, 1, &err), HD_E_CONTEXT, &err, "100 tokens and 1 more");
     assert_session_is(e, s, ids, 100);
     hd_session_close(&s);
     hd_engine_close(&e);
@@ -266,21 +331,21 @@ static void a_full_cache_is_told_before_the_first_chunk(void **state)
     hd_session *a = session_of(e), *b = session_of(e);
     hd_error err = {0};
     feed(a, ids, 70); /* three */
-    must_fail(hd_session_feed(b, ids, 33, &err), HD_E_LIMIT, &err, "hold 128 tokens, the limit");
+    must_fail(hd_session_feed(b, ids, 33, &err), HD_E_BUSY, &err, "hold its 4 pages of 32 tokens");
     assert_int_equal(hd_session_length(b), 0);
     assert_int_equal(hd_session_cache_bytes(b), 0);
     float kept[TINY_VOCAB];
     feed(b, ids, 10);
     memcpy(kept, hd_session_logits(b), sizeof kept);
-    must_fail(hd_session_feed(b, ids, 23, &err), HD_E_LIMIT, &err, "the cache is full");
+    must_fail(hd_session_feed(b, ids, 23, &err), HD_E_BUSY, &err, "the cache is full");
     assert_int_equal(hd_session_length(b), 10);
     assert_same_logits(hd_session_logits(b), kept, TINY_VOCAB); /* nothing was evaluated */
     feed(b, ids, 22);
     hd_session *fork = fork_of(a); /* shares; its first token needs a page of its own */
-    must_fail(hd_session_feed(fork, ids + 70, 1, &err), HD_E_LIMIT, &err, "the cache is full");
-    must_fail(hd_session_feed(b, ids, 1, &err), HD_E_LIMIT, &err, "the cache is full");
+    must_fail(hd_session_feed(fork, ids + 70, 1, &err), HD_E_BUSY, &err, "the cache is full");
+    must_fail(hd_session_feed(b, ids, 1, &err), HD_E_BUSY, &err, "the cache is full");
     hd_session *both[] = {a, b};
-    must_fail(hd_engine_step(e, both, ids, 2, &err), HD_E_LIMIT, &err, "the cache is full");
+    must_fail(step_each(e, both, ids, 2, &err), HD_E_BUSY, &err, "the cache is full");
     hd_session_close(&fork);
     hd_session_close(&b);
     assert_int_equal(hd_session_length(a), 70);
@@ -438,8 +503,8 @@ static void cancel_is_met_once(void **state)
     feed(s, ids + 10, 10);
     hd_engine_cancel(e);
     hd_engine_cancel(e);
-    must_fail(hd_engine_step(e, &s, ids + 20, 1, &err), HD_E_CANCELLED, &err, "cancelled");
-    must(hd_engine_step(e, &s, ids + 20, 1, &err), &err);
+    must_fail(step_each(e, &s, ids + 20, 1, &err), HD_E_CANCELLED, &err, "cancelled");
+    must(step_each(e, &s, ids + 20, 1, &err), &err);
     hd_engine_cancel(e);
     hd_engine_resume(e);
     feed(s, ids + 21, 5);
@@ -541,6 +606,8 @@ int main(void)
         cmocka_unit_test(chunks_of_latent_attention_agree),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(a_batch_gives_the_same_as_each_alone),
+        cmocka_unit_test(prompts_and_decoding_share_a_step),
+        cmocka_unit_test(room_is_kept_and_prefixes_share_it),
         cmocka_unit_test(a_step_refuses_what_it_cannot_do),
         cmocka_unit_test(a_fork_goes_its_own_way),
         cmocka_unit_test(truncate_forgets),

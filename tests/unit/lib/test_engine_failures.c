@@ -45,7 +45,7 @@ static hd_status run(work *w, const tiny_model *m, const char *trace, hd_error *
     HD_TRY(hd_session_open(&w->c, w->engine, err));
     HD_TRY(hd_session_restore(w->c, w->bytes, w->size, err));
     hd_session *all[] = {w->a, w->b, w->c};
-    HD_TRY(hd_engine_step(w->engine, all, ids, 3, err));
+    HD_TRY(step_each(w->engine, all, ids, 3, err));
     if (trace) {
         HD_TRY(hd_engine_save_experts(w->engine, trace, err));
         HD_TRY(hd_engine_force_experts(w->engine, trace, err));
@@ -142,7 +142,7 @@ static void a_session_without_memory_keeps_its_tokens(void **state)
     hd_alloc_fail_after(1);
     hd_status forked = hd_session_fork(&none, s, NULL), restored = hd_session_restore(s, bytes, size, NULL);
     hd_session *both[] = {s, other};
-    hd_status stepped = hd_engine_step(e, both, ids, 2, NULL);
+    hd_status stepped = step_each(e, both, ids, 2, NULL);
     hd_alloc_fail_after(0);
     assert_int_equal(forked, HD_E_MEMORY);
     assert_null(none);
@@ -182,7 +182,7 @@ static void a_truncated_model_is_lost(void **state)
         must_fail(hd_session_feed(s, ids, 20, &err), HD_E_MODEL_LOST, &err, "model.safetensors");
         assert_int_equal(hd_session_length(s), 20);
         assert_memory_equal(hd_session_tokens(s), ids, 20 * sizeof *ids);
-        must_fail(hd_engine_step(e, both, ids, 2, &err), HD_E_MODEL_LOST, &err, "model.safetensors");
+        must_fail(step_each(e, both, ids, 2, &err), HD_E_MODEL_LOST, &err, "model.safetensors");
         must_fail(hd_session_feed_all(t, ids, 3, logits, &err), HD_E_MODEL_LOST, &err, "model.safetensors");
         assert_int_equal(hd_session_length(t), 5);
         hd_session_close(&s);
