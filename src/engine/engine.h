@@ -80,6 +80,9 @@ hd_status hd_core_step(hd_core *core, const hd_seq_feed *feeds, int count, int *
 
 typedef struct hd_picker hd_picker;
 
+/* HD_E_ARGUMENT names what is out of range. */
+hd_status hd_sampling_check(const hd_sampling *s, int32_t vocab, hd_error *err);
+
 hd_status hd_picker_open(hd_picker **out, int32_t vocab, const hd_sampling *sampling, hd_error *err);
 void hd_picker_close(hd_picker **picker);
 

@@ -49,6 +49,7 @@ struct hd_seq {
     float *logits; /* [vocab]; NULL before the first step */
     bool has_logits;
     bool in_step; /* among the feeds of the step under way */
+    bool in_plan; /* among those that the scheduler is choosing */
 };
 
 /* Gives back pages beyond the length and what is reserved. */
@@ -56,6 +57,9 @@ void hd_seq_trim(hd_seq *seq);
 
 /* Room for n more tokens without keeping it. */
 hd_status hd_seq_grow(hd_seq *seq, int64_t n, hd_error *err);
+
+/* Arrays for `tokens` tokens in an empty sequence, whose pages others give. */
+hd_status hd_seq_adopt_room(hd_seq *seq, int64_t tokens, hd_error *err);
 
 hd_status hd_seq_need_logits(hd_seq *seq, hd_error *err); /* allocates them where they are not there yet */
 

@@ -31,7 +31,7 @@ static hd_status check_range(const char *name, double value, double min, double 
     return hd_fail(err, HD_E_ARGUMENT, "%s is %g, must be from %g to %g", name, value, min, max);
 }
 
-static hd_status check_sampling(const hd_sampling *s, int32_t vocab, hd_error *err)
+hd_status hd_sampling_check(const hd_sampling *s, int32_t vocab, hd_error *err)
 {
     HD_TRY(check_range("temperature", s->temperature, 0, 100, err));
     HD_TRY(check_range("top_k", s->top_k, 0, INT32_MAX, err));
@@ -53,7 +53,7 @@ static hd_status check_sampling(const hd_sampling *s, int32_t vocab, hd_error *e
 hd_status hd_picker_open(hd_picker **out, int32_t vocab, const hd_sampling *sampling, hd_error *err)
 {
     *out = NULL;
-    HD_TRY(check_sampling(sampling, vocab, err));
+    HD_TRY(hd_sampling_check(sampling, vocab, err));
     hd_picker *p = hd_calloc(1, sizeof *p);
     if (!p) return hd_fail(err, HD_E_MEMORY, "out of memory for a sampler");
     size_t n = (size_t)vocab;

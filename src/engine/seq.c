@@ -80,6 +80,11 @@ static hd_status grow_arrays(hd_seq *seq, int64_t tokens, hd_error *err)
     return HD_OK;
 }
 
+hd_status hd_seq_adopt_room(hd_seq *seq, int64_t tokens, hd_error *err)
+{
+    return grow_arrays(seq, tokens, err);
+}
+
 static hd_status no_page(const hd_seq *seq, hd_error *err)
 {
     const hd_pages *p = &seq->core->pages;

@@ -4,6 +4,7 @@
 
 #include "engine/engine.h"
 #include "kernels/kernels.h"
+#include "lib/engine_internal.h"
 
 #define DEFAULT_CHUNK 512
 /* For models that come without sampling values: what DeepSeek recommends for R1 and its distillations. */
@@ -25,6 +26,11 @@ struct hd_sampler {
     hd_picker *picker;
     int32_t vocab;
 };
+
+hd_core *hd_engine_core(hd_engine *engine)
+{
+    return engine->core;
+}
 
 static void fill_info(hd_engine *e)
 {

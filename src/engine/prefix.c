@@ -1,0 +1,210 @@
+/* engine/prefix.c: see prefix.h.
+ *
+ * Invariants: a node holds one reference to its page; a node's parent outlives it (children counts them); the list runs
+ * from the most to the least recently used node; between calls every parent is newer than its children. */
+#include "engine/prefix.h"
+
+#include <string.h>
+
+#include "engine/engine_internal.h"
+
+typedef struct node {
+    struct node *parent; /* NULL: a root */
+    struct node *next_in_bucket;
+    struct node *newer, *older; /* of the list of use */
+    int64_t children;
+    uint64_t hash;
+    uint8_t *page;
+    uint8_t salt[HD_SALT_BYTES]; /* of roots; zeros elsewhere */
+    int32_t tokens[HD_PAGE_ROWS];
+} node;
+
+struct hd_prefix_cache {
+    hd_core *core;
+    node **buckets;
+    uint64_t mask; /* buckets - 1 */
+    node *newest, *oldest;
+    int64_t count, max;
+};
+
+#define MAX_BUCKETS (1 << 16)
+
+hd_status hd_prefix_open(hd_prefix_cache **out, hd_core *core, int64_t max_pages, hd_error *err)
+{
+    *out = NULL;
+    uint64_t buckets = 64;
+    while (buckets < (uint64_t)max_pages && buckets < MAX_BUCKETS)
+        buckets *= 2;
+    hd_prefix_cache *c = hd_calloc(1, sizeof *c);
+    if (!c || !(c->buckets = hd_calloc(buckets, sizeof *c->buckets))) {
+        hd_free(c);
+        return hd_fail(err, HD_E_MEMORY, "out of memory for a prefix cache");
+    }
+    c->core = core;
+    c->mask = buckets - 1;
+    c->max = max_pages;
+    *out = c;
+    return HD_OK;
+}
+
+/* ---- nodes ---- */
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+    h = (h ^ v) * 0x9e3779b97f4a7c15u; /* 2^64 / golden ratio (Knuth, multiplicative hashing) */
+    return h ^ h >> 32;
+}
+
+static uint64_t hash_of(const node *parent, const uint8_t *salt, const int32_t *tokens)
+{
+    uint64_t h = parent ? parent->hash : 0, part;
+    for (int i = 0; !parent && i < HD_SALT_BYTES; i += 8) {
+        memcpy(&part, salt + i, sizeof part);
+        h = mix(h, part);
+    }
+    for (int i = 0; i < HD_PAGE_ROWS; i++)
+        h = mix(h, (uint64_t)(uint32_t)tokens[i] + 1);
+    return h;
+}
+
+static node *find(const hd_prefix_cache *c, const node *parent, const uint8_t *salt, const int32_t *tokens)
+{
+    uint64_t hash = hash_of(parent, salt, tokens);
+    for (node *n = c->buckets[hash & c->mask]; n; n = n->next_in_bucket)
+        if (n->hash == hash && n->parent == parent && (parent || memcmp(n->salt, salt, HD_SALT_BYTES) == 0) &&
+            memcmp(n->tokens, tokens, sizeof n->tokens) == 0)
+            return n;
+    return NULL;
+}
+
+static void leave_list(hd_prefix_cache *c, node *n)
+{
+    if (n->newer)
+        n->newer->older = n->older;
+    else
+        c->newest = n->older;
+    if (n->older)
+        n->older->newer = n->newer;
+    else
+        c->oldest = n->newer;
+}
+
+static void enter_list(hd_prefix_cache *c, node *n)
+{
+    n->newer = NULL;
+    n->older = c->newest;
+    if (c->newest)
+        c->newest->newer = n;
+    else
+        c->oldest = n;
+    c->newest = n;
+}
+
+static void remove_node(hd_prefix_cache *c, node *n)
+{
+    node **at = &c->buckets[n->hash & c->mask];
+    while (*at != n)
+        at = &(*at)->next_in_bucket;
+    *at = n->next_in_bucket;
+    leave_list(c, n);
+    if (n->parent) n->parent->children--;
+    hd_page_release(&c->core->pages, n->page);
+    hd_free(n);
+    c->count--;
+}
+
+/* Marks a path as used, leaf first: parents end up newer than their children. */
+static void touch(hd_prefix_cache *c, node *leaf)
+{
+    for (node *n = leaf; n; n = n->parent) {
+        leave_list(c, n);
+        enter_list(c, n);
+    }
+}
+
+void hd_prefix_close(hd_prefix_cache **ref)
+{
+    hd_prefix_cache *c = *ref;
+    if (!c) return;
+    *ref = NULL;
+    while (c->oldest) /* children first */
+        remove_node(c, c->oldest);
+    hd_free(c->buckets);
+    hd_free(c);
+}
+
+/* ---- what the scheduler asks ---- */
+
+int64_t hd_prefix_attach(hd_prefix_cache *cache, const uint8_t salt[HD_SALT_BYTES], hd_seq *seq, const int32_t *ids,
+                         int64_t n)
+{
+    node *leaf = NULL, *next;
+    int64_t length = 0;
+    while (length + HD_PAGE_ROWS < n && (next = find(cache, leaf, salt, ids + length)) != NULL) {
+        leaf = next;
+        length += HD_PAGE_ROWS;
+    }
+    if (!leaf || hd_seq_adopt_room(seq, length, NULL) != HD_OK) return 0;
+    memcpy(seq->tokens, ids, (size_t)length * sizeof *ids);
+    int64_t page = length / HD_PAGE_ROWS;
+    for (node *at = leaf; at; at = at->parent) {
+        hd_page_share(at->page);
+        seq->pages[--page] = at->page;
+    }
+    seq->page_count = length / HD_PAGE_ROWS;
+    seq->length = length;
+    touch(cache, leaf);
+    return length;
+}
+
+static node *add(hd_prefix_cache *c, node *parent, const uint8_t *salt, const int32_t *tokens, uint8_t *page)
+{
+    if (c->count >= c->max && hd_prefix_evict(c, 1) == 0) return NULL;
+    node *n = hd_calloc(1, sizeof *n);
+    if (!n) return NULL;
+    n->parent = parent;
+    n->page = page;
+    n->hash = hash_of(parent, salt, tokens);
+    if (!parent) memcpy(n->salt, salt, HD_SALT_BYTES);
+    memcpy(n->tokens, tokens, sizeof n->tokens);
+    n->next_in_bucket = c->buckets[n->hash & c->mask];
+    c->buckets[n->hash & c->mask] = n;
+    enter_list(c, n);
+    hd_page_share(page);
+    if (parent) parent->children++;
+    c->count++;
+    return n;
+}
+
+void hd_prefix_keep(hd_prefix_cache *cache, const uint8_t salt[HD_SALT_BYTES], const hd_seq *seq)
+{
+    node *leaf = NULL;
+    for (int64_t i = 0; i < seq->length / HD_PAGE_ROWS; i++) {
+        const int32_t *tokens = seq->tokens + i * HD_PAGE_ROWS;
+        node *n = find(cache, leaf, salt, tokens);
+        if (leaf) leaf->children++; /* holds the path while room is made for its next page */
+        if (!n) n = add(cache, leaf, salt, tokens, seq->pages[i]);
+        if (leaf) leaf->children--;
+        if (!n) break;
+        leaf = n;
+    }
+    touch(cache, leaf);
+}
+
+/* One pass does: a parent comes after all its children. */
+int64_t hd_prefix_evict(hd_prefix_cache *cache, int64_t pages)
+{
+    int64_t freed = 0;
+    for (node *n = cache->oldest, *newer; n && freed < pages; n = newer) {
+        newer = n->newer;
+        if (n->children || hd_page_is_shared(n->page)) continue;
+        remove_node(cache, n);
+        freed++;
+    }
+    return freed;
+}
+
+int64_t hd_prefix_pages(const hd_prefix_cache *cache)
+{
+    return cache->count;
+}

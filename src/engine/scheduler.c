@@ -1,0 +1,464 @@
+/* engine/scheduler.c: the thread that steps a core for many requests (include/hadal/scheduler.h).
+ *
+ * Invariants: all but the lists of incoming requests belongs to this thread.  A request's sequence holds a prefix of
+ * its tokens; the rest is to be evaluated: one token when it decodes, more when its prompt (or all that it had before
+ * it was pre-empted) is being read.  A request leaves by finish() and nowhere else. */
+#include <string.h>
+
+#include "base/base.h"
+#include "engine/scheduler_internal.h"
+
+/* ---- lists ---- */
+
+/* Whether a goes before b. */
+static bool before(const hd_request *a, const hd_request *b)
+{
+    if (a->o.priority != b->o.priority) return a->o.priority > b->o.priority;
+    return a->order < b->order;
+}
+
+static void wait_in_line(hd_scheduler *s, hd_request *r)
+{
+    hd_request **at = &s->waiting;
+    while (*at && before(*at, r))
+        at = &(*at)->next;
+    r->next = *at;
+    *at = r;
+    r->state = HD_WAITING;
+}
+
+static void unlink_from(hd_request **list, hd_request *r)
+{
+    while (*list != r)
+        list = &(*list)->next;
+    *list = r->next;
+    r->next = NULL;
+}
+
+static void leave_batch(hd_scheduler *s, hd_request *r)
+{
+    int at = 0;
+    while (s->running[at] != r)
+        at++;
+    s->running_count--;
+    memmove(&s->running[at], &s->running[at + 1], (size_t)(s->running_count - at) * sizeof(*s->running));
+}
+
+static void count_queue(hd_scheduler *s, int change)
+{
+    pthread_mutex_lock(&s->lock);
+    s->queued += change;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void leave_list(hd_scheduler *s, hd_request *r)
+{
+    switch (r->state) {
+    case HD_WAITING:
+        unlink_from(&s->waiting, r);
+        count_queue(s, -1);
+        break;
+    case HD_RUNNING: leave_batch(s, r); break;
+    case HD_PAUSED: unlink_from(&s->paused, r); break;
+    case HD_FINISHED: break;
+    }
+}
+
+/* ---- the end of a request ---- */
+
+static hd_finish_event event_of(const hd_request *r, hd_finish reason)
+{
+    uint64_t now = hd_clock_ns(), began = r->began_ns ? r->began_ns : now, first = r->first_ns ? r->first_ns : now;
+    return (hd_finish_event){.reason = reason,
+                             .error = reason == HD_FINISH_ERROR ? &r->error : NULL,
+                             .prompt_tokens = r->o.prompt_count,
+                             .cached_tokens = r->cached,
+                             .answer_tokens = r->answer,
+                             .queued_ns = began - r->came_ns,
+                             .prefill_ns = first - began,
+                             .decode_ns = now - first};
+}
+
+static void finish(hd_scheduler *s, hd_request *r, hd_finish reason)
+{
+    hd_finish_event event = event_of(r, reason);
+    leave_list(s, r);
+    r->state = HD_FINISHED;
+    if (r->seq && s->prefixes && reason != HD_FINISH_ERROR) hd_prefix_keep(s->prefixes, r->o.salt, r->seq);
+    hd_seq_close(&r->seq);
+    hd_picker_close(&r->picker);
+    r->o.finish(r->o.arg, &event);
+    hd_request_release(r);
+}
+
+static void fail(hd_scheduler *s, hd_request *r, const hd_error *error)
+{
+    r->error = *error;
+    finish(s, r, HD_FINISH_ERROR);
+}
+
+/* ---- memory ---- */
+
+/* The youngest request of the lowest priority, the last to have come; NULL: nothing is running. */
+static hd_request *victim(const hd_scheduler *s)
+{
+    hd_request *worst = NULL;
+    for (int i = 0; i < s->running_count; i++)
+        if (!worst || before(worst, s->running[i])) worst = s->running[i];
+    return worst;
+}
+
+/* Out of the batch and back into the line; its tokens stay and are evaluated again. */
+static void preempt(hd_scheduler *s, hd_request *r)
+{
+    leave_list(s, r);
+    hd_seq_close(&r->seq);
+    wait_in_line(s, r);
+    pthread_mutex_lock(&s->lock);
+    s->queued++;
+    s->usage.preemptions++;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Paused requests keep their place as long as nobody needs it. */
+static bool preempt_paused(hd_scheduler *s)
+{
+    for (hd_request *r = s->paused; r; r = r->next)
+        if (r->seq) {
+            hd_seq_close(&r->seq);
+            return true;
+        }
+    return false;
+}
+
+/* Pages for `r`: from cached prefixes, from who is paused, from who comes after r.  False: r itself has to wait. */
+static bool make_room(hd_scheduler *s, const hd_request *r)
+{
+    if (s->prefixes && hd_prefix_evict(s->prefixes, 1) > 0) return true;
+    if (preempt_paused(s)) return true;
+    hd_request *last = victim(s);
+    if (!last || last == r || !before(r, last)) return false;
+    preempt(s, last);
+    return true;
+}
+
+static bool wants_room(hd_status status)
+{
+    return status == HD_E_BUSY || status == HD_E_MEMORY;
+}
+
+/* ---- admission ---- */
+
+/* The sequence with what is cached of its tokens, and pages for the others; a page more for each that runs, so that the
+ * newcomer is not what makes them run short at once. */
+static hd_status give_sequence(hd_scheduler *s, hd_request *r, hd_error *err)
+{
+    const hd_pages *p = &s->core->pages;
+    HD_TRY(hd_seq_open(&r->seq, s->core, err));
+    int64_t cached = s->prefixes ? hd_prefix_attach(s->prefixes, r->o.salt, r->seq, r->tokens, r->count) : 0;
+    hd_status status = hd_seq_reserve(r->seq, r->count - hd_seq_length(r->seq), err);
+    if (status == HD_OK && p->limit && s->running_count && p->in_use + s->running_count > p->limit)
+        status = hd_fail(err, HD_E_BUSY, "the cache is nearly full");
+    if (status == HD_OK) {
+        if (!r->answer) r->cached = cached;
+        return HD_OK;
+    }
+    hd_seq_close(&r->seq);
+    return status;
+}
+
+/* A request that can't have room although nothing else is there to give any will never have it. */
+static hd_status admit(hd_scheduler *s, hd_request *r, hd_error *err)
+{
+    hd_status status = HD_OK;
+    if (!r->picker)
+        status = hd_picker_open(&r->picker, hd_model_get_config(s->core->model)->vocab, &r->o.sampling, err);
+    if (status != HD_OK) return status;
+    while (wants_room(status = give_sequence(s, r, err)) && make_room(s, r))
+        ;
+    if (status != HD_OK) return wants_room(status) && s->running_count ? HD_E_BUSY : status;
+    leave_list(s, r);
+    r->state = HD_RUNNING;
+    s->running[s->running_count++] = r;
+    if (r->began_ns) return HD_OK;
+    r->began_ns = hd_clock_ns();
+    pthread_mutex_lock(&s->lock);
+    s->usage.cached_tokens += r->cached;
+    pthread_mutex_unlock(&s->lock);
+    return HD_OK;
+}
+
+static void admit_all(hd_scheduler *s)
+{
+    while (s->waiting) {
+        hd_request *r = s->waiting;
+        if (s->running_count == s->o.batch) {
+            hd_request *last = victim(s);
+            if (last->o.priority >= r->o.priority) return;
+            preempt(s, last);
+        }
+        hd_error error = {0};
+        hd_status status = admit(s, r, &error);
+        if (status == HD_E_BUSY) return; /* those behind it wait, too: else a large one would wait for ever */
+        if (status != HD_OK) fail(s, r, &error);
+    }
+}
+
+/* ---- one step ---- */
+
+static int64_t pending(const hd_request *r)
+{
+    return r->count - hd_seq_length(r->seq);
+}
+
+static void add_feed(hd_scheduler *s, int *count, hd_request *r, int64_t n)
+{
+    s->feeds[*count] = (hd_seq_feed){.seq = r->seq, .ids = r->tokens + hd_seq_length(r->seq), .n = n};
+    s->fed[(*count)++] = r;
+}
+
+/* Those that decode take a token each; the rest of the step goes to prompts, the most urgent first. */
+static int plan(hd_scheduler *s)
+{
+    int count = 0;
+    int64_t left;
+    for (int i = 0; i < s->running_count; i++)
+        if (pending(s->running[i]) == 1) add_feed(s, &count, s->running[i], 1);
+    left = HD_MIN(s->o.piece, s->core->chunk - count);
+    while (left > 0) {
+        hd_request *best = NULL;
+        for (int i = 0; i < s->running_count; i++) {
+            hd_request *r = s->running[i];
+            if (pending(r) > 1 && !r->seq->in_plan && (!best || before(r, best))) best = r;
+        }
+        if (!best) break;
+        int64_t n = HD_MIN(left, pending(best));
+        best->seq->in_plan = true;
+        add_feed(s, &count, best, n);
+        left -= n;
+    }
+    for (int i = 0; i < count; i++)
+        s->fed[i]->seq->in_plan = false;
+    return count;
+}
+
+typedef struct choosing {
+    hd_request **list;
+} choosing;
+
+static void choose_range(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const choosing *c = arg;
+    (void)thread;
+    for (int64_t i = begin; i < end; i++) {
+        hd_request *r = c->list[i];
+        r->picked = hd_picker_next(r->picker, hd_seq_logits(r->seq), r->tokens, r->count, &r->chosen, r->top,
+                                   (size_t)r->o.top_count, &r->error);
+    }
+}
+
+static bool ends(const hd_request *r)
+{
+    for (size_t i = 0; i < r->o.end_count; i++)
+        if (r->o.end[i] == r->chosen.id) return true;
+    return false;
+}
+
+static void pause(hd_scheduler *s, hd_request *r)
+{
+    leave_list(s, r);
+    r->state = HD_PAUSED;
+    r->next = s->paused;
+    s->paused = r;
+}
+
+/* Hands out the token that was chosen, and sees whether it was the last. */
+static void deliver(hd_scheduler *s, hd_request *r)
+{
+    if (r->picked != HD_OK) {
+        finish(s, r, HD_FINISH_ERROR);
+        return;
+    }
+    if (!r->first_ns) {
+        r->first_ns = hd_clock_ns();
+        if (s->prefixes) hd_prefix_keep(s->prefixes, r->o.salt, r->seq); /* for those that come while it answers */
+    }
+    if (ends(r)) {
+        finish(s, r, HD_FINISH_STOP);
+        return;
+    }
+    r->tokens[r->count++] = r->chosen.id;
+    hd_token_event event = {.chosen = r->chosen, .top = r->top, .top_count = r->o.top_count, .index = r->answer++};
+    hd_go_on go = r->o.token(r->o.arg, &event);
+    if (go == HD_GO_STOP)
+        finish(s, r, HD_FINISH_STOP);
+    else if (r->answer == r->o.max_tokens)
+        finish(s, r, HD_FINISH_LENGTH);
+    else if (go == HD_GO_PAUSE)
+        pause(s, r);
+}
+
+static void count_step(hd_scheduler *s, int64_t prompt, int64_t answers, uint64_t start)
+{
+    uint64_t now = hd_clock_ns();
+    pthread_mutex_lock(&s->lock);
+    s->usage.steps++;
+    s->usage.prompt_tokens += prompt;
+    s->usage.answer_tokens += answers;
+    s->usage.busy_ns += now - start;
+    s->usage.last_step_ns = now;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* After a step that went well: choose for all whose tokens have been evaluated, then tell them. */
+static void harvest(hd_scheduler *s, int count, uint64_t start)
+{
+    int chosen = 0;
+    int64_t prompt = 0;
+    for (int i = 0; i < count; i++) {
+        hd_request *r = s->fed[i];
+        if (!r->answer || s->feeds[i].n > 1) prompt += s->feeds[i].n;
+        if (pending(r) == 0) s->fed[chosen++] = r;
+    }
+    choosing c = {.list = s->fed};
+    hd_pool_for(s->core->pool, chosen, 1, choose_range, &c);
+    count_step(s, prompt, chosen, start); /* first: who is told of an answer may look at the figures */
+    for (int i = 0; i < chosen; i++)
+        deliver(s, s->fed[i]);
+}
+
+/* What can't be evaluated: room is made, or the request that stands in the way fails, or all do. */
+static void recover(hd_scheduler *s, int count, int refused, const hd_error *error)
+{
+    if (refused < 0) {
+        while (s->running_count)
+            fail(s, s->running[0], error);
+        return;
+    }
+    hd_request *r = s->fed[refused];
+    if (!wants_room(error->status))
+        fail(s, r, error);
+    else if (!make_room(s, r)) {
+        if (count == 1 && s->running_count == 1)
+            fail(s, r, error); /* alone, and still without room */
+        else
+            preempt(s, r);
+    }
+}
+
+static void step(hd_scheduler *s)
+{
+    hd_error error = {0};
+    int refused, count = plan(s);
+    if (!count) return;
+    uint64_t start = hd_clock_ns();
+    if (hd_core_step(s->core, s->feeds, count, &refused, &error) == HD_OK)
+        harvest(s, count, start);
+    else
+        recover(s, count, refused, &error);
+}
+
+/* ---- the thread ---- */
+
+/* With the lock held. */
+static hd_request *take_incoming(hd_scheduler *s)
+{
+    hd_request *list = s->incoming;
+    s->incoming = s->incoming_last = NULL;
+    return list;
+}
+
+static void line_up(hd_scheduler *s, hd_request *list)
+{
+    for (hd_request *next; list; list = next) {
+        next = list->next;
+        wait_in_line(s, list);
+    }
+}
+
+static void sweep_list(hd_scheduler *s, hd_request *list, bool all)
+{
+    for (hd_request *next; list; list = next) {
+        next = list->next;
+        if (all || atomic_load(&list->cancelled)) finish(s, list, HD_FINISH_CANCELLED);
+    }
+}
+
+/* Requests that were cancelled leave, all of them when the scheduler closes. */
+static void sweep(hd_scheduler *s, bool all)
+{
+    sweep_list(s, s->waiting, all);
+    sweep_list(s, s->paused, all);
+    for (int i = s->running_count - 1; i >= 0; i--)
+        if (all || atomic_load(&s->running[i]->cancelled)) finish(s, s->running[i], HD_FINISH_CANCELLED);
+}
+
+/* Back into the line, at the place that it had; its sequence, if nobody took it, is ready. */
+static void resume_paused(hd_scheduler *s)
+{
+    hd_request *next;
+    for (hd_request *r = s->paused; r; r = next) {
+        next = r->next;
+        if (!atomic_exchange(&r->resumed, false)) continue;
+        leave_list(s, r);
+        if (r->seq && s->running_count < s->o.batch) {
+            r->state = HD_RUNNING;
+            s->running[s->running_count++] = r;
+        } else {
+            hd_seq_close(&r->seq);
+            wait_in_line(s, r);
+            count_queue(s, 1);
+        }
+    }
+}
+
+static int length_of(const hd_request *list)
+{
+    int n = 0;
+    for (; list; list = list->next)
+        n++;
+    return n;
+}
+
+/* With the lock held: figures that only this thread knows. */
+static void publish(hd_scheduler *s)
+{
+    s->usage.running = s->running_count;
+    s->usage.paused = length_of(s->paused);
+    s->usage.prefix_pages = s->prefixes ? hd_prefix_pages(s->prefixes) : 0;
+    hd_core_get_cache(s->core, &s->usage.cache);
+}
+
+static bool any_resumed(const hd_scheduler *s)
+{
+    for (const hd_request *r = s->paused; r; r = r->next)
+        if (atomic_load(&r->resumed) || atomic_load(&r->cancelled)) return true;
+    return false;
+}
+
+/* Sleeps until there is work; returns what has come.  *closing: no more will. */
+static hd_request *wait_for_work(hd_scheduler *s, bool *closing)
+{
+    pthread_mutex_lock(&s->lock);
+    publish(s);
+    while (!s->closing && !s->incoming && !s->waiting && !s->running_count && !any_resumed(s))
+        pthread_cond_wait(&s->wake, &s->lock);
+    hd_request *list = take_incoming(s);
+    *closing = s->closing;
+    pthread_mutex_unlock(&s->lock);
+    return list;
+}
+
+void *hd_scheduler_main(void *arg)
+{
+    hd_scheduler *s = arg;
+    for (bool closing = false; !closing;) {
+        line_up(s, wait_for_work(s, &closing));
+        sweep(s, closing);
+        if (closing) break;
+        resume_paused(s);
+        admit_all(s);
+        step(s);
+    }
+    return NULL;
+}

@@ -1,0 +1,64 @@
+/* engine/scheduler_internal.h: a request's whole state, shared by scheduler.c (the thread and its steps) and request.c
+ * (the door for other threads).
+ *
+ * Who may touch what: fields under "lock" are guarded by the scheduler's mutex; atomics are free; all else belongs to
+ * the scheduler's thread once the request has been queued. */
+#ifndef HD_ENGINE_SCHEDULER_INTERNAL_H
+#define HD_ENGINE_SCHEDULER_INTERNAL_H
+
+#include <pthread.h>
+
+#include "engine/engine_internal.h"
+#include "engine/prefix.h"
+#include "engine/scheduler.h"
+
+#define HD_TOP_MAX 20 /* what the OpenAI API allows */
+
+typedef enum hd_request_state { HD_WAITING, HD_RUNNING, HD_PAUSED, HD_FINISHED } hd_request_state;
+
+struct hd_request {
+    hd_scheduler *scheduler;
+    hd_request *next; /* of the list that it stands in */
+    int refs;         /* lock: its owner, and the scheduler until it has finished */
+    atomic_bool cancelled, resumed;
+    hd_request_state state;
+    uint64_t order;       /* when it came: older ones go first */
+    hd_request_options o; /* its arrays are this request's own */
+    int32_t *tokens;      /* [prompt_count + max_tokens] prompt and answer */
+    int64_t count;        /* of tokens; those from the sequence's length on are to be evaluated */
+    int64_t answer, cached;
+    hd_seq *seq;       /* NULL while it waits */
+    hd_picker *picker; /* from the first admission on: it remembers what it chose */
+    hd_logprob chosen, top[HD_TOP_MAX];
+    hd_status picked; /* of the choice; error has the text */
+    hd_error error;
+    uint64_t came_ns, began_ns, first_ns;
+};
+
+struct hd_scheduler {
+    hd_core *core;
+    hd_scheduler_options o;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool closing;                         /* lock */
+    hd_request *incoming, *incoming_last; /* lock: in the order in which they came */
+    uint64_t next_order;                  /* lock */
+    hd_scheduler_usage usage;             /* lock */
+    int queued;                           /* lock: incoming and waiting */
+    int refs;                             /* lock: the owner, the thread, and every request */
+    hd_request *waiting, *paused;         /* waiting: best first */
+    hd_request **running;                 /* [batch], oldest admission first */
+    int running_count;
+    hd_seq_feed *feeds;        /* [batch] */
+    hd_request **fed;          /* [batch] whose feed it is */
+    hd_prefix_cache *prefixes; /* NULL: none are kept */
+};
+
+/* The thread (scheduler.c). */
+void *hd_scheduler_main(void *scheduler);
+
+/* Gives one reference back; the last one frees. */
+void hd_request_release(hd_request *request);
+
+#endif
