@@ -297,7 +297,7 @@ static void closing_ends_all_that_is_under_way(void **state)
     (void)state;
     hd_engine *e = open_with(&llama, 1, 16, 0);
     hd_scheduler *s = scheduler_of(e, 2, 0, 0);
-    answer a[4] = {{.pause_at = 1}, {.pause_at = 1}, {0}, {0}};
+    answer a[4] = {{.pause_at = 1}, {.pause_at = 1}, {.count = 0}, {.count = 0}};
     for (int i = 0; i < 4; i++) {
         hd_request_options o = greedy(&a[i], i, 30, 60);
         ask(s, &a[i], &o);
@@ -345,7 +345,7 @@ static void what_can_never_run_is_refused(void **state)
     must_fail(hd_request_open(&r, s, &o, &err), HD_E_ARGUMENT, &err, "number 1");
     assert_null(r);
     assert_false(a.done);
-    answer full[4] = {{.pause_at = 1}, {0}, {0}, {0}};
+    answer full[4] = {{.pause_at = 1}, {.count = 0}, {.count = 0}, {.count = 0}};
     int refused = 0;
     for (int i = 0; i < 4; i++) {
         o = greedy(&full[i], 0, 60, 30);
