@@ -148,6 +148,20 @@ static void test_defaults(void **state)
     }
 }
 
+static void test_long_hosts(void **state)
+{
+    (void)state;
+    for (int len = HD_HTTP_MAX_HOST; len <= HD_HTTP_MAX_HOST + 1; len++) {
+        char in[400], name[HD_HTTP_MAX_HOST + 2];
+        hd_buf out;
+        memset(name, 'a', sizeof name);
+        int size = snprintf(in, sizeof in, "GET / HTTP/1.1\r\nHost: %.*s\r\n\r\n", len, name);
+        read_all(&out, NULL, in, (size_t)size, cut_nowhere, NULL);
+        assert_non_null(strstr(out.data, len == HD_HTTP_MAX_HOST ? "end\n" : "the Host header is malformed"));
+        hd_buf_free(&out);
+    }
+}
+
 static void test_limits_that_make_no_sense(void **state)
 {
     (void)state;
@@ -299,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_bad_requests),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_long_hosts),
         cmocka_unit_test(test_limits_that_make_no_sense),
         cmocka_unit_test(test_secrets_are_wiped),
         cmocka_unit_test(test_events_in_order),
