@@ -36,7 +36,7 @@ hd_status hd_prefix_open(hd_prefix_cache **out, hd_core *core, int64_t max_pages
     while (buckets < (uint64_t)max_pages && buckets < MAX_BUCKETS)
         buckets *= 2;
     hd_prefix_cache *c = hd_calloc(1, sizeof *c);
-    if (!c || !(c->buckets = hd_calloc(buckets, sizeof *c->buckets))) {
+    if (!c || !(c->buckets = hd_calloc(buckets, sizeof(node *)))) {
         hd_free(c);
         return hd_fail(err, HD_E_MEMORY, "out of memory for a prefix cache");
     }

@@ -38,9 +38,9 @@ static void free_scheduler(hd_scheduler *s)
 
 static hd_status start(hd_scheduler *s, hd_error *err)
 {
-    s->running = hd_alloc_array((size_t)s->o.batch, sizeof(*s->running));
+    s->running = hd_alloc_array((size_t)s->o.batch, sizeof(hd_request *));
     s->feeds = hd_alloc_array((size_t)s->o.batch, sizeof(*s->feeds));
-    s->fed = hd_alloc_array((size_t)s->o.batch, sizeof(*s->fed));
+    s->fed = hd_alloc_array((size_t)s->o.batch, sizeof(hd_request *));
     if (!s->running || !s->feeds || !s->fed) return hd_fail(err, HD_E_MEMORY, "out of memory for a scheduler");
     if (s->o.prefix_pages > 0) HD_TRY(hd_prefix_open(&s->prefixes, s->core, s->o.prefix_pages, err));
     int rc = pthread_create(&s->thread, NULL, hd_scheduler_main, s);

@@ -41,7 +41,7 @@ static void leave_batch(hd_scheduler *s, hd_request *r)
     while (s->running[at] != r)
         at++;
     s->running_count--;
-    memmove(&s->running[at], &s->running[at + 1], (size_t)(s->running_count - at) * sizeof(*s->running));
+    memmove(&s->running[at], &s->running[at + 1], (size_t)(s->running_count - at) * sizeof(hd_request *));
 }
 
 static void count_queue(hd_scheduler *s, int change)
