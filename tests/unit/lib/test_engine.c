@@ -195,7 +195,7 @@ static void a_step_refuses_what_it_cannot_do(void **state)
     (void)state;
     hd_engine *e = open_with(&llama, 1, 4, 0), *other = open_with(&llama, 1, 4, 0);
     hd_session *a = session_of(e), *b = session_of(e), *foreign = session_of(other);
-    hd_session *twice[] = {a, b, a}, *mixed[] = {a, foreign}, *fine[] = {a, b};
+    hd_session *twice[] = {a, b, a}, *mixed[] = {a, foreign}, *fine[] = {a, b, a, a, a}; /* two, but once */
     int32_t bad[] = {1, TINY_VOCAB};
     hd_error err = {0};
     feed(a, ids, 40);
