@@ -26,9 +26,14 @@ void hd_buf_wipe_free(hd_buf *buf)
 
 void hd_buf_clear(hd_buf *buf)
 {
-    buf->len = 0;
+    hd_buf_truncate(buf, 0);
+}
+
+void hd_buf_truncate(hd_buf *buf, size_t len)
+{
+    if (len < buf->len) buf->len = len;
     buf->status = HD_OK;
-    if (buf->data) buf->data[0] = '\0';
+    if (buf->data) buf->data[buf->len] = '\0';
 }
 
 hd_status hd_buf_reserve(hd_buf *buf, size_t extra)

@@ -30,6 +30,10 @@ void hd_buf_free(hd_buf *buf);      /* safe on a zeroed or freed buffer */
 void hd_buf_wipe_free(hd_buf *buf); /* the same, and the bytes are wiped first */
 void hd_buf_clear(hd_buf *buf);     /* length 0, status HD_OK, memory kept */
 
+/* Back to the first `len` bytes, at most those that are there, and to status HD_OK: undoes what a writer appended to a
+ * buffer that was fine before. */
+void hd_buf_truncate(hd_buf *buf, size_t len);
+
 /* All return buf->status.  `data` and arguments must not point into the buffer: growing moves its bytes.  A buffer of
  * secrets reserves its whole size first, since growing leaves a copy behind that hd_buf_wipe_free can't reach. */
 hd_status hd_buf_append(hd_buf *buf, const void *data, size_t len);

@@ -90,9 +90,7 @@ static hd_status finish(hd_buf *out, size_t before, hd_error *err)
 {
     hd_status status = out->status;
     if (status == HD_OK) return HD_OK;
-    out->len = before;
-    out->status = HD_OK;
-    if (out->data) out->data[before] = '\0';
+    hd_buf_truncate(out, before);
     return hd_fail(err, status, "no room for a reply of HTTP");
 }
 

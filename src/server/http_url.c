@@ -6,12 +6,9 @@
 #include "base/base.h"
 #include "server/http_internal.h"
 
-/* Back to the length it had before; the buffer's status, too, which was fine then. */
 static hd_status take_back(hd_buf *out, size_t len, hd_status status)
 {
-    out->len = len;
-    out->status = HD_OK;
-    if (out->data) out->data[len] = '\0';
+    hd_buf_truncate(out, len);
     return status;
 }
 

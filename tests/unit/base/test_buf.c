@@ -115,6 +115,25 @@ static void test_printf_grows_and_stops_at_the_cap(void **state)
     hd_buf_free(&buf);
 }
 
+static void test_truncate_undoes_a_writer(void **state)
+{
+    (void)state;
+    hd_buf buf;
+    hd_buf_init(&buf, 4);
+    hd_buf_truncate(&buf, 0); /* nothing there yet */
+    assert_null(buf.data);
+    assert_int_equal(hd_buf_puts(&buf, "abc"), HD_OK);
+    assert_int_equal(hd_buf_puts(&buf, "de"), HD_E_LIMIT);
+    hd_buf_truncate(&buf, 100); /* never grows */
+    assert_int_equal(buf.len, 3);
+    assert_int_equal(buf.status, HD_OK);
+    hd_buf_truncate(&buf, 1);
+    assert_string_equal(buf.data, "a");
+    assert_int_equal(hd_buf_puts(&buf, "xyz"), HD_OK);
+    assert_string_equal(buf.data, "axyz");
+    hd_buf_free(&buf);
+}
+
 static void test_zeroed_buffer(void **state)
 {
     (void)state;
@@ -151,6 +170,7 @@ int main(void)
         cmocka_unit_test(test_overflowing_lengths_are_limits),
         cmocka_unit_test(test_memory_failure_keeps_the_bytes),
         cmocka_unit_test(test_printf_grows_and_stops_at_the_cap),
+        cmocka_unit_test(test_truncate_undoes_a_writer),
         cmocka_unit_test(test_zeroed_buffer),
         cmocka_unit_test(test_reserve_keeps_the_place),
     };
