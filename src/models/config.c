@@ -3,7 +3,7 @@
 
 const char *hd_arch_name(hd_arch arch)
 {
-    static const char *const names[] = {"llama", "qwen2", "qwen3", "deepseek2"};
+    static const char *const names[] = {"llama", "qwen2", "qwen3", "deepseek2", "hadal_scripted"};
     return names[arch];
 }
 

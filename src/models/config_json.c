@@ -84,11 +84,9 @@ static void read_architecture(reader *r, hd_model_config *c)
     static const struct {
         const char *type;
         hd_arch arch;
-    } known[] = {{"llama", HD_ARCH_LLAMA},
-                 {"qwen2", HD_ARCH_QWEN2},
-                 {"qwen3", HD_ARCH_QWEN3},
-                 {"deepseek_v2", HD_ARCH_DEEPSEEK2},
-                 {"deepseek_v3", HD_ARCH_DEEPSEEK2}};
+    } known[] = {{"llama", HD_ARCH_LLAMA},           {"qwen2", HD_ARCH_QWEN2},
+                 {"qwen3", HD_ARCH_QWEN3},           {"deepseek_v2", HD_ARCH_DEEPSEEK2},
+                 {"deepseek_v3", HD_ARCH_DEEPSEEK2}, {"hadal_scripted", HD_ARCH_SCRIPTED}};
     const char *type = read_string(r, "model_type", NULL);
     if (!type) {
         fail(r, HD_E_FORMAT, "model_type", "is missing");
@@ -289,27 +287,46 @@ static hd_status read_generation(hd_model_config *c, const json_t *json, hd_erro
     return r.status;
 }
 
+/* The model of tests (scripted.c) has a vocabulary and a context; its widths are its own. */
+static void read_scripted(reader *r, hd_model_config *c)
+{
+    c->vocab = read_int(r, "vocab_size", 1, INT_MIN);
+    c->context = read_int(r, "max_position_embeddings", 1, 2048);
+    c->layers = c->heads = c->kv_heads = c->ffn = 1;
+    c->hidden = c->head_dim = c->v_dim = HD_SCRIPTED_WIDTH;
+    c->rope_dim = 2;
+    c->rope = (hd_rope_config){.type = HD_ROPE_PLAIN, .theta = 10000.0, .factor = 1.0};
+}
+
+static void read_transformer(reader *r, hd_model_config *c)
+{
+    c->layers = read_int(r, "num_hidden_layers", 1, INT_MIN);
+    c->hidden = read_int(r, "hidden_size", 1, INT_MIN);
+    c->heads = read_int(r, "num_attention_heads", 1, INT_MIN);
+    c->ffn = read_int(r, "intermediate_size", 1, INT_MIN);
+    c->vocab = read_int(r, "vocab_size", 1, INT_MIN);
+    c->context = read_int(r, "max_position_embeddings", 1, 2048);
+    c->rms_eps = (float)read_number(r, "rms_norm_eps", 1e-6);
+    c->tied = read_bool(r, "tie_word_embeddings", false);
+    refuse_unless(r, "hidden_act", read_string(r, "hidden_act", "silu"), "silu");
+    if (r->status != HD_OK) return;
+    read_rope(r, c);
+    if (c->arch == HD_ARCH_DEEPSEEK2)
+        read_deepseek(r, c);
+    else
+        read_dense(r, c);
+}
+
 hd_status hd_config_from_json(hd_model_config *c, const json_t *config, const json_t *generation, hd_error *err)
 {
     reader r = {.json = config, .file = "config.json", .err = err};
     if (!json_is_object(config)) return hd_fail(err, HD_E_FORMAT, "config.json: not an object");
     read_architecture(&r, c);
-    c->layers = read_int(&r, "num_hidden_layers", 1, INT_MIN);
-    c->hidden = read_int(&r, "hidden_size", 1, INT_MIN);
-    c->heads = read_int(&r, "num_attention_heads", 1, INT_MIN);
-    c->ffn = read_int(&r, "intermediate_size", 1, INT_MIN);
-    c->vocab = read_int(&r, "vocab_size", 1, INT_MIN);
-    c->context = read_int(&r, "max_position_embeddings", 1, 2048);
-    c->rms_eps = (float)read_number(&r, "rms_norm_eps", 1e-6);
-    c->tied = read_bool(&r, "tie_word_embeddings", false);
-    refuse_unless(&r, "hidden_act", read_string(&r, "hidden_act", "silu"), "silu");
-    if (r.status != HD_OK) return r.status;
-    read_rope(&r, c);
-    if (c->arch == HD_ARCH_DEEPSEEK2)
-        read_deepseek(&r, c);
+    if (r.status == HD_OK && c->arch == HD_ARCH_SCRIPTED)
+        read_scripted(&r, c);
     else
-        read_dense(&r, c);
-    read_eos(&r, c);
+        read_transformer(&r, c);
+    if (r.status == HD_OK) read_eos(&r, c);
     read_quantization(&r);
     if (r.status != HD_OK) return r.status;
     return generation ? read_generation(c, generation, err) : HD_OK;

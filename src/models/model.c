@@ -6,7 +6,11 @@
 
 static const hd_arch_ops *ops_of(hd_arch arch)
 {
-    return arch == HD_ARCH_DEEPSEEK2 ? &hd_arch_deepseek2 : &hd_arch_transformer;
+    switch (arch) {
+    case HD_ARCH_DEEPSEEK2: return &hd_arch_deepseek2;
+    case HD_ARCH_SCRIPTED: return &hd_arch_scripted;
+    default: return &hd_arch_transformer;
+    }
 }
 
 float *hd_activations_take(hd_activations *a, int64_t rows, int64_t cols)
@@ -127,9 +131,9 @@ static hd_status load_rope(hd_model *m, hd_weights *w, hd_error *err)
 static hd_status load_weights(hd_model *m, const hd_model_options *options, hd_error *err)
 {
     HD_TRY(hd_weights_open(&m->weights, m->ckpt, options, &m->exec, err));
-    HD_TRY(load_rope(m, m->weights, err));
+    if (!m->ops->forward) HD_TRY(load_rope(m, m->weights, err));
     HD_TRY(m->ops->load(m, m->weights, err));
-    HD_TRY(load_shared(m, m->weights, err));
+    if (!m->ops->forward) HD_TRY(load_shared(m, m->weights, err));
     HD_TRY(hd_weights_finish(m->weights, err));
     hd_weights_sizes(m->weights, &m->sizes);
     return HD_OK;
@@ -269,12 +273,11 @@ static void fill_rope_table(hd_model *m, const hd_batch *batch)
             }
 }
 
-hd_status hd_model_forward(hd_model *m, const hd_batch *batch, float *logits, hd_error *err)
+/* The pass of every architecture that has weights. */
+static void forward(hd_model *m, const hd_batch *batch, int64_t tokens, float *logits)
 {
     const hd_model_config *c = &m->config;
     const hd_backend *b = m->backend;
-    int64_t tokens;
-    HD_TRY(check_batch(m, batch, &tokens, err));
     fill_rope_table(m, batch);
     bool flushed = b->flush_denormals && hd_cpu_flush_denormals(true);
     b->embed(&m->exec, m->x, &m->embed, batch->ids, tokens);
@@ -286,5 +289,15 @@ hd_status hd_model_forward(hd_model *m, const hd_batch *batch, float *logits, hd
         b->matmul(&m->exec, logits, c->vocab, &m->output, NULL, m->h, c->hidden, wanted);
     }
     if (b->flush_denormals) (void)hd_cpu_flush_denormals(flushed); /* the calling thread is not ours */
+}
+
+hd_status hd_model_forward(hd_model *m, const hd_batch *batch, float *logits, hd_error *err)
+{
+    int64_t tokens;
+    HD_TRY(check_batch(m, batch, &tokens, err));
+    if (m->ops->forward)
+        m->ops->forward(m, batch, logits);
+    else
+        forward(m, batch, tokens, logits);
     return HD_OK;
 }

@@ -15,7 +15,13 @@
 /* Tokens of one batch at most: with the bounds of hd_config_check no size of activations overflows. */
 #define HD_BATCH_MAX (1 << 20)
 
-typedef enum hd_arch { HD_ARCH_LLAMA, HD_ARCH_QWEN2, HD_ARCH_QWEN3, HD_ARCH_DEEPSEEK2 } hd_arch;
+typedef enum hd_arch {
+    HD_ARCH_LLAMA,
+    HD_ARCH_QWEN2,
+    HD_ARCH_QWEN3,
+    HD_ARCH_DEEPSEEK2,
+    HD_ARCH_SCRIPTED /* for tests: scripted.c */
+} hd_arch;
 
 typedef enum hd_rope_type { HD_ROPE_PLAIN, HD_ROPE_LINEAR, HD_ROPE_LLAMA3, HD_ROPE_YARN } hd_rope_type;
 
@@ -58,7 +64,7 @@ typedef struct hd_model_config {
 /* Reads and checks the configuration of a checkpoint.  Errors name the key: HD_E_FORMAT, HD_E_UNSUPPORTED. */
 hd_status hd_model_config_read(hd_model_config *out, const hd_checkpoint *ckpt, hd_error *err);
 
-/* "llama", "qwen2", "qwen3", "deepseek2". */
+/* "llama", "qwen2", "qwen3", "deepseek2", "hadal_scripted". */
 const char *hd_arch_name(hd_arch arch);
 
 /* One stream of cached rows: `width` values a token. */

@@ -10,6 +10,8 @@ hd_status hd_config_from_gguf(hd_model_config *c, const hd_checkpoint *ckpt, hd_
 /* Checks what was read, and drops end-of-text ids that lie outside the vocabulary. */
 hd_status hd_config_check(hd_model_config *c, hd_error *err);
 
+#define HD_SCRIPTED_WIDTH 16 /* of a cached row and of a hidden state (scripted.c) */
+
 /* ---- rotary tables (rope.c) ---- */
 /* Fills freq[dim/2] and *gain.  Sources of the formulas stand in rope.c. */
 void hd_rope_frequencies(const hd_rope_config *c, int dim, float *freq, float *gain);
@@ -81,6 +83,9 @@ typedef struct hd_arch_ops {
     void (*limits)(const hd_model_config *c, hd_shape_limits *l);
     int (*expert_layers)(const hd_model_config *c);
     void (*layers)(hd_model *model, const hd_batch *batch, int64_t tokens); /* model->x: embeddings in, output out */
+    /* Of an architecture without weights, else NULL: takes the place of layers and of all that is shared; writes the
+     * logits and model->h [wanted][hidden]. */
+    void (*forward)(hd_model *model, const hd_batch *batch, float *logits);
 } hd_arch_ops;
 
 struct hd_model {
@@ -108,7 +113,7 @@ struct hd_model {
     void *state;
 };
 
-extern const hd_arch_ops hd_arch_transformer, hd_arch_deepseek2;
+extern const hd_arch_ops hd_arch_transformer, hd_arch_deepseek2, hd_arch_scripted;
 
 /* The view of stream `stream` of one span's sequence. */
 hd_rows hd_model_rows(const hd_model *model, const hd_span *span, int stream);
