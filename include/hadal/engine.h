@@ -9,6 +9,7 @@
 #ifndef HADAL_ENGINE_H
 #define HADAL_ENGINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,9 @@ typedef struct hd_engine_options {
     int64_t context;      /* longest session in tokens; 0: the model's limit */
     int64_t chunk;        /* tokens evaluated together in a prefill; 0: 512 */
     int64_t cache_tokens; /* tokens that all sessions together may hold; 0: no limit but memory */
+    bool share_threads;   /* compute on the threads that all engines of the process opened so share: they take turns by
+                             step, first come, first served, and load tensor by tensor.  The first engine's `threads`
+                             counts for all until the last one is closed */
     void (*progress)(void *arg, double fraction); /* called while loading; may be NULL */
     void *progress_arg;
 } hd_engine_options;
@@ -48,6 +52,7 @@ typedef struct hd_engine_info {
     int64_t context;       /* longest session */
     int64_t model_context; /* the model's own limit */
     int layers;
+    int hidden;            /* width of hidden states, and of embeddings */
     int64_t parameters;    /* weights, all experts counted */
     uint64_t weight_bytes; /* in the files */
     uint64_t packed_bytes; /* repacked copies in memory */
@@ -126,6 +131,13 @@ void hd_engine_trim(hd_engine *engine); /* gives the memory of free pages back *
 
 /* [vocab] float32, of the last token fed; NULL before the first.  Valid until the session changes. */
 const float *hd_session_logits(const hd_session *session);
+
+/* From now on the session keeps the hidden state of the last token fed behind the model's last norm: what the output
+ * matrix reads, and an embedding of the text.  HD_E_MEMORY. */
+hd_status hd_session_keep_hidden(hd_session *session, hd_error *err);
+
+/* [*width] float32; NULL when it is not kept or no token was fed since.  Valid until the session changes. */
+const float *hd_session_hidden(const hd_session *session, int64_t *width);
 
 /* Drops all tokens from position `length` on.  The next feed must bring at least one token before logits are read. */
 hd_status hd_session_truncate(hd_session *session, int64_t length, hd_error *err);
