@@ -68,7 +68,7 @@ static bool has_no_body(int status)
 
 static hd_status check(const hd_http_response *r, hd_error *err)
 {
-    static const char *const owned[] = {"content-length", "transfer-encoding", "connection"};
+    static const char *const owned[] = {"content-length", "transfer-encoding", "connection", "date"};
     if (r->status < 100 || r->status > 599) return hd_fail(err, HD_E_ARGUMENT, "%d is no HTTP status", r->status);
     if (has_no_body(r->status) != (r->framing == HD_HTTP_NO_BODY))
         return hd_fail(err, HD_E_ARGUMENT, "a reply of status %d and its framing contradict each other", r->status);
@@ -80,7 +80,7 @@ static hd_status check(const hd_http_response *r, hd_error *err)
             return hd_fail(err, HD_E_ARGUMENT, "header %zu of a reply has a malformed name or a control character", i);
         for (size_t k = 0; k < HD_ARRAY_LEN(owned); k++)
             if (hd_http_equals(h->name, (hd_str){owned[k], strlen(owned[k])}))
-                return hd_fail(err, HD_E_ARGUMENT, "%s of a reply follows from its framing", owned[k]);
+                return hd_fail(err, HD_E_ARGUMENT, "%s of a reply is written by the server itself", owned[k]);
     }
     return HD_OK;
 }
@@ -95,6 +95,13 @@ static hd_status finish(hd_buf *out, size_t before, hd_error *err)
 }
 
 /* The buffer's errors are sticky: the single steps need no check. */
+static void put_date(hd_buf *out, time_t seconds)
+{
+    char text[HD_HTTP_DATE];
+    hd_http_date(seconds, text);
+    (void)hd_buf_printf(out, "date: %s\r\n", text);
+}
+
 static void put(hd_buf *out, hd_str text)
 {
     (void)hd_buf_append(out, text.data, text.len);
@@ -106,6 +113,7 @@ hd_status hd_http_write_head(hd_buf *out, const hd_http_response *r, hd_error *e
     HD_TRY(check(r, err));
     HD_TRY(hd_buf_reserve(out, 0)); /* a buffer that already failed stays so */
     (void)hd_buf_printf(out, "HTTP/1.1 %d %s\r\n", r->status, hd_http_phrase(r->status));
+    if (r->date) put_date(out, r->date);
     for (size_t i = 0; i < r->header_count; i++) {
         put(out, r->headers[i].name);
         (void)hd_buf_puts(out, ": ");

@@ -23,8 +23,9 @@ typedef struct hd_http_response {
     hd_http_framing framing;
     uint64_t content_length;
     bool keep_alive;
-    const hd_http_header
-        *headers; /* without Content-Length, Transfer-Encoding and Connection, which follow from above */
+    time_t date; /* of the reply, seconds since 1970 (RFC 9110 section 6.6.1); 0: no Date header */
+    /* Without Content-Length, Transfer-Encoding, Connection and Date, which follow from above. */
+    const hd_http_header *headers;
     size_t header_count;
 } hd_http_response;
 

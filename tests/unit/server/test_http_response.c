@@ -42,6 +42,9 @@ static void test_heads(void **state)
                 "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: keep-alive\r\n\r\n");
     expect_head(&(hd_http_response){.status = 599, .framing = HD_HTTP_UNTIL_CLOSE},
                 "HTTP/1.1 599 Unknown\r\nconnection: close\r\n\r\n");
+    expect_head(&(hd_http_response){.status = 200, .framing = HD_HTTP_LENGTH, .date = 784111777},
+                "HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-length: 0\r\n"
+                "connection: close\r\n\r\n");
     expect_head(&(hd_http_response){.status = 100}, "HTTP/1.1 100 Continue\r\n\r\n");
     expect_head(&(hd_http_response){.status = 204, .keep_alive = true},
                 "HTTP/1.1 204 No Content\r\nconnection: keep-alive\r\n\r\n");
@@ -75,6 +78,7 @@ static void test_bad_headers_are_refused(void **state)
         {STR("Content-Length"), STR("5")},
         {STR("connection"), STR("close")},
         {STR("TRANSFER-ENCODING"), STR("chunked")},
+        {STR("Date"), STR("Sun, 06 Nov 1994 08:49:37 GMT")},
     };
     for (size_t i = 0; i < HD_ARRAY_LEN(bad); i++) {
         const hd_http_header headers[] = {{STR("a"), STR("b")}, bad[i]};
