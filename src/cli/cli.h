@@ -60,8 +60,8 @@ int hd_cli_failf(const char *command, const char *fmt, ...) HD_PRINTF(2, 3); /* 
 /* The same for wrong usage, followed by where to find help; returns 2.  `command` NULL: of the program itself. */
 int hd_cli_usage(const char *command, const char *fmt, ...) HD_PRINTF(2, 3);
 
-/* Flushes stdout: the exit code `rc`, or 1 with a message when what was printed could not be written.  main does this
- * once for every command; a second call does not repeat the message. */
+/* Flushes stdout: the exit code `rc`, or 1 with a message when what was printed could not be written.  main calls
+ * this once, after every command. */
 int hd_cli_finish(const char *command, int rc);
 
 /* ---- progress (report.c) ---- */

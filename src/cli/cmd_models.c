@@ -332,5 +332,5 @@ int hd_cmd_models(int argc, char **argv)
     hd_status status = hd_models_dir(&folder, flag, &err);
     if (status == HD_OK) status = catalogue ? show_catalogue(folder, json, &err) : show_models(folder, json, &err);
     hd_free(folder);
-    return status == HD_OK ? hd_cli_finish("models", HD_EXIT_OK) : hd_cli_fail("models", &err);
+    return status == HD_OK ? HD_EXIT_OK : hd_cli_fail("models", &err);
 }

@@ -341,5 +341,5 @@ int hd_cmd_pull(int argc, char **argv)
     if (status != HD_OK) return hd_cli_fail("pull", &err);
     if (path) puts(path);
     hd_free(path);
-    return hd_cli_finish("pull", HD_EXIT_OK);
+    return HD_EXIT_OK;
 }

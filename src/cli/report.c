@@ -55,12 +55,10 @@ static bool reader_left(void)
 
 int hd_cli_finish(const char *command, int rc)
 {
-    static bool reported;
     bool failed = fflush(stdout) != 0;
     if (ferror(stdout)) failed = true;
     if (!failed) return rc;
-    if (!reported && !reader_left()) hd_cli_failf(command, "standard output could not be written; is the disk full?");
-    reported = true;
+    if (!reader_left()) hd_cli_failf(command, "standard output could not be written; is the disk full?");
     return rc == HD_EXIT_OK ? HD_EXIT_FAILURE : rc;
 }
 
