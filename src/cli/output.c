@@ -46,11 +46,11 @@ static bool file_is_ours(int fd)
         if (n > 0) got += (size_t)n;
     }
     if (got == 0) return true;
-    if (got < 8) return false;
-    uint64_t header = 0;
-    for (int i = 8; i-- > 0;)
-        header = header << 8 | bytes[i];
-    return header <= got - 8 && header_is_ours((const char *)bytes + 8, (size_t)header);
+    hd_reader r;
+    hd_reader_init(&r, bytes, got);
+    uint64_t header = hd_read_u64(&r);
+    const char *text = (const char *)hd_read_bytes(&r, header);
+    return text && header_is_ours(text, (size_t)header);
 }
 
 static hd_status check_existing(const char *option, const char *path, const struct stat *st, const char *const *inputs,
