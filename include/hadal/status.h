@@ -28,6 +28,7 @@ extern "C" {
 #define HD_STATUS_LIST(X)                                                                                              \
     X(OK, "success", 200, "", false)                                                                                   \
     X(E_ARGUMENT, "invalid argument", 400, "invalid_request_error", false)                                             \
+    X(E_DENIED, "not allowed", 401, "authentication_error", false)                                                     \
     X(E_NOT_FOUND, "not found", 404, "not_found_error", false)                                                         \
     X(E_FORMAT, "malformed data", 422, "invalid_request_error", false)                                                 \
     X(E_UNSUPPORTED, "not supported", 400, "invalid_request_error", false)                                             \

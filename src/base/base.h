@@ -1,7 +1,7 @@
 /* base/base.h: the door of the base room, which every other room may include.
  *
  * Status codes, allocation, capped buffers, the sticky-error reader, logs, clocks, threads, CPU features, mapped files,
- * temporary files.
+ * folders, temporary files.
  */
 #ifndef HD_BASE_H
 #define HD_BASE_H
@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/cpu.h"
+#include "base/dirs.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mapping.h"

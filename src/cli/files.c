@@ -49,33 +49,6 @@ bool hd_path_is_safe(const char *relative)
     }
 }
 
-static hd_status make_dir(const char *path, hd_error *err)
-{
-    if (mkdir(path, 0777) == 0 || errno == EEXIST) return HD_OK;
-    return hd_fail(err, HD_E_IO, "%s: cannot make this folder: %s", path, strerror(errno));
-}
-
-hd_status hd_dirs_make_above(const char *path, hd_error *err)
-{
-    char *copy = hd_strdup(path);
-    if (!copy) return no_memory(err);
-    hd_status status = HD_OK;
-    for (char *c = copy + 1; status == HD_OK && *copy && *c; c++) {
-        if (*c != '/') continue;
-        *c = '\0';
-        status = make_dir(copy, err);
-        *c = '/';
-    }
-    hd_free(copy);
-    return status;
-}
-
-hd_status hd_dirs_make(const char *path, hd_error *err)
-{
-    HD_TRY(hd_dirs_make_above(path, err));
-    return make_dir(path, err);
-}
-
 /* `name` in the folder `parent`; depth keeps the recursion bounded, our trees are shallow. */
 static hd_status remove_at(int parent, const char *name, int depth, hd_error *err)
 {

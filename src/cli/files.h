@@ -14,12 +14,6 @@ const char *hd_path_base(const char *path);
  * empty part, no backslash or control character (C0, DEL, C1), not hidden, at most 512 bytes. */
 bool hd_path_is_safe(const char *relative);
 
-/* Makes `path` and the folders above it. */
-hd_status hd_dirs_make(const char *path, hd_error *err);
-
-/* Makes the folders above the file `path`. */
-hd_status hd_dirs_make_above(const char *path, hd_error *err);
-
 /* Removes a file, or a folder with all that is in it; does not follow links.  What does not exist is fine. */
 hd_status hd_tree_remove(const char *path, hd_error *err);
 
