@@ -96,7 +96,9 @@ static void die(hd_connection *c, bool reset)
     c->fd = -1;
     hd_addresses_leave(&c->server->addresses, c->address);
     count(&c->server->count.connections, -1);
-    if (replying && hd_exchange_lose(&c->exchange, waiting(c))) count(&c->server->count.gone, 1);
+    if (!replying || !hd_exchange_lose(&c->exchange, waiting(c))) return;
+    count(&c->server->count.gone, 1);
+    hd_exchange_settle(&c->exchange, 0);
 }
 
 static void release(hd_connection *c)
@@ -148,11 +150,11 @@ static io_result from_tls(hd_tls_result result)
     return result == HD_TLS_DONE ? MOVED : result == HD_TLS_AGAIN ? AGAIN : result == HD_TLS_END ? END : LOST;
 }
 
-static io_result transmit(hd_connection *c, size_t *moved)
+static io_result transmit(hd_connection *c, const char *data, size_t len, size_t *moved)
 {
-    const char *data = c->out.data + c->out_used;
-    if (c->tls) return from_tls(hd_tls_write(c->tls, data, waiting(c), moved));
-    ssize_t n = send(c->fd, data, waiting(c), MSG_NOSIGNAL);
+    *moved = 0;
+    if (c->tls) return from_tls(hd_tls_write(c->tls, data, len, moved));
+    ssize_t n = send(c->fd, data, len, MSG_NOSIGNAL);
     if (n < 0) return errno == EAGAIN || errno == EINTR ? AGAIN : LOST;
     *moved = (size_t)n;
     return MOVED;
@@ -172,7 +174,7 @@ static bool flush(hd_connection *c)
         }
         if (!c->writable) break;
         size_t n = 0;
-        io_result result = transmit(c, &n);
+        io_result result = transmit(c, c->out.data + c->out_used, waiting(c), &n);
         if (result != MOVED) {
             c->writable = false;
             if (result == LOST) die(c, true);
@@ -210,6 +212,15 @@ static hd_status write_refusal(hd_buf *out, int status, const char *text, bool i
     return result;
 }
 
+/* When there is no memory even for a refusal: whole, or the connection is cut. */
+static void refuse_without_memory(hd_connection *c)
+{
+    static const char reply[] = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n"
+                                "connection: close\r\n\r\n";
+    size_t moved;
+    if (waiting(c) || transmit(c, reply, sizeof reply - 1, &moved) != MOVED || moved != sizeof reply - 1) die(c, true);
+}
+
 /* Answers what can't be served, and closes.  `text` is ASCII. */
 static void refuse(hd_connection *c, int status, const char *text)
 {
@@ -226,7 +237,7 @@ static void refuse(hd_connection *c, int status, const char *text)
     c->ahead_used = 0;
     c->phase = CLOSING;
     if (waiting(c) == 0) c->output_since = hd_clock_ns();
-    if (write_refusal(&c->out, status, clean, is_head) != HD_OK) die(c, true);
+    if (write_refusal(&c->out, status, clean, is_head) != HD_OK) refuse_without_memory(c);
 }
 
 /* ---- input ---- */

@@ -38,7 +38,8 @@ void hd_exchange_reset(hd_exchange *x)
     x->body = (hd_str){0};
     x->in_flight = 0;
     x->failed = HD_OK;
-    x->begun = x->ended = x->keep_alive = x->bodiless = x->chunked = x->events = x->at_event = x->early = false;
+    x->begun = x->ended = x->keep_alive = x->bodiless = x->chunked = x->events = x->early = false;
+    x->line_ends = 0;
     x->full = x->lost = x->told = false;
     x->gone = x->drained = NULL;
     pthread_mutex_unlock(&x->lock);
@@ -100,7 +101,6 @@ bool hd_exchange_lose(hd_exchange *x, size_t left)
     hd_buf_free(&x->out);
     bool lost = x->lost;
     pthread_mutex_unlock(&x->lock);
-    if (lost) tell(x);
     return lost;
 }
 
@@ -126,7 +126,7 @@ bool hd_exchange_probe(hd_exchange *x)
     } else if (!x->begun) {
         sent = x->early = hd_buf_puts(&x->out, HD_HTTP_OPENING) == HD_OK;
         if (!sent) hd_buf_clear(&x->out);
-    } else if (x->events && x->at_event && !x->bodiless) {
+    } else if (x->events && x->line_ends == 2 && !x->bodiless) {
         size_t before = x->out.len;
         sent = frame(x, comment, sizeof comment - 1) == HD_OK;
         if (!sent) hd_buf_truncate(&x->out, before);
@@ -201,8 +201,17 @@ static hd_status begin(hd_exchange *x, int status, const hd_http_header *headers
                              .header_count = count};
     HD_TRY(write_head(x, &head));
     x->begun = true;
-    x->events = x->at_event = is_event_stream(headers, count);
+    x->events = is_event_stream(headers, count);
+    x->line_ends = 2; /* nothing is open */
     return HD_OK;
+}
+
+/* How many line ends, at most two, stand behind `data`, which follows on `before` of them. */
+static int line_ends_behind(int before, const char *data, size_t len)
+{
+    if (data[len - 1] != '\n') return 0;
+    if (len == 1) return HD_MIN(before + 1, 2);
+    return data[len - 2] == '\n' ? 2 : 1;
 }
 
 /* Whether a stream may go on. */
@@ -219,8 +228,7 @@ static hd_status write_piece(hd_exchange *x, const void *data, size_t len, bool 
     if (len && !x->bodiless) {
         hd_status status = frame(x, data, len);
         if (status != HD_OK) return fail(x, status);
-        const char *end = (const char *)data + len;
-        x->at_event = x->events && len > 1 && end[-1] == '\n' && end[-2] == '\n';
+        x->line_ends = line_ends_behind(x->line_ends, data, len);
     }
     x->full |= x->out.len + x->in_flight > x->server->options.write_ahead;
     if (full) *full = x->full;

@@ -64,7 +64,7 @@ struct hd_exchange {
     bool bodiless;        /* HEAD, 204, 304 */
     bool chunked;
     bool events;   /* text/event-stream */
-    bool at_event; /* what was written last ended an event: a comment may follow */
+    int line_ends; /* with which what was written last ended: behind two a comment may follow */
     bool early;    /* HD_HTTP_OPENING went out before the reply began */
     bool full;     /* the owner was told so, and not yet that it drained */
     bool lost;     /* the client left before the reply was complete */
@@ -99,7 +99,7 @@ void hd_exchange_settle(hd_exchange *exchange, size_t left);
 hd_reply_state hd_exchange_state(hd_exchange *exchange);
 /* The client may have left: writes something that does no harm if it has not.  False: there is nothing such now. */
 bool hd_exchange_probe(hd_exchange *exchange);
-/* The connection is gone.  True when the reply was not complete; the owner is told then. */
+/* The connection is gone.  True when the reply was not complete; hd_exchange_settle tells the owner then. */
 bool hd_exchange_lose(hd_exchange *exchange, size_t left);
 
 /* ---- connection.c ---- */

@@ -155,6 +155,14 @@ static inline hd_exchange *live_take(live_server *live)
     return exchange;
 }
 
+static inline int live_count(live_server *live, const int *counter)
+{
+    pthread_mutex_lock(&live->lock);
+    int is = *counter;
+    pthread_mutex_unlock(&live->lock);
+    return is;
+}
+
 /* Waits until `counter` (gone or drained) is `wanted`. */
 static inline void live_await(live_server *live, const int *counter, int wanted)
 {
