@@ -9,5 +9,6 @@
 #include "server/http_response.h"
 #include "server/http_server.h"
 #include "server/http_url.h"
+#include "server/systemd.h"
 
 #endif
