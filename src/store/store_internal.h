@@ -11,8 +11,8 @@
 
 #include "store/store.h"
 
-#define HD_STORE_BUSY_MS 5000 /* how long we wait for another process that writes; its transactions take milliseconds  \
-                               */
+/* How long we wait for another process that writes; its transactions take milliseconds. */
+#define HD_STORE_BUSY_MS 5000
 
 /* One per constant SQL text (the table is in store.c); prepared at first use. */
 typedef enum hd_sql {
