@@ -49,7 +49,6 @@ struct hd_seq {
     float *logits; /* [vocab]; NULL before the first step */
     bool has_logits;
     bool in_step; /* among the feeds of the step under way */
-    bool in_plan; /* among those that the scheduler is choosing */
 };
 
 /* Gives back pages beyond the length and what is reserved. */

@@ -27,6 +27,16 @@ static void wait_in_line(hd_scheduler *s, hd_request *r)
     r->state = HD_WAITING;
 }
 
+/* The batch is in order, too: who would have to leave first stands last. */
+static void join_batch(hd_scheduler *s, hd_request *r)
+{
+    int at = s->running_count++;
+    for (; at > 0 && before(r, s->running[at - 1]); at--)
+        s->running[at] = s->running[at - 1];
+    s->running[at] = r;
+    r->state = HD_RUNNING;
+}
+
 static void unlink_from(hd_request **list, hd_request *r)
 {
     while (*list != r)
@@ -102,10 +112,7 @@ static void fail(hd_scheduler *s, hd_request *r, const hd_error *error)
 /* The youngest request of the lowest priority, the last to have come; NULL: nothing is running. */
 static hd_request *victim(const hd_scheduler *s)
 {
-    hd_request *worst = NULL;
-    for (int i = 0; i < s->running_count; i++)
-        if (!worst || before(worst, s->running[i])) worst = s->running[i];
-    return worst;
+    return s->running_count ? s->running[s->running_count - 1] : NULL;
 }
 
 /* Out of the batch and back into the line; its tokens stay and are evaluated again. */
@@ -178,8 +185,7 @@ static hd_status admit(hd_scheduler *s, hd_request *r, hd_error *err)
         ;
     if (status != HD_OK) return wants_room(status) && s->running_count ? HD_E_BUSY : status;
     leave_list(s, r);
-    r->state = HD_RUNNING;
-    s->running[s->running_count++] = r;
+    join_batch(s, r);
     if (r->began_ns) return HD_OK;
     r->began_ns = hd_clock_ns();
     pthread_mutex_lock(&s->lock);
@@ -221,24 +227,15 @@ static void add_feed(hd_scheduler *s, int *count, hd_request *r, int64_t n)
 static int plan(hd_scheduler *s)
 {
     int count = 0;
-    int64_t left;
     for (int i = 0; i < s->running_count; i++)
         if (pending(s->running[i]) == 1) add_feed(s, &count, s->running[i], 1);
-    left = HD_MIN(s->o.piece, s->core->chunk - count);
-    while (left > 0) {
-        hd_request *best = NULL;
-        for (int i = 0; i < s->running_count; i++) {
-            hd_request *r = s->running[i];
-            if (pending(r) > 1 && !r->seq->in_plan && (!best || before(r, best))) best = r;
-        }
-        if (!best) break;
-        int64_t n = HD_MIN(left, pending(best));
-        best->seq->in_plan = true;
-        add_feed(s, &count, best, n);
+    int64_t left = HD_MIN(s->o.piece, s->core->chunk - count);
+    for (int i = 0; i < s->running_count && left > 0; i++) {
+        int64_t n = HD_MIN(left, pending(s->running[i]));
+        if (pending(s->running[i]) == 1) continue;
+        add_feed(s, &count, s->running[i], n);
         left -= n;
     }
-    for (int i = 0; i < count; i++)
-        s->fed[i]->seq->in_plan = false;
     return count;
 }
 
@@ -401,10 +398,9 @@ static void resume_paused(hd_scheduler *s)
         next = r->next;
         if (!atomic_exchange(&r->resumed, false)) continue;
         leave_list(s, r);
-        if (r->seq && s->running_count < s->o.batch) {
-            r->state = HD_RUNNING;
-            s->running[s->running_count++] = r;
-        } else {
+        if (r->seq && s->running_count < s->o.batch)
+            join_batch(s, r);
+        else {
             hd_seq_close(&r->seq);
             wait_in_line(s, r);
             count_queue(s, 1);

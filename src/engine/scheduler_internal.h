@@ -48,7 +48,7 @@ struct hd_scheduler {
     int queued;                           /* lock: incoming and waiting */
     int refs;                             /* lock: the owner, the thread, and every request */
     hd_request *waiting, *paused;         /* waiting: best first */
-    hd_request **running;                 /* [batch], oldest admission first */
+    hd_request **running;                 /* [batch], in the order in which they go */
     int running_count;
     hd_seq_feed *feeds;        /* [batch] */
     hd_request **fed;          /* [batch] whose feed it is */
