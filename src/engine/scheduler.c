@@ -239,16 +239,12 @@ static int plan(hd_scheduler *s)
     return count;
 }
 
-typedef struct choosing {
-    hd_request **list;
-} choosing;
-
 static void choose_range(void *arg, int64_t begin, int64_t end, int thread)
 {
-    const choosing *c = arg;
+    hd_request *const *list = arg;
     (void)thread;
     for (int64_t i = begin; i < end; i++) {
-        hd_request *r = c->list[i];
+        hd_request *r = list[i];
         r->picked = hd_picker_next(r->picker, hd_seq_logits(r->seq), r->tokens, r->count, &r->chosen, r->top,
                                    (size_t)r->o.top_count, &r->error);
     }
@@ -317,8 +313,7 @@ static void harvest(hd_scheduler *s, int count, uint64_t start)
         if (!r->answer || s->feeds[i].n > 1) prompt += s->feeds[i].n;
         if (pending(r) == 0) s->fed[chosen++] = r;
     }
-    choosing c = {.list = s->fed};
-    hd_pool_for(s->core->pool, chosen, 1, choose_range, &c);
+    hd_pool_for(s->core->pool, chosen, 1, choose_range, s->fed);
     count_step(s, prompt, chosen, start); /* first: who is told of an answer may look at the figures */
     for (int i = 0; i < chosen; i++)
         deliver(s, s->fed[i]);
