@@ -115,14 +115,19 @@ static hd_request *victim(const hd_scheduler *s)
     return s->running_count ? s->running[s->running_count - 1] : NULL;
 }
 
-/* Out of the batch and back into the line; its tokens stay and are evaluated again. */
+/* Back into the line, at the place that it had; its tokens stay and are evaluated again.  It stands in no list. */
+static void requeue(hd_scheduler *s, hd_request *r)
+{
+    hd_seq_close(&r->seq);
+    wait_in_line(s, r);
+    count_queue(s, 1);
+}
+
 static void preempt(hd_scheduler *s, hd_request *r)
 {
     leave_list(s, r);
-    hd_seq_close(&r->seq);
-    wait_in_line(s, r);
+    requeue(s, r);
     pthread_mutex_lock(&s->lock);
-    s->queued++;
     s->usage.preemptions++;
     pthread_mutex_unlock(&s->lock);
 }
@@ -177,10 +182,8 @@ static hd_status give_sequence(hd_scheduler *s, hd_request *r, hd_error *err)
 /* A request that can't have room although nothing else is there to give any will never have it. */
 static hd_status admit(hd_scheduler *s, hd_request *r, hd_error *err)
 {
-    hd_status status = HD_OK;
-    if (!r->picker)
-        status = hd_picker_open(&r->picker, hd_model_get_config(s->core->model)->vocab, &r->o.sampling, err);
-    if (status != HD_OK) return status;
+    hd_status status;
+    if (!r->picker) HD_TRY(hd_picker_open(&r->picker, hd_model_get_config(s->core->model)->vocab, &r->o.sampling, err));
     while (wants_room(status = give_sequence(s, r, err)) && make_room(s, r))
         ;
     if (status != HD_OK) return wants_room(status) && s->running_count ? HD_E_BUSY : status;
@@ -385,7 +388,7 @@ static void sweep(hd_scheduler *s, bool all)
         if (all || atomic_load(&s->running[i]->cancelled)) finish(s, s->running[i], HD_FINISH_CANCELLED);
 }
 
-/* Back into the line, at the place that it had; its sequence, if nobody took it, is ready. */
+/* Back into the batch when the sequence is still there and so is room, else into the line. */
 static void resume_paused(hd_scheduler *s)
 {
     hd_request *next;
@@ -395,11 +398,8 @@ static void resume_paused(hd_scheduler *s)
         leave_list(s, r);
         if (r->seq && s->running_count < s->o.batch)
             join_batch(s, r);
-        else {
-            hd_seq_close(&r->seq);
-            wait_in_line(s, r);
-            count_queue(s, 1);
-        }
+        else
+            requeue(s, r);
     }
 }
 
