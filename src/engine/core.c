@@ -159,6 +159,16 @@ int64_t hd_core_chunk(const hd_core *core)
     return core->chunk;
 }
 
+hd_status hd_core_check_ids(const hd_core *core, const int32_t *ids, int64_t n, hd_error *err)
+{
+    int32_t vocab = hd_model_get_config(core->model)->vocab;
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= vocab)
+            return hd_fail(err, HD_E_ARGUMENT, "token id %d (number %lld) is outside the vocabulary of %d", ids[i],
+                           (long long)i, vocab);
+    return HD_OK;
+}
+
 void hd_core_get_cache(const hd_core *core, hd_cache_usage *out)
 {
     const hd_pages *p = &core->pages;

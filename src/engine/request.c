@@ -122,10 +122,7 @@ static hd_status check(const hd_core *core, const hd_request_options *o, hd_erro
     if (!o->token || !o->finish) return hd_fail(err, HD_E_ARGUMENT, "a request needs both callbacks");
     if (o->top_count < 0 || o->top_count > HD_TOP_MAX || o->top_count > vocab)
         return hd_fail(err, HD_E_ARGUMENT, "%d log-probabilities a token; at most %d", o->top_count, HD_TOP_MAX);
-    for (int64_t i = 0; i < o->prompt_count; i++)
-        if (o->prompt[i] < 0 || o->prompt[i] >= vocab)
-            return hd_fail(err, HD_E_ARGUMENT, "token id %d (number %lld) is outside the vocabulary of %d",
-                           o->prompt[i], (long long)i, vocab);
+    HD_TRY(hd_core_check_ids(core, o->prompt, o->prompt_count, err));
     return hd_sampling_check(&o->sampling, vocab, err);
 }
 

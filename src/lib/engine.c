@@ -290,11 +290,7 @@ static hd_status check_feed(const hd_session *s, const int32_t *ids, int64_t n, 
         return hd_fail(err, HD_E_CONTEXT,
                        "%lld tokens and %lld more pass the context limit of %lld (the model's own limit is %lld)",
                        (long long)held, (long long)n, (long long)info->context, (long long)info->model_context);
-    for (int64_t i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= info->vocab)
-            return hd_fail(err, HD_E_ARGUMENT, "token id %d (number %lld) is outside the vocabulary of %d", ids[i],
-                           (long long)i, info->vocab);
-    return HD_OK;
+    return hd_core_check_ids(s->engine->core, ids, n, err);
 }
 
 static hd_status feed(hd_session *s, const int32_t *ids, int64_t n, float *logits, hd_error *err)
