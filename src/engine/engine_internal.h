@@ -57,8 +57,8 @@ void hd_seq_trim(hd_seq *seq);
 /* Room for n more tokens without keeping it. */
 hd_status hd_seq_grow(hd_seq *seq, int64_t n, hd_error *err);
 
-/* Arrays for `tokens` tokens in an empty sequence, whose pages others give. */
-hd_status hd_seq_adopt_room(hd_seq *seq, int64_t tokens, hd_error *err);
+/* Space for the ids and the page list of `tokens` tokens; no pages. */
+hd_status hd_seq_grow_arrays(hd_seq *seq, int64_t tokens, hd_error *err);
 
 hd_status hd_seq_need_logits(hd_seq *seq, hd_error *err); /* allocates them where they are not there yet */
 

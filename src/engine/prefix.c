@@ -144,7 +144,7 @@ int64_t hd_prefix_attach(hd_prefix_cache *cache, const uint8_t salt[HD_SALT_BYTE
         leaf = next;
         length += HD_PAGE_ROWS;
     }
-    if (!leaf || hd_seq_adopt_room(seq, length, NULL) != HD_OK) return 0;
+    if (!leaf || hd_seq_grow_arrays(seq, length, NULL) != HD_OK) return 0;
     memcpy(seq->tokens, ids, (size_t)length * sizeof *ids);
     int64_t page = length / HD_PAGE_ROWS;
     for (node *at = leaf; at; at = at->parent) {

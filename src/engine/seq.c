@@ -61,7 +61,7 @@ void hd_seq_trim(hd_seq *seq)
         hd_page_release(&seq->core->pages, seq->pages[--seq->page_count]);
 }
 
-static hd_status grow_arrays(hd_seq *seq, int64_t tokens, hd_error *err)
+hd_status hd_seq_grow_arrays(hd_seq *seq, int64_t tokens, hd_error *err)
 {
     if (tokens > seq->tokens_cap) {
         int64_t cap = HD_MAX(tokens, HD_MIN(seq->tokens_cap * 2, seq->core->context));
@@ -78,11 +78,6 @@ static hd_status grow_arrays(hd_seq *seq, int64_t tokens, hd_error *err)
         seq->pages_cap = cap;
     }
     return HD_OK;
-}
-
-hd_status hd_seq_adopt_room(hd_seq *seq, int64_t tokens, hd_error *err)
-{
-    return grow_arrays(seq, tokens, err);
 }
 
 static hd_status no_page(const hd_seq *seq, hd_error *err)
@@ -114,7 +109,7 @@ hd_status hd_seq_grow(hd_seq *seq, int64_t n, hd_error *err)
     if (p->limit && pages_for(seq->length + n) > p->limit)
         return hd_fail(err, HD_E_LIMIT, "a session of %lld tokens does not fit into the cache, which holds %lld",
                        (long long)(seq->length + n), (long long)p->limit * HD_PAGE_ROWS);
-    HD_TRY(grow_arrays(seq, seq->length + n, err));
+    HD_TRY(hd_seq_grow_arrays(seq, seq->length + n, err));
     HD_TRY(unshare_last(seq, err));
     while (seq->page_count < pages_for(seq->length + n)) {
         uint8_t *page = hd_page_take(&seq->core->pages);
@@ -158,7 +153,7 @@ hd_status hd_seq_need_logits(hd_seq *seq, hd_error *err)
 /* Arrays of the copy; pages come after them, so that nothing is shared on failure. */
 static hd_status make_room(hd_seq *copy, int64_t length, bool logits, hd_error *err)
 {
-    if (length) HD_TRY(grow_arrays(copy, length, err));
+    if (length) HD_TRY(hd_seq_grow_arrays(copy, length, err));
     return logits ? hd_seq_need_logits(copy, err) : HD_OK;
 }
 
