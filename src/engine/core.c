@@ -252,10 +252,20 @@ static hd_status logits_place(hd_core *core, const hd_seq_feed *feeds, int count
     return HD_OK;
 }
 
+/* The last row of hidden states that a feed asked for. */
+static void take_hidden(hd_core *core, hd_seq *seq, int64_t row)
+{
+    size_t width = (size_t)hd_model_get_config(core->model)->hidden;
+    if (!seq->hidden) return;
+    memcpy(seq->hidden, hd_model_hidden(core->model) + (size_t)row * width, width * sizeof(float));
+    seq->has_hidden = true;
+}
+
 /* Hands out the staged rows, appends the tokens, and marks whose last logits are known. */
 static void settle(hd_core *core, const hd_seq_feed *feeds, int count, const float *logits)
 {
     size_t vocab = (size_t)hd_model_get_config(core->model)->vocab;
+    int64_t row = 0;
     for (int i = 0; i < count; i++) {
         const hd_seq_feed *f = &feeds[i];
         hd_seq *seq = f->seq;
@@ -268,6 +278,8 @@ static void settle(hd_core *core, const hd_seq_feed *feeds, int count, const flo
         memcpy(seq->tokens + seq->length, f->ids, (size_t)f->n * sizeof *f->ids);
         seq->length += f->n;
         seq->has_logits = true;
+        row += (int64_t)rows;
+        take_hidden(core, seq, row - 1);
     }
 }
 

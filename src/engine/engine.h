@@ -51,6 +51,9 @@ void hd_seq_close(hd_seq **seq);
 int64_t hd_seq_length(const hd_seq *seq);
 const int32_t *hd_seq_tokens(const hd_seq *seq);
 const float *hd_seq_logits(const hd_seq *seq); /* [vocab] of the last token; NULL: none */
+/* From the next step on the sequence keeps the hidden state of its last token.  HD_E_MEMORY. */
+hd_status hd_seq_keep_hidden(hd_seq *seq, hd_error *err);
+const float *hd_seq_hidden(const hd_seq *seq); /* [hidden] behind the last norm; NULL: none */
 uint64_t hd_seq_cache_bytes(const hd_seq *seq);
 hd_status hd_seq_truncate(hd_seq *seq, int64_t length, hd_error *err);
 /* The first `length` tokens; with all of them also the logits. */

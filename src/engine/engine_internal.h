@@ -48,6 +48,8 @@ struct hd_seq {
     int64_t kept;  /* tokens that have room reserved, if more than the length */
     float *logits; /* [vocab]; NULL before the first step */
     bool has_logits;
+    float *hidden; /* [hidden]; NULL: not kept */
+    bool has_hidden;
     bool in_step; /* among the feeds of the step under way */
 };
 

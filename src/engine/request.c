@@ -102,7 +102,8 @@ void hd_scheduler_get_usage(hd_scheduler *s, hd_scheduler_usage *out)
 static hd_status check_size(const hd_core *core, const hd_request_options *o, hd_error *err)
 {
     if (o->prompt_count < 1) return hd_fail(err, HD_E_ARGUMENT, "the prompt is empty");
-    if (o->max_tokens < 1) return hd_fail(err, HD_E_ARGUMENT, "max_tokens is %lld", (long long)o->max_tokens);
+    if (o->max_tokens < (o->embed ? 0 : 1))
+        return hd_fail(err, HD_E_ARGUMENT, "max_tokens is %lld", (long long)o->max_tokens);
     if (o->prompt_count > core->context || o->max_tokens > core->context - o->prompt_count)
         return hd_fail(err, HD_E_CONTEXT,
                        "the prompt has %lld tokens and the answer may have %lld: more than the context of %lld",
@@ -119,10 +120,12 @@ static hd_status check(const hd_core *core, const hd_request_options *o, hd_erro
 {
     int32_t vocab = hd_model_get_config(core->model)->vocab;
     HD_TRY(check_size(core, o, err));
-    if (!o->token || !o->finish) return hd_fail(err, HD_E_ARGUMENT, "a request needs both callbacks");
+    HD_TRY(hd_core_check_ids(core, o->prompt, o->prompt_count, err));
+    if (!o->finish || (o->embed ? !o->embedding : !o->token))
+        return hd_fail(err, HD_E_ARGUMENT, "a request needs both callbacks");
+    if (o->embed) return HD_OK;
     if (o->top_count < 0 || o->top_count > HD_TOP_MAX || o->top_count > vocab)
         return hd_fail(err, HD_E_ARGUMENT, "%d log-probabilities a token; at most %d", o->top_count, HD_TOP_MAX);
-    HD_TRY(hd_core_check_ids(core, o->prompt, o->prompt_count, err));
     return hd_sampling_check(&o->sampling, vocab, err);
 }
 

@@ -94,7 +94,9 @@ static void finish(hd_scheduler *s, hd_request *r, hd_finish reason)
     hd_finish_event event = event_of(r, reason);
     leave_list(s, r);
     r->state = HD_FINISHED;
-    if (r->seq && s->prefixes && reason != HD_FINISH_ERROR) hd_prefix_keep(s->prefixes, r->o.salt, r->seq);
+    bool keep =
+        r->seq && s->prefixes && reason != HD_FINISH_ERROR && !r->o.embed; /* embedded texts rarely come again */
+    if (keep) hd_prefix_keep(s->prefixes, r->o.salt, r->seq);
     hd_seq_close(&r->seq);
     hd_picker_close(&r->picker);
     r->o.finish(r->o.arg, &event);
@@ -168,7 +170,8 @@ static hd_status give_sequence(hd_scheduler *s, hd_request *r, hd_error *err)
     const hd_pages *p = &s->core->pages;
     HD_TRY(hd_seq_open(&r->seq, s->core, err));
     int64_t cached = s->prefixes ? hd_prefix_attach(s->prefixes, r->o.salt, r->seq, r->tokens, r->count) : 0;
-    hd_status status = hd_seq_reserve(r->seq, r->count - hd_seq_length(r->seq), err);
+    hd_status status = r->o.embed ? hd_seq_keep_hidden(r->seq, err) : HD_OK;
+    if (status == HD_OK) status = hd_seq_reserve(r->seq, r->count - hd_seq_length(r->seq), err);
     if (status == HD_OK && p->limit && s->running_count && p->in_use + s->running_count > p->limit)
         status = hd_fail(err, HD_E_BUSY, "the cache is nearly full");
     if (status == HD_OK) {
@@ -183,7 +186,8 @@ static hd_status give_sequence(hd_scheduler *s, hd_request *r, hd_error *err)
 static hd_status admit(hd_scheduler *s, hd_request *r, hd_error *err)
 {
     hd_status status;
-    if (!r->picker) HD_TRY(hd_picker_open(&r->picker, hd_model_get_config(s->core->model)->vocab, &r->o.sampling, err));
+    if (!r->picker && !r->o.embed)
+        HD_TRY(hd_picker_open(&r->picker, hd_model_get_config(s->core->model)->vocab, &r->o.sampling, err));
     while (wants_room(status = give_sequence(s, r, err)) && make_room(s, r))
         ;
     if (status != HD_OK) return wants_room(status) && s->running_count ? HD_E_BUSY : status;
@@ -248,6 +252,7 @@ static void choose_range(void *arg, int64_t begin, int64_t end, int thread)
     (void)thread;
     for (int64_t i = begin; i < end; i++) {
         hd_request *r = list[i];
+        if (r->o.embed) continue;
         r->picked = hd_picker_next(r->picker, hd_seq_logits(r->seq), r->tokens, r->count, &r->chosen, r->top,
                                    (size_t)r->o.top_count, &r->error);
     }
@@ -273,6 +278,12 @@ static void deliver(hd_scheduler *s, hd_request *r)
 {
     if (r->picked != HD_OK) {
         finish(s, r, HD_FINISH_ERROR);
+        return;
+    }
+    if (r->o.embed) {
+        r->first_ns = hd_clock_ns();
+        r->o.embedding(r->o.arg, hd_seq_hidden(r->seq), hd_model_get_config(s->core->model)->hidden);
+        finish(s, r, HD_FINISH_STOP);
         return;
     }
     if (!r->first_ns) {
@@ -310,14 +321,16 @@ static void count_step(hd_scheduler *s, int64_t prompt, int64_t answers, uint64_
 static void harvest(hd_scheduler *s, int count, uint64_t start)
 {
     int chosen = 0;
-    int64_t prompt = 0;
+    int64_t prompt = 0, answers = 0;
     for (int i = 0; i < count; i++) {
         hd_request *r = s->fed[i];
         if (!r->answer || s->feeds[i].n > 1) prompt += s->feeds[i].n;
-        if (pending(r) == 0) s->fed[chosen++] = r;
+        if (pending(r) != 0) continue;
+        s->fed[chosen++] = r;
+        answers += !r->o.embed;
     }
     hd_pool_for(s->core->pool, chosen, 1, choose_range, s->fed);
-    count_step(s, prompt, chosen, start); /* first: who is told of an answer may look at the figures */
+    count_step(s, prompt, answers, start); /* first: who is told of an answer may look at the figures */
     for (int i = 0; i < chosen; i++)
         deliver(s, s->fed[i]);
 }

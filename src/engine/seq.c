@@ -1,7 +1,7 @@
 /* engine/seq.c: sequences: tokens, pages, fork and truncate.
  *
  * Invariants: page_count * HD_PAGE_ROWS >= length; a page with several holders is never written (hd_seq_reserve copies
- * it first); has_logits is true only right behind the token that they belong to. */
+ * it first); has_logits and has_hidden are true only right behind the token that they belong to. */
 #include <string.h>
 
 #include "engine/engine_internal.h"
@@ -26,6 +26,7 @@ void hd_seq_close(hd_seq **ref)
     hd_free(seq->pages);
     hd_free(seq->tokens);
     hd_free(seq->logits);
+    hd_free(seq->hidden);
     hd_free(seq);
 }
 
@@ -42,6 +43,19 @@ const int32_t *hd_seq_tokens(const hd_seq *seq)
 const float *hd_seq_logits(const hd_seq *seq)
 {
     return seq->has_logits ? seq->logits : NULL;
+}
+
+hd_status hd_seq_keep_hidden(hd_seq *seq, hd_error *err)
+{
+    size_t width = (size_t)hd_model_get_config(seq->core->model)->hidden;
+    if (!seq->hidden && !(seq->hidden = hd_alloc_array(width, sizeof(float))))
+        return hd_fail(err, HD_E_MEMORY, "out of memory for the hidden state of a session");
+    return HD_OK;
+}
+
+const float *hd_seq_hidden(const hd_seq *seq)
+{
+    return seq->has_hidden ? seq->hidden : NULL;
 }
 
 uint64_t hd_seq_cache_bytes(const hd_seq *seq)
@@ -135,7 +149,7 @@ hd_status hd_seq_truncate(hd_seq *seq, int64_t length, hd_error *err)
     if (length < 0 || length > seq->length)
         return hd_fail(err, HD_E_ARGUMENT, "cannot cut a session of %lld tokens to %lld", (long long)seq->length,
                        (long long)length);
-    if (length < seq->length) seq->has_logits = false;
+    if (length < seq->length) seq->has_logits = seq->has_hidden = false;
     seq->length = length;
     seq->kept = 0;
     hd_seq_trim(seq);

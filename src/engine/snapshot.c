@@ -149,6 +149,8 @@ hd_status hd_seq_restore(hd_seq *seq, const uint8_t *data, size_t size, hd_error
         hd_seq old = *seq; /* swap, so that the session changes only when all has gone well */
         *seq = *fresh;
         *fresh = old;
+        seq->hidden = old.hidden; /* kept as before, but of no token yet */
+        fresh->hidden = NULL;
     }
     hd_seq_close(&fresh);
     return status;

@@ -46,6 +46,7 @@ static void fill_info(hd_engine *e)
         .context = hd_core_context(e->core),
         .model_context = c->context,
         .layers = c->layers,
+        .hidden = c->hidden,
         .parameters = sizes.parameters,
         .weight_bytes = sizes.weight_bytes,
         .packed_bytes = sizes.packed_bytes,
@@ -278,6 +279,17 @@ uint64_t hd_session_cache_bytes(const hd_session *session)
 const float *hd_session_logits(const hd_session *session)
 {
     return hd_seq_logits(session->seq);
+}
+
+hd_status hd_session_keep_hidden(hd_session *session, hd_error *err)
+{
+    return hd_seq_keep_hidden(session->seq, err);
+}
+
+const float *hd_session_hidden(const hd_session *session, int64_t *width)
+{
+    *width = session->engine->info.hidden;
+    return hd_seq_hidden(session->seq);
 }
 
 /* Everything that can be refused is refused before the first chunk is evaluated. */

@@ -301,3 +301,8 @@ hd_status hd_model_forward(hd_model *m, const hd_batch *batch, float *logits, hd
         forward(m, batch, tokens, logits);
     return HD_OK;
 }
+
+const float *hd_model_hidden(const hd_model *model)
+{
+    return model->h;
+}

@@ -127,4 +127,7 @@ void hd_model_set_trace(hd_model *model, hd_expert_trace *trace);
  * Never allocates.  Errors: HD_E_ARGUMENT (an id outside the vocabulary, batch too large): nothing was evaluated. */
 hd_status hd_model_forward(hd_model *model, const hd_batch *batch, float *logits, hd_error *err);
 
+/* [wanted][hidden]: what the logits of the last pass were computed from, behind the last norm; until the next pass. */
+const float *hd_model_hidden(const hd_model *model);
+
 #endif
