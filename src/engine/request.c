@@ -13,14 +13,16 @@ static hd_status choose(hd_scheduler *s, const hd_scheduler_options *o, hd_error
 {
     int64_t chunk = s->core->chunk;
     if (o) s->o = *o;
-    if (s->o.batch < 0 || s->o.piece < 0 || s->o.queue < 0 || s->o.prefix_pages < -1)
-        return hd_fail(err, HD_E_ARGUMENT, "batch, piece, queue and prefix_pages must not be negative");
+    if (s->o.batch < 0 || s->o.piece < 0 || s->o.queue < 0 || s->o.prefix_pages < -1 || s->o.force_preempt_every < 0)
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "batch, piece, queue, prefix_pages and force_preempt_every are not negative");
     if (s->o.batch > chunk)
         return hd_fail(err, HD_E_ARGUMENT, "a batch of %d requests: a step of this engine takes %lld tokens",
                        s->o.batch, (long long)chunk);
     if (!s->o.batch) s->o.batch = (int)HD_MIN(DEFAULT_BATCH, chunk);
     if (!s->o.queue) s->o.queue = DEFAULT_QUEUE;
     if (!s->o.piece || s->o.piece > chunk) s->o.piece = chunk;
+    s->until_forced = s->o.force_preempt_every;
     if (!s->o.prefix_pages) s->o.prefix_pages = s->core->pages.limit ? s->core->pages.limit : INT64_MAX;
     return HD_OK;
 }
@@ -177,6 +179,7 @@ static hd_status enqueue(hd_scheduler *s, hd_request *r, hd_error *err)
     s->refs++;
     s->queued++;
     s->usage.requests++;
+    if (!s->usage.work_since_ns) s->usage.work_since_ns = r->came_ns;
     if (s->incoming_last)
         s->incoming_last->next = r;
     else

@@ -34,6 +34,7 @@ static void join_batch(hd_scheduler *s, hd_request *r)
     for (; at > 0 && before(r, s->running[at - 1]); at--)
         s->running[at] = s->running[at - 1];
     s->running[at] = r;
+    r->answer_joined = r->answer;
     r->state = HD_RUNNING;
 }
 
@@ -84,9 +85,11 @@ static hd_finish_event event_of(const hd_request *r, hd_finish reason)
                              .prompt_tokens = r->o.prompt_count,
                              .cached_tokens = r->cached,
                              .answer_tokens = r->answer,
+                             .preemptions = r->preemptions,
                              .queued_ns = began - r->came_ns,
                              .prefill_ns = first - began,
-                             .decode_ns = now - first};
+                             .decode_ns = now - first,
+                             .came_ns = r->came_ns};
 }
 
 static void finish(hd_scheduler *s, hd_request *r, hd_finish reason)
@@ -125,13 +128,19 @@ static void requeue(hd_scheduler *s, hd_request *r)
     count_queue(s, 1);
 }
 
+static void count_preemption(hd_scheduler *s, hd_request *r)
+{
+    r->preemptions++;
+    pthread_mutex_lock(&s->lock);
+    s->usage.preemptions++;
+    pthread_mutex_unlock(&s->lock);
+}
+
 static void preempt(hd_scheduler *s, hd_request *r)
 {
     leave_list(s, r);
     requeue(s, r);
-    pthread_mutex_lock(&s->lock);
-    s->usage.preemptions++;
-    pthread_mutex_unlock(&s->lock);
+    count_preemption(s, r);
 }
 
 /* Paused requests keep their place as long as nobody needs it. */
@@ -140,6 +149,7 @@ static bool preempt_paused(hd_scheduler *s)
     for (hd_request *r = s->paused; r; r = r->next)
         if (r->seq) {
             hd_seq_close(&r->seq);
+            count_preemption(s, r);
             return true;
         }
     return false;
@@ -305,32 +315,37 @@ static void deliver(hd_scheduler *s, hd_request *r)
         pause(s, r);
 }
 
-static void count_step(hd_scheduler *s, int64_t prompt, int64_t answers, uint64_t start)
+/* Adds to the figures, and says how the step went to whoever wants to know. */
+static void count_step(hd_scheduler *s, hd_step_event *event, uint64_t start)
 {
     uint64_t now = hd_clock_ns();
+    event->running = s->running_count;
+    event->duration_ns = now - start;
     pthread_mutex_lock(&s->lock);
+    event->waiting = s->queued;
     s->usage.steps++;
-    s->usage.prompt_tokens += prompt;
-    s->usage.answer_tokens += answers;
-    s->usage.busy_ns += now - start;
-    s->usage.last_step_ns = now;
+    s->usage.prompt_tokens += event->prompt_tokens;
+    s->usage.answer_tokens += event->answer_tokens;
+    s->usage.busy_ns += event->duration_ns;
+    s->usage.last_step_ns = s->usage.work_since_ns = now;
     pthread_mutex_unlock(&s->lock);
+    if (s->o.step) s->o.step(s->o.step_arg, event);
 }
 
 /* After a step that went well: choose for all whose tokens have been evaluated, then tell them. */
 static void harvest(hd_scheduler *s, int count, uint64_t start)
 {
     int chosen = 0;
-    int64_t prompt = 0, answers = 0;
+    hd_step_event event = {.batch = count};
     for (int i = 0; i < count; i++) {
         hd_request *r = s->fed[i];
-        if (!r->answer || s->feeds[i].n > 1) prompt += s->feeds[i].n;
+        if (!r->answer || s->feeds[i].n > 1) event.prompt_tokens += s->feeds[i].n;
         if (pending(r) != 0) continue;
         s->fed[chosen++] = r;
-        answers += !r->o.embed;
+        event.answer_tokens += !r->o.embed;
     }
     hd_pool_for(s->core->pool, chosen, 1, choose_range, s->fed);
-    count_step(s, prompt, answers, start); /* first: who is told of an answer may look at the figures */
+    count_step(s, &event, start); /* first: who is told of an answer may look at the figures */
     for (int i = 0; i < chosen; i++)
         deliver(s, s->fed[i]);
 }
@@ -354,6 +369,15 @@ static void recover(hd_scheduler *s, int count, int refused, const hd_error *err
     }
 }
 
+/* For tests: whoever would have to go first goes, if it got a token; so everything still comes to its end. */
+static void force_preemption(hd_scheduler *s)
+{
+    if (!s->o.force_preempt_every || --s->until_forced > 0) return;
+    s->until_forced = s->o.force_preempt_every;
+    hd_request *last = victim(s);
+    if (last && last->answer > last->answer_joined) preempt(s, last);
+}
+
 static void step(hd_scheduler *s)
 {
     hd_error error = {0};
@@ -364,6 +388,7 @@ static void step(hd_scheduler *s)
         harvest(s, count, start);
     else
         recover(s, count, refused, &error);
+    force_preemption(s);
 }
 
 /* ---- the thread ---- */
@@ -440,13 +465,22 @@ static bool any_resumed(const hd_scheduler *s)
     return false;
 }
 
+/* With the lock held. */
+static bool is_idle(const hd_scheduler *s)
+{
+    return !s->closing && !s->incoming && !s->waiting && !s->running_count && !any_resumed(s);
+}
+
 /* Sleeps until there is work; returns what has come.  *closing: no more will. */
 static hd_request *wait_for_work(hd_scheduler *s, bool *closing)
 {
     pthread_mutex_lock(&s->lock);
     publish(s);
-    while (!s->closing && !s->incoming && !s->waiting && !s->running_count && !any_resumed(s))
+    while (is_idle(s)) {
+        s->usage.work_since_ns = 0;
         pthread_cond_wait(&s->wake, &s->lock);
+    }
+    if (!s->usage.work_since_ns) s->usage.work_since_ns = hd_clock_ns();
     hd_request *list = take_incoming(s);
     *closing = s->closing;
     pthread_mutex_unlock(&s->lock);

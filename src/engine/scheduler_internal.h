@@ -26,9 +26,10 @@ struct hd_request {
     hd_request_options o; /* its arrays are this request's own */
     int32_t *tokens;      /* [prompt_count + max_tokens] prompt and answer */
     int64_t count;        /* of tokens; those from the sequence's length on are to be evaluated */
-    int64_t answer, cached;
-    hd_seq *seq;       /* NULL while it waits */
-    hd_picker *picker; /* from the first admission on: it remembers what it chose */
+    int64_t answer, cached, preemptions;
+    int64_t answer_joined; /* of the answer, when it last joined the batch */
+    hd_seq *seq;           /* NULL while it waits */
+    hd_picker *picker;     /* from the first admission on: it remembers what it chose */
     hd_logprob chosen, top[HD_TOP_MAX];
     hd_status picked; /* of the choice; error has the text */
     hd_error error;
@@ -50,6 +51,7 @@ struct hd_scheduler {
     hd_request *waiting, *paused;         /* waiting: best first */
     hd_request **running;                 /* [batch], in the order in which they go */
     int running_count;
+    int64_t until_forced;      /* steps until the next forced pre-emption */
     hd_seq_feed *feeds;        /* [batch] */
     hd_request **fed;          /* [batch] whose feed it is */
     hd_prefix_cache *prefixes; /* NULL: none are kept */
