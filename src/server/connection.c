@@ -101,6 +101,12 @@ static void die(hd_connection *c, bool reset)
     hd_exchange_settle(&c->exchange, 0);
 }
 
+static void drop_body(hd_connection *c)
+{
+    c->server->bodies -= c->body.cap;
+    hd_buf_wipe_free(&c->body);
+}
+
 static void release(hd_connection *c)
 {
     if (c->previous)
@@ -111,7 +117,7 @@ static void release(hd_connection *c)
     hd_exchange_destroy(&c->exchange);
     hd_http_parser_close(&c->parser);
     hd_buf_wipe_free(&c->ahead);
-    hd_buf_wipe_free(&c->body);
+    drop_body(c);
     hd_buf_free(&c->out);
     hd_buf_free(&c->subject);
     hd_free(c);
@@ -232,7 +238,7 @@ static void refuse(hd_connection *c, int status, const char *text)
     const hd_http_request *request = hd_http_parser_request(c->parser);
     bool is_head = request && request->method.len == 4 && memcmp(request->method.data, "HEAD", 4) == 0;
     count(&c->server->count.bad, 1);
-    hd_buf_wipe_free(&c->body);
+    drop_body(c);
     hd_buf_wipe_free(&c->ahead);
     c->ahead_used = 0;
     c->phase = CLOSING;
@@ -262,19 +268,31 @@ static io_result receive(hd_connection *c, size_t max, size_t *got)
 }
 
 /* Grows by itself, so that the smaller buffer is wiped: bodies are secrets, and only their announced length is known.
- */
-static hd_status append_body(hd_buf *body, hd_str piece, size_t max)
+ * HD_E_BUSY when all bodies together would take too much. */
+static hd_status append_body(hd_connection *c, hd_str piece)
 {
+    hd_buf larger, *body = &c->body;
+    size_t *all = &c->server->bodies, max = c->server->options.limits.body;
     if (body->cap > body->len + piece.len) return hd_buf_append(body, piece.data, piece.len);
-    hd_buf larger;
     hd_buf_init(&larger, max);
     size_t size = HD_MIN(HD_MAX(body->len + piece.len, 2 * body->cap), max);
-    hd_status status = hd_buf_reserve(&larger, size);
-    if (status == HD_OK) status = hd_buf_append(&larger, body->data, body->len);
-    if (status == HD_OK) status = hd_buf_append(&larger, piece.data, piece.len);
-    hd_buf_wipe_free(status == HD_OK ? body : &larger);
-    if (status == HD_OK) *body = larger;
-    return status;
+    if (*all - body->cap + size > c->server->options.bodies) return HD_E_BUSY;
+    HD_TRY(hd_buf_reserve(&larger, size));
+    (void)hd_buf_append(&larger, body->data, body->len); /* there is room for both */
+    (void)hd_buf_append(&larger, piece.data, piece.len);
+    *all += larger.cap - body->cap;
+    hd_buf_wipe_free(body);
+    *body = larger;
+    return HD_OK;
+}
+
+static void take_piece(hd_connection *c)
+{
+    c->piece_since = hd_clock_ns();
+    hd_status status = append_body(c, hd_http_parser_piece(c->parser));
+    if (status != HD_OK)
+        refuse(c, 503,
+               status == HD_E_BUSY ? "too many requests at once; try again later" : "out of memory; try again later");
 }
 
 static void start_body(hd_connection *c, bool has_more)
@@ -291,7 +309,6 @@ static void start_body(hd_connection *c, bool has_more)
 static size_t feed(hd_connection *c, const char *bytes, size_t len)
 {
     size_t at = 0;
-    size_t body_max = c->server->options.limits.body;
     if (len && hd_http_parser_is_idle(c->parser)) c->since = hd_clock_ns();
     while (c->phase == READING) {
         size_t used = 0;
@@ -300,11 +317,7 @@ static size_t feed(hd_connection *c, const char *bytes, size_t len)
         switch (event) {
         case HD_HTTP_MORE: return at;
         case HD_HTTP_HEAD: start_body(c, at < len); break;
-        case HD_HTTP_PIECE:
-            c->piece_since = hd_clock_ns();
-            if (append_body(&c->body, hd_http_parser_piece(c->parser), body_max) != HD_OK)
-                refuse(c, 503, "out of memory; try again later");
-            break;
+        case HD_HTTP_PIECE: take_piece(c); break;
         case HD_HTTP_END: c->phase = EXCHANGE; break;
         case HD_HTTP_REFUSED: {
             const hd_http_refusal *why = hd_http_parser_refusal(c->parser);
@@ -400,7 +413,7 @@ static void look_at_client(hd_connection *c)
 /* The reply is complete and sent, and the exchange is back. */
 static void finish_exchange(hd_connection *c, bool keep_alive)
 {
-    hd_buf_wipe_free(&c->body);
+    drop_body(c);
     hd_exchange_reset(&c->exchange);
     hd_http_parser_next(c->parser);
     if (c->out.cap > HD_HTTP_KEPT_OUTPUT) hd_buf_free(&c->out);

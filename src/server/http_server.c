@@ -15,7 +15,8 @@
 
 #include "server/server_internal.h"
 
-#define ACCEPTS 64     /* connections taken before others get their turn */
+#define ACCEPTS 64 /* connections taken before others get their turn */
+#define WARN_AGAIN_NS UINT64_C(60000000000)
 #define WORK_ITEMS 256 /* exchanges served before others get their turn */
 
 /* ---- work of other threads ---- */
@@ -157,6 +158,17 @@ static void admit(hd_server *s, int fd, const struct sockaddr_storage *peer)
     close(fd);
 }
 
+/* No descriptor or no memory.  The connection stays in the queue; trying again at once would only burn time. */
+static void pause_accepting(hd_server *s, int why)
+{
+    uint64_t now = hd_clock_ns();
+    if (s->accept_warned == 0 || now - s->accept_warned > WARN_AGAIN_NS)
+        hd_log(HD_LOG_WARN, "server: no connection can be accepted: %s", strerror(why));
+    s->accept_warned = now;
+    event_del(s->accept_event);
+    event_add(s->accept_again, &(struct timeval){.tv_usec = 100000});
+}
+
 static void on_accept(evutil_socket_t listener, short what, void *arg)
 {
     (void)what;
@@ -171,10 +183,7 @@ static void on_accept(evutil_socket_t listener, short what, void *arg)
         }
         if (errno == EAGAIN) break;
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            /* The connection stays in the queue; trying again at once would only burn time. */
-            hd_log(HD_LOG_WARN, "server: no connection can be accepted: %s", strerror(errno));
-            event_del(s->accept_event);
-            event_add(s->accept_again, &(struct timeval){.tv_usec = 100000});
+            pause_accepting(s, errno);
             break;
         }
     }
@@ -306,6 +315,7 @@ static hd_status take_options(hd_server *s, const hd_server_options *given, hd_e
     o->tls = NULL;
     if (o->limits.body == 0) o->limits.body = HD_HTTP_MAX_BODY;
     if (o->write_ahead == 0) o->write_ahead = (size_t)64 << 10;
+    if (o->bodies == 0) o->bodies = (size_t)1 << 30;
     set(&o->connections, 4096);
     set(&o->connections_per_address, 512);
     set(&o->head_seconds, 10);

@@ -36,6 +36,7 @@ typedef struct hd_server_options {
     int idle_seconds;   /* between two requests; 0: 75 */
     int write_seconds;  /* in which a client must take something of a reply; 0: 60 */
     size_t write_ahead; /* bytes of a stream that may wait for its client; 0: 64 KiB */
+    size_t bodies;      /* memory of all bodies together; 0: 1 GiB.  Beyond it: 503, to be tried again */
     void (*handle)(void *arg, hd_exchange *exchange);
     void *arg;
 } hd_server_options;

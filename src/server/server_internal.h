@@ -124,12 +124,14 @@ struct hd_server {
     int port;
     int listener; /* -1: closed */
     struct event_base *base;
+    uint64_t accept_warned; /* when it was last said that none can be accepted */
     struct event *accept_event, *accept_again, *wake_event, *grace_timer;
     int wake_fd;
     pthread_t thread; /* that runs */
     hd_addresses addresses;
     hd_connection *first; /* all connections, also those that wait for their exchange only */
     hd_server_counters count;
+    size_t bodies; /* bytes of memory that bodies take */
     char *scratch; /* HD_HTTP_READ bytes, wiped after each use */
 
     bool secure;                         /* speaks TLS; fixed */

@@ -121,6 +121,40 @@ static void test_large_body(void **state)
     live_close(&live);
 }
 
+/* One body of 3,000 bytes fits, a second one beside it does not; its place is free again afterwards. */
+static void test_all_bodies_together(void **state)
+{
+    (void)state;
+    static const char head[] = "POST /held HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n";
+    static const char head_close[] =
+        "POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3000\r\n\r\n";
+    char body[3001];
+    memset(body, 'x', 3000);
+    body[3000] = '\0';
+    live_server live;
+    live_open(&live, &(hd_server_options){.bodies = 5000});
+    for (int i = 0; i < 3; i++) {
+        hd_buf request, reply;
+        int fd = client_open(&live);
+        client_send(fd, head);
+        client_send(fd, body);
+        hd_exchange *x = live_take(&live);
+        hd_buf_init(&request, 10000);
+        (void)hd_buf_puts(&request, head_close);
+        assert_int_equal(hd_buf_puts(&request, body), HD_OK);
+        exchange(&live, request.data, &reply);
+        assert_int_equal(strncmp(reply.data, "HTTP/1.1 503 Service Unavailable\r\n", 34), 0);
+        assert_non_null(strstr(reply.data, "retry-after: 1\r\n"));
+        hd_exchange_close(&x);
+        close(fd);
+        live_await_connections(&live, 0);
+        expect_reply(&live, request.data, "HTTP/1.1 200 OK\r\n", "xxx");
+        hd_buf_free(&request);
+        hd_buf_free(&reply);
+    }
+    live_close(&live);
+}
+
 static void test_expect_continue(void **state)
 {
     (void)state;
@@ -951,6 +985,7 @@ int main(void)
         cmocka_unit_test(test_byte_by_byte),
         cmocka_unit_test(test_pipelined),
         cmocka_unit_test(test_large_body),
+        cmocka_unit_test(test_all_bodies_together),
         cmocka_unit_test(test_expect_continue),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_refusal_reaches_who_still_sends),
