@@ -73,7 +73,11 @@ static hd_status check_secret_file(const hd_data_folder *f, int fd, hd_error *er
                        "%s/%s is damaged: it must be a file of %d bytes; restore it from a backup (without it the keys "
                        "and files of this folder are lost)",
                        f->path, SECRET_FILE, SECRET_BYTES);
-    if (st.st_uid != geteuid() || st.st_mode & (S_IRWXG | S_IRWXO))
+    if (st.st_uid != geteuid())
+        return hd_fail(err, HD_E_DENIED,
+                       "%s/%s belongs to the user with the number %ld; run: chown --reference='%s' '%s/%s'", f->path,
+                       SECRET_FILE, (long)st.st_uid, f->path, f->path, SECRET_FILE);
+    if (st.st_mode & (S_IRWXG | S_IRWXO))
         return hd_fail(err, HD_E_DENIED,
                        "%s/%s: others may have read it; run: chmod 600 '%s/%s' (and if strangers have users on this "
                        "machine, make new keys in a new folder)",

@@ -61,7 +61,7 @@ hd_status hd_store_key_list(hd_store *store, hd_key_row **rows, size_t *count, h
 hd_status hd_store_key_count(hd_store *store, int64_t *live, hd_error *err);
 
 /* HD_E_NOT_FOUND when there is none.  By digest and by id revoked keys are found, too (row->revoked_ms); by name only a
- * live one.  By digest is made for each request: one search in an index, some 10 microseconds. */
+ * live one.  By digest is made for each request: one search in an index, less than 10 microseconds. */
 hd_status hd_store_key_by_digest(hd_store *store, const uint8_t digest[HD_KEY_DIGEST], hd_key_row *row, hd_error *err);
 hd_status hd_store_key_by_id(hd_store *store, int64_t id, hd_key_row *row, hd_error *err);
 hd_status hd_store_key_by_name(hd_store *store, const char *name, hd_key_row *row, hd_error *err);

@@ -1,6 +1,8 @@
 /* API keys: what is handed out opens, what was revoked or made up does not, and the database gives no key away. */
 #include "unit/security/folder.h"
 
+#include <pthread.h>
+
 static hd_data_folder *folder;
 static hd_store *store;
 static hd_api_keys *keys;
@@ -124,6 +126,42 @@ static void revoked_by_name_number_or_text(void **state)
     create("laptop", text[0], 5); /* the name is free again */
 }
 
+/* Checks one key until it is denied, and another that must never be. */
+static void *check_until_revoked(void *arg)
+{
+    const char(*text)[HD_API_KEY_CHARS + 1] = arg;
+    hd_api_key out;
+    hd_status status = HD_OK;
+    for (int i = 0; i < 1000000 && status == HD_OK; i++) {
+        if (check(text[0], &out, NULL) != HD_OK || out.id != 1) return "the key that stays";
+        status = check(text[1], &out, NULL);
+    }
+    return status == HD_E_DENIED ? NULL : "the key that was revoked";
+}
+
+static void threads_check_while_another_process_revokes(void **state)
+{
+    (void)state;
+    char text[2][HD_API_KEY_CHARS + 1];
+    pthread_t threads[4];
+    hd_store *other_store = NULL;
+    hd_api_keys *other = NULL;
+    create("stays", text[0], 1);
+    create("goes", text[1], 2);
+    assert_int_equal(hd_store_open(&other_store, "d", NULL), HD_OK); /* a connection as another process has it */
+    assert_int_equal(hd_api_keys_open(&other, folder, other_store, NULL), HD_OK);
+    for (size_t i = 0; i < HD_ARRAY_LEN(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, check_until_revoked, text), 0);
+    assert_int_equal(hd_api_keys_revoke(other, "goes", NULL, NULL), HD_OK);
+    for (size_t i = 0; i < HD_ARRAY_LEN(threads); i++) {
+        void *failed;
+        assert_int_equal(pthread_join(threads[i], &failed), 0);
+        if (failed) fail_msg("%s", (const char *)failed);
+    }
+    hd_api_keys_close(&other);
+    hd_store_close(&other_store);
+}
+
 static void names_that_are_refused(void **state)
 {
     (void)state;
@@ -191,6 +229,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_key_opens, open_all, close_all),
         cmocka_unit_test_setup_teardown(whatever_else_is_denied_in_the_same_words, open_all, close_all),
         cmocka_unit_test_setup_teardown(revoked_by_name_number_or_text, open_all, close_all),
+        cmocka_unit_test_setup_teardown(threads_check_while_another_process_revokes, open_all, close_all),
         cmocka_unit_test_setup_teardown(names_that_are_refused, open_all, close_all),
         cmocka_unit_test_setup_teardown(uses_are_noted, open_all, close_all),
         cmocka_unit_test_setup_teardown(the_folder_gives_no_key_away, open_all, close_all),

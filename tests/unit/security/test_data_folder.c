@@ -80,6 +80,23 @@ static void folders_and_secrets_open_to_others(void **state)
     refused("d", HD_DATA_CREATE, HD_E_DENIED, "chmod 600 'd/secret'");
 }
 
+static void another_users_folder(void **state)
+{
+    (void)state;
+    if (geteuid() != 0) {
+        print_message("only root can give a folder to another user\n");
+        skip();
+    }
+    hd_data_folder *folder = open_folder("d");
+    hd_data_folder_close(&folder);
+    assert_int_equal(chown("d", 12345, 12345), 0);
+    refused("d", HD_DATA_CREATE, HD_E_DENIED, "sudo -u '#12345'");
+    refused("d", 0, HD_E_DENIED, "user with the number 12345");
+    assert_int_equal(chown("d", 0, 0), 0);
+    assert_int_equal(chown("d/secret", 12345, 12345), 0);
+    refused("d", HD_DATA_CREATE, HD_E_DENIED, "chown --reference='d' 'd/secret'");
+}
+
 static void damaged_and_lost_secrets(void **state)
 {
     (void)state;
@@ -173,6 +190,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(made_private_and_opened_again, make_root, remove_root),
         cmocka_unit_test_setup_teardown(nothing_is_made_unasked, make_root, remove_root),
         cmocka_unit_test_setup_teardown(folders_and_secrets_open_to_others, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(another_users_folder, make_root, remove_root),
         cmocka_unit_test_setup_teardown(damaged_and_lost_secrets, make_root, remove_root),
         cmocka_unit_test_setup_teardown(only_one_has_the_lock, make_root, remove_root),
         cmocka_unit_test_setup_teardown(processes_agree_on_one_secret, make_root, remove_root),
