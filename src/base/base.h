@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mapping.h"
+#include "base/metrics.h"
 #include "base/pool.h"
 #include "base/reader.h"
 #include "base/temporary.h"
