@@ -37,6 +37,9 @@ hd_status hd_text_encode(const hd_text *text, const char *data, size_t len, bool
 hd_status hd_text_decode(const hd_text *text, const int32_t *ids, size_t count, bool show_special, char **out,
                          size_t *len, hd_error *err);
 
+/* The bytes of one token, special or not: maybe a part of a character only.  *out as above. */
+hd_status hd_text_token(const hd_text *text, int32_t id, char **out, size_t *len, hd_error *err);
+
 /* Renders a chat prompt.  `request` is a JSON object: messages, tools, add_generation_prompt (default true) and any
  * other template variable.  _render gives the prompt's text, _prompt its ids (strings of the request never become
  * special tokens).  HD_E_UNSUPPORTED when the model has no template. */
@@ -84,6 +87,7 @@ void hd_answer_close(hd_answer **answer);
 /* Takes the next token; calls `piece` with whole characters as soon as they can't be part of a stop string or marker.
  * *stopped is true once a stop string was seen; later tokens are ignored. */
 hd_status hd_answer_push(hd_answer *answer, int32_t id, bool *stopped, hd_error *err);
+int hd_answer_stop(const hd_answer *answer); /* index of the stop string that was seen; -1: none */
 hd_status hd_answer_finish(hd_answer *answer, hd_error *err); /* gives out what was held back, ends an open call */
 
 #ifdef __cplusplus

@@ -165,6 +165,11 @@ hd_status hd_answer_push(hd_answer *answer, int32_t id, bool *stopped, hd_error 
     return status;
 }
 
+int hd_answer_stop(const hd_answer *answer)
+{
+    return hd_answer_parser_stop(answer->parser);
+}
+
 hd_status hd_answer_finish(hd_answer *answer, hd_error *err)
 {
     HD_TRY(push_chars(answer, hd_decoder_finish(&answer->decoder, &answer->chars), err));

@@ -137,6 +137,20 @@ hd_status hd_text_decode(const hd_text *text, const int32_t *ids, size_t count, 
     return hd_fail(err, status, "out of memory for the text of %zu tokens", count);
 }
 
+hd_status hd_text_token(const hd_text *text, int32_t id, char **out, size_t *len, hd_error *err)
+{
+    hd_buf buf;
+    *out = NULL;
+    *len = 0;
+    if (id < 0 || id >= hd_text_vocab(text))
+        return hd_fail(err, HD_E_ARGUMENT, "id %d is outside of the vocabulary (0 to %d)", id, hd_text_vocab(text) - 1);
+    hd_buf_init(&buf, SIZE_MAX / 2);
+    hd_status status = hd_tokenizer_piece(text->tok, id, true, &buf);
+    if (status == HD_OK) return give_string(&buf, out, len, err);
+    hd_buf_free(&buf);
+    return hd_fail(err, status, "out of memory for the text of a token");
+}
+
 /* ---- chat prompts ---- */
 
 static bool set_text(json_t *vars, const char *name, const char *value)

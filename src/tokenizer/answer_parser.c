@@ -44,6 +44,7 @@ struct hd_answer_parser {
     size_t scanned;    /* bytes of held that the stop strings have seen */
     mode mode;
     bool split, stopped;
+    int stop_index; /* of the stop string that was seen; -1 */
 };
 
 const char *hd_answer_marker_text(hd_answer_marker marker)
@@ -109,6 +110,7 @@ hd_status hd_answer_parser_open(hd_answer_parser **out, const hd_answer_parser_o
     p->mode = !p->split ? MODE_TEXT : options->in_reasoning ? MODE_REASONING : MODE_START;
     hd_buf_init(&p->held, HD_ANSWER_PUSH);
     hd_buf_init(&p->what, HD_ANSWER_PUSH);
+    p->stop_index = -1;
     hd_status status = open_stops(p, options, err);
     if (status != HD_OK) {
         hd_answer_parser_close(&p);
@@ -151,7 +153,10 @@ static size_t scan_stops(hd_answer_parser *p)
     for (; p->scanned < p->held.len && !p->stopped; p->scanned++) {
         size_t longest = 0;
         for (size_t i = 0; i < p->stops; i++)
-            if (follow(&p->stop[i], p->held.data[p->scanned])) longest = HD_MAX(longest, p->stop[i].len);
+            if (follow(&p->stop[i], p->held.data[p->scanned]) && p->stop[i].len > longest) {
+                longest = p->stop[i].len;
+                p->stop_index = (int)i;
+            }
         if (longest == 0) continue;
         p->stopped = true;
         p->held.len = p->scanned + 1 - longest;
@@ -270,4 +275,9 @@ hd_status hd_answer_parser_finish(hd_answer_parser *parser, hd_error *err)
 bool hd_answer_parser_stopped(const hd_answer_parser *parser)
 {
     return parser->stopped;
+}
+
+int hd_answer_parser_stop(const hd_answer_parser *parser)
+{
+    return parser->stop_index;
 }

@@ -51,4 +51,7 @@ hd_status hd_answer_parser_finish(hd_answer_parser *parser, hd_error *err);
 /* A stop string was seen: the text before it came out, the rest is ignored. */
 bool hd_answer_parser_stopped(const hd_answer_parser *parser);
 
+/* Which one: its index in the options; -1: none was. */
+int hd_answer_parser_stop(const hd_answer_parser *parser);
+
 #endif
