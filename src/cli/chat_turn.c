@@ -239,8 +239,8 @@ static void close_display(const turn *t)
 static void report(const turn *t, const hd_generation *g)
 {
     hd_chat *chat = t->chat;
-    if (g->finish == HD_FINISH_INTERRUPTED) hd_chat_note("[stopped]");
-    if (g->finish == HD_FINISH_CONTEXT)
+    if (g->finish == HD_ENDING_INTERRUPTED) hd_chat_note("[stopped]");
+    if (g->finish == HD_ENDING_CONTEXT)
         hd_chat_note(
             "[the context of %lld tokens is full, so the answer is cut; the oldest turns are left out next time, "
             "/clear starts over]",

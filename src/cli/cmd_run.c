@@ -205,7 +205,7 @@ static hd_status print_json(const run *r, const hd_generation *g, hd_error *err)
     if (r->reasoning_text.len)
         json_object_set_new(o, "reasoning", hd_json_text(r->reasoning_text.data, r->reasoning_text.len));
     json_object_set_new(o, "ids", ids_json(&r->out_ids));
-    json_object_set_new(o, "finish_reason", json_string(hd_finish_name(g->finish)));
+    json_object_set_new(o, "finish_reason", json_string(hd_ending_name(g->finish)));
     json_object_set_new(o, "usage",
                         json_pack("{s:I, s:I, s:I}", "prompt_tokens", (json_int_t)prompt, "completion_tokens",
                                   (json_int_t)answer, "total_tokens", (json_int_t)prompt + (json_int_t)answer));
@@ -225,7 +225,7 @@ static hd_status report(const run *r, const hd_generation *g, hd_error *err)
     bool ends_line = r->answer_text.len && r->answer_text.data[r->answer_text.len - 1] == '\n';
     if (r->print_ids || !ends_line) putchar('\n');
     fflush(stdout); /* what follows comes behind the answer where both go to one place */
-    if (g->finish == HD_FINISH_CONTEXT)
+    if (g->finish == HD_ENDING_CONTEXT)
         fputs(
             "hadal: run: the context is full, so the answer is cut; --context may be raised up to the model's limit\n",
             stderr);
@@ -269,7 +269,7 @@ static hd_status run_all(run *r, const char *model, hd_buf *input, hd_error *err
     hd_generation g;
     HD_TRY(generate(r, &g, err));
     HD_TRY(report(r, &g, err));
-    return g.finish == HD_FINISH_INTERRUPTED ? hd_fail(err, HD_E_CANCELLED, "interrupted") : HD_OK;
+    return g.finish == HD_ENDING_INTERRUPTED ? hd_fail(err, HD_E_CANCELLED, "interrupted") : HD_OK;
 }
 
 static void release(run *r)

@@ -262,7 +262,7 @@ hd_status hd_cli_feed(hd_session *session, const hd_engine *engine, const int32_
     return status;
 }
 
-const char *hd_finish_name(hd_finish finish)
+const char *hd_ending_name(hd_ending finish)
 {
     static const char *const names[] = {"stop", "length", "length", "interrupted"};
     return names[finish];
@@ -281,22 +281,22 @@ static hd_status generate_one(hd_generation *g, hd_sampler *sampler, int64_t con
     hd_logprob chosen, top[HD_LOGPROBS_MAX];
     bool stop = false;
     *done = true;
-    g->finish = HD_FINISH_INTERRUPTED;
+    g->finish = HD_ENDING_INTERRUPTED;
     if (hd_interrupted()) return HD_OK;
-    g->finish = HD_FINISH_LENGTH;
+    g->finish = HD_ENDING_LENGTH;
     if (g->max_tokens >= 0 && g->tokens >= g->max_tokens) return HD_OK;
     HD_TRY(hd_sampler_next(sampler, g->session, &chosen, top, g->top_count, err));
     bool end = is_end(g, chosen.id);
     g->tokens++;
     HD_TRY(g->token(g->arg, &chosen, top, end, &stop, err));
-    g->finish = HD_FINISH_STOP;
+    g->finish = HD_ENDING_STOP;
     if (end || stop) return HD_OK;
-    g->finish = HD_FINISH_LENGTH;
+    g->finish = HD_ENDING_LENGTH;
     if (g->tokens == g->max_tokens) return HD_OK; /* nobody needs the next logits */
-    g->finish = HD_FINISH_CONTEXT;
+    g->finish = HD_ENDING_CONTEXT;
     if (hd_session_length(g->session) >= context) return HD_OK;
     hd_status status = hd_session_feed(g->session, &chosen.id, 1, err);
-    g->finish = HD_FINISH_INTERRUPTED;
+    g->finish = HD_ENDING_INTERRUPTED;
     if (status == HD_E_CANCELLED) return HD_OK;
     *done = false;
     return status;

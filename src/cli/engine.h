@@ -63,10 +63,10 @@ hd_status hd_sampling_flags_apply(hd_sampling_flags *f, const hd_engine *engine,
 hd_status hd_cli_feed(hd_session *session, const hd_engine *engine, const int32_t *ids, int64_t n, int64_t piece,
                       hd_error *err);
 
-typedef enum hd_finish { HD_FINISH_STOP, HD_FINISH_LENGTH, HD_FINISH_CONTEXT, HD_FINISH_INTERRUPTED } hd_finish;
+typedef enum hd_ending { HD_ENDING_STOP, HD_ENDING_LENGTH, HD_ENDING_CONTEXT, HD_ENDING_INTERRUPTED } hd_ending;
 
 /* "stop", "length", "length", "interrupted" */
-const char *hd_finish_name(hd_finish finish);
+const char *hd_ending_name(hd_ending finish);
 
 #define HD_LOGPROBS_MAX 20 /* alternatives per token, as in the OpenAI API */
 
@@ -84,7 +84,7 @@ typedef struct hd_generation {
     /* results */
     int64_t tokens;
     double seconds;
-    hd_finish finish;
+    hd_ending finish;
 } hd_generation;
 
 /* Generates until something ends it; HD_OK also after Ctrl-C (finish tells). */
