@@ -1,0 +1,57 @@
+/* gateway/gateway.h: the door of the gateway room: the API's dialects over the models that a service has.
+ *
+ * A gateway owns its models and the workers that read requests and render prompts; a server (server/http_server.h)
+ * hands it exchanges.  Options and names are copied.
+ */
+#ifndef HD_GATEWAY_H
+#define HD_GATEWAY_H
+
+#include "hadal/chat.h"
+#include "hadal/scheduler.h"
+#include "security/api_keys.h"
+#include "server/http_server.h"
+
+typedef struct hd_gateway hd_gateway;
+
+typedef struct hd_gateway_options {
+    hd_api_keys *keys;        /* who may ask; NULL: everybody, as one tenant.  Must outlive the gateway */
+    const char *version;      /* of the program */
+    const char *cors_origin;  /* whose pages may ask from a browser: an origin, or "*"; NULL: none */
+    int64_t default_tokens;   /* cap of an answer whose client gives none; 0: 4096 */
+    int workers;              /* threads that read requests; 0: 2 */
+    double stall_seconds;     /* /livez fails when work waits and no step ends for so long; 0: 60 */
+    double probe_seconds;     /* how old the last pass through the model may be for /readyz; 0: 60 */
+    double idle_seconds;      /* a model that nobody asked for so long is unloaded; 0: never */
+    hd_engine_options engine; /* for every model */
+    hd_scheduler_options scheduler;
+} hd_gateway_options;
+
+hd_status hd_gateway_open(hd_gateway **out, const hd_gateway_options *options, hd_error *err);
+
+/* Every exchange must be over.  NULL-safe. */
+void hd_gateway_close(hd_gateway **gateway);
+
+/* Makes the model at `path` known under `name`; it is loaded by hd_gateway_load, or when it is first asked for.
+ * HD_E_ARGUMENT: the name is taken. */
+hd_status hd_gateway_add(hd_gateway *gateway, const char *name, const char *path, hd_error *err);
+hd_status hd_gateway_alias(hd_gateway *gateway, const char *alias, const char *name, hd_error *err);
+
+/* Loads a model and waits until it has answered its first token. */
+hd_status hd_gateway_load(hd_gateway *gateway, const char *name, hd_error *err);
+
+/* What is known of a loaded model; false when it is not loaded.  Strings live as long as it is. */
+bool hd_gateway_get_info(hd_gateway *gateway, const char *name, hd_engine_info *out);
+
+/* All models that were to be loaded at the start are: from now on /readyz may say yes without one in memory. */
+void hd_gateway_opened(hd_gateway *gateway);
+
+/* What the server hands an exchange to; on its thread.  `gateway` is a hd_gateway. */
+void hd_gateway_handle(void *gateway, hd_exchange *exchange);
+
+/* The server whose figures /metrics shows; NULL takes it away. */
+void hd_gateway_set_server(hd_gateway *gateway, const hd_server *server);
+
+/* From now on /readyz says no and new work is refused with 503. */
+void hd_gateway_drain(hd_gateway *gateway);
+
+#endif

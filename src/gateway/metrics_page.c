@@ -1,0 +1,277 @@
+/* gateway/metrics_page.c: GET /metrics: figures under vLLM's names, so that boards and scalers made for it read them.
+ *
+ * A family is a row of a table; each row is printed once with all models under it.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "gateway/gateway_internal.h"
+
+#define PAGE_MAX ((size_t)8 << 20)
+#define MODELS_MAX 64 /* that one page shows */
+
+/* The models of a page.  A hd_served lives as long as the gateway, and so do its figures, also when it is unloaded
+ * meanwhile. */
+typedef struct figures {
+    char labels[MODELS_MAX][512];
+    const hd_served *models[MODELS_MAX];
+    hd_scheduler_usage usage[MODELS_MAX];
+    int count;
+} figures;
+
+/* ---- per model: numbers ---- */
+
+typedef double (*number_fn)(const hd_served *model, const hd_scheduler_usage *u);
+
+static double running(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)m, u->running;
+}
+static double waiting(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)m, u->waiting;
+}
+static double paused(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)m, u->paused;
+}
+static double cache_pages(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)m, (double)u->cache.pages;
+}
+static double cache_bytes(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)m, (double)u->cache.pages * (double)u->cache.page_bytes;
+}
+
+/* Without a limit of its own the cache is as full as it is beside one session of full length. */
+static double cache_share(const hd_served *m, const hd_scheduler_usage *u)
+{
+    double limit = (double)u->cache.pages_limit;
+    if (limit <= 0) limit = (double)m->info.context / (double)HD_MAX(u->cache.page_tokens, 1);
+    double share = limit > 0 ? (double)u->cache.pages / limit : 0;
+    return HD_MIN(share, 1.0);
+}
+static double preemptions(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)m, (double)u->preemptions;
+}
+static double prefix_queries(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)m, (double)u->prompt_tokens;
+}
+static double prefix_hits(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)m, (double)u->cached_tokens;
+}
+static double answer_tokens(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)m, (double)u->answer_tokens;
+}
+static double step_count(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)m, (double)u->steps;
+}
+static double busy_seconds(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)m, (double)u->busy_ns / 1e9;
+}
+static double rejected(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)u, (double)atomic_load(&m->metrics.rejected);
+}
+static double weight_bytes(const hd_served *m, const hd_scheduler_usage *u)
+{
+    return (void)u, (double)m->info.weight_bytes;
+}
+
+typedef struct number_row {
+    const char *name, *type, *help;
+    number_fn value;
+} number_row;
+
+static const number_row numbers[] = {
+    {"vllm:num_requests_running", "gauge", "Requests in the batch.", running},
+    {"vllm:num_requests_waiting", "gauge", "Requests that wait for their turn.", waiting},
+    {"vllm:num_requests_swapped", "gauge", "Requests that left the batch until their client reads on.", paused},
+    {"vllm:kv_cache_usage_perc", "gauge", "Share of the cache that is in use, 0 to 1.", cache_share},
+    {"hadal:kv_cache_pages", "gauge", "Pages of the cache in use.", cache_pages},
+    {"hadal:kv_cache_bytes", "gauge", "Bytes of the cache in use.", cache_bytes},
+    {"vllm:prefix_cache_queries_total", "counter", "Tokens of prompts looked up in the prefix cache.", prefix_queries},
+    {"vllm:prefix_cache_hits_total", "counter", "Tokens of prompts found there.", prefix_hits},
+    {"vllm:prompt_tokens_total", "counter", "Tokens of prompts.", prefix_queries},
+    {"vllm:prompt_tokens_cached_total", "counter", "Tokens of prompts that were not evaluated again.", prefix_hits},
+    {"vllm:generation_tokens_total", "counter", "Tokens of answers.", answer_tokens},
+    {"vllm:num_preemptions_total", "counter", "Requests that had to leave the cache and were evaluated again.",
+     preemptions},
+    {"vllm:admission_rejections_total", "counter", "Requests refused because the queue was full.", rejected},
+    {"hadal:engine_steps_total", "counter", "Passes through the model.", step_count},
+    {"hadal:engine_busy_seconds_total", "counter", "Seconds spent in passes.", busy_seconds},
+    {"hadal:model_weight_bytes", "gauge", "Bytes of the model's weights in its files.", weight_bytes},
+};
+
+/* ---- per model: histograms ---- */
+
+typedef struct histogram_row {
+    const char *name, *help;
+    size_t offset;
+} histogram_row;
+
+#define ROW(member) offsetof(hd_model_metrics, member)
+
+static const histogram_row histograms[] = {
+    {"vllm:time_to_first_token_seconds", "From the request's first byte to the first token.", ROW(first_token)},
+    {"vllm:inter_token_latency_seconds", "Between two tokens of an answer.", ROW(inter_token)},
+    {"vllm:time_per_output_token_seconds", "The same under its older name.", ROW(inter_token)},
+    {"vllm:request_time_per_output_token_seconds", "The mean of that for each request.", ROW(per_token)},
+    {"vllm:e2e_request_latency_seconds", "From the request's first byte to its end.", ROW(e2e)},
+    {"vllm:request_queue_time_seconds", "Waiting for a place in the batch.", ROW(queue)},
+    {"vllm:request_prefill_time_seconds", "From then to the first token.", ROW(prefill)},
+    {"vllm:request_decode_time_seconds", "From the first token to the last.", ROW(decode)},
+    {"vllm:request_inference_time_seconds", "From the place in the batch to the last token.", ROW(inference)},
+    {"vllm:iteration_tokens_total", "Tokens of a pass, of prompts and answers.", ROW(step_tokens)},
+    {"vllm:request_prompt_tokens", "Tokens of a prompt.", ROW(prompt_tokens)},
+    {"vllm:request_generation_tokens", "Tokens of an answer.", ROW(answer_tokens)},
+    {"vllm:request_max_num_generation_tokens", "Tokens that an answer may have.", ROW(max_tokens)},
+    {"vllm:request_params_max_tokens", "The same under its older name.", ROW(max_tokens)},
+    {"vllm:request_params_n", "Answers that a request wants.", ROW(choices)},
+    {"vllm:request_prefill_kv_computed_tokens", "Tokens of a prompt that were not cached.", ROW(computed)},
+};
+
+static void hold(void *arg, hd_served *model)
+{
+    figures *f = arg;
+    if (f->count == MODELS_MAX) return;
+    hd_buf labels;
+    hd_buf_init(&labels, sizeof f->labels[0] - 1);
+    hd_metrics_label(&labels, "model_name", model->name);
+    hd_metrics_label(&labels, "engine", "0");
+    if (labels.status == HD_OK) {
+        memcpy(f->labels[f->count], labels.data, labels.len + 1);
+        hd_scheduler_get_usage(model->scheduler, &f->usage[f->count]);
+        f->models[f->count++] = model;
+    }
+    hd_buf_free(&labels);
+}
+
+static void write_finished(hd_buf *out, const figures *f)
+{
+    static const char *const reasons[] = {"stop", "length", "abort", "error"};
+    hd_metrics_family(out, "vllm:request_success_total", "counter", "Requests that have ended, by the reason.");
+    for (int i = 0; i < f->count; i++) {
+        const hd_model_metrics *m = &f->models[i]->metrics;
+        const _Atomic uint64_t *counts[] = {&m->stopped, &m->lengthy, &m->aborted, &m->failed};
+        for (size_t k = 0; k < HD_ARRAY_LEN(reasons); k++) {
+            char labels[600];
+            snprintf(labels, sizeof labels, "%s,finished_reason=\"%s\"", f->labels[i], reasons[k]);
+            hd_metrics_sample(out, "vllm:request_success_total", labels, (double)atomic_load(counts[k]));
+        }
+    }
+}
+
+static void write_cache_info(hd_buf *out, const figures *f)
+{
+    hd_metrics_family(out, "vllm:cache_config_info", "gauge", "How the cache is made.");
+    for (int i = 0; i < f->count; i++) {
+        const hd_cache_usage *c = &f->usage[i].cache;
+        char labels[700];
+        snprintf(labels, sizeof labels, "%s,block_size=\"%lld\",num_gpu_blocks=\"%lld\"", f->labels[i],
+                 (long long)c->page_tokens, (long long)c->pages_limit);
+        hd_metrics_sample(out, "vllm:cache_config_info", labels, 1);
+    }
+}
+
+static void write_models(hd_buf *out, const figures *f)
+{
+    for (size_t r = 0; r < HD_ARRAY_LEN(numbers); r++) {
+        hd_metrics_family(out, numbers[r].name, numbers[r].type, numbers[r].help);
+        for (int i = 0; i < f->count; i++)
+            hd_metrics_sample(out, numbers[r].name, f->labels[i], numbers[r].value(f->models[i], &f->usage[i]));
+    }
+    for (size_t r = 0; r < HD_ARRAY_LEN(histograms); r++) {
+        hd_metrics_family(out, histograms[r].name, "histogram", histograms[r].help);
+        for (int i = 0; i < f->count; i++) {
+            const void *base = &f->models[i]->metrics;
+            hd_metrics_histogram(out, histograms[r].name, f->labels[i],
+                                 (const hd_histogram *)((const char *)base + histograms[r].offset));
+        }
+    }
+    write_finished(out, f);
+    write_cache_info(out, f);
+}
+
+/* ---- the door and the process ---- */
+
+static void write_one(hd_buf *out, const char *name, const char *type, const char *help, double value)
+{
+    hd_metrics_family(out, name, type, help);
+    hd_metrics_sample(out, name, NULL, value);
+}
+
+static void write_server(hd_buf *out, const hd_gateway *g)
+{
+    hd_server_usage u = {0};
+    const hd_server *server = atomic_load(&((hd_gateway *)(uintptr_t)g)->server);
+    if (server) hd_server_get_usage(server, &u);
+    write_one(out, "hadal:http_connections", "gauge", "Connections that are open.", (double)u.connections);
+    write_one(out, "hadal:http_connections_total", "counter", "Connections accepted.", (double)u.accepted);
+    write_one(out, "hadal:http_connections_refused_total", "counter", "Connections beyond a limit.", (double)u.refused);
+    write_one(out, "hadal:http_bad_requests_total", "counter", "Requests refused by the parser or for being late.",
+              (double)u.bad);
+    write_one(out, "hadal:http_clients_gone_total", "counter", "Clients that left before their reply was complete.",
+              (double)u.gone);
+    write_one(out, "hadal:http_received_bytes_total", "counter", "Bytes of HTTP received.", (double)u.received);
+    write_one(out, "hadal:http_sent_bytes_total", "counter", "Bytes of HTTP sent.", (double)u.sent);
+    write_one(out, "hadal:tls_handshakes_total", "counter", "TLS handshakes completed.", (double)u.handshakes);
+    write_one(out, "hadal:tls_handshakes_failed_total", "counter", "TLS handshakes that failed.",
+              (double)u.handshakes_failed);
+    hd_metrics_family(out, "http_requests_total", "counter", "Replies by the class of their status.");
+    for (int i = 1; i < 6; i++) {
+        char labels[32];
+        snprintf(labels, sizeof labels, "status=\"%dxx\"", i);
+        hd_metrics_sample(out, "http_requests_total", labels,
+                          (double)atomic_load(&((hd_gateway *)(uintptr_t)g)->replies[i]));
+    }
+}
+
+static double resident_bytes(void)
+{
+    long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file) return 0;
+    if (fscanf(file, "%*d %lld", &pages) != 1) pages = 0;
+    fclose(file);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+static void write_process(hd_buf *out, const hd_gateway *g)
+{
+    struct rusage r;
+    double cpu = 0, up = (double)(hd_clock_ns() - g->started_ns) / 1e9;
+    if (getrusage(RUSAGE_SELF, &r) == 0)
+        cpu = (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) + (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
+    write_one(out, "process_cpu_seconds_total", "counter", "Seconds of processor time.", cpu);
+    write_one(out, "process_resident_memory_bytes", "gauge", "Bytes of memory in use.", resident_bytes());
+    write_one(out, "process_start_time_seconds", "gauge", "When the service started, seconds since 1970.",
+              (double)hd_clock_unix_ms() / 1e3 - up);
+}
+
+hd_status hd_page_metrics(hd_call *call, hd_error *err)
+{
+    hd_gateway *g = call->gateway;
+    hd_buf out;
+    figures *f = hd_calloc(1, sizeof *f);
+    if (!f) return hd_fail(err, HD_E_MEMORY, "out of memory for the metrics page");
+    hd_buf_init(&out, PAGE_MAX);
+    hd_models_each(g->models, hold, f);
+    write_models(&out, f);
+    write_server(&out, g);
+    write_process(&out, g);
+    hd_free(f);
+    hd_status status = out.status;
+    if (status == HD_OK) hd_call_reply_text(call, 200, "text/plain; version=0.0.4; charset=utf-8", &out);
+    hd_buf_free(&out);
+    return status == HD_OK ? HD_OK : hd_fail(err, status, "the metrics page is too large");
+}

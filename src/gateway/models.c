@@ -1,0 +1,364 @@
+/* gateway/models.c: the models of a service by name.
+ *
+ * One lock guards names, states and counts of users; loading and unloading happen outside of it, on a thread for each
+ * load.  A model in state LOADING or UNLOADING belongs to the thread that does it.
+ */
+#include "gateway/models.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "gateway/served.h"
+
+typedef struct alias {
+    char *name;
+    hd_served *model;
+    struct alias *next;
+} alias;
+
+struct hd_models {
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* a state, a number of users, the number of loads */
+    hd_gateway_options options;
+    hd_workers *workers;
+    hd_served *first, **last;
+    alias *aliases;
+    int loads; /* threads under way */
+};
+
+static bool is_name(const char *name, hd_str asked)
+{
+    return strlen(name) == asked.len && memcmp(name, asked.data, asked.len) == 0;
+}
+
+/* With the lock held, as for all that follow here. */
+static hd_served *find(hd_models *m, hd_str name)
+{
+    if (name.len == 0) return m->first;
+    for (hd_served *s = m->first; s; s = s->next)
+        if (is_name(s->name, name)) return s;
+    for (alias *a = m->aliases; a; a = a->next)
+        if (is_name(a->name, name)) return a->model;
+    for (hd_served *s = m->first; s; s = s->next)
+        if (is_name(s->path, name)) return s; /* clients of a server of files know it by its path */
+    return NULL;
+}
+
+static hd_str str_of(const char *text)
+{
+    return (hd_str){text, strlen(text)};
+}
+
+static hd_status not_found(hd_str name, hd_error *err)
+{
+    (void)hd_fail(err, HD_E_NOT_FOUND, "there is no model '%.*s' here; GET /v1/models lists those that are",
+                  (int)HD_MIN(name.len, 200), name.data);
+    if (err) hd_text_clean(err->text);
+    return HD_E_NOT_FOUND;
+}
+
+static void wake_parked(hd_models *m, hd_served *s)
+{
+    while (s->parked) {
+        hd_job *job = s->parked;
+        s->parked = job->next;
+        hd_workers_push(m->workers, job);
+    }
+}
+
+/* ---- loading ---- */
+
+static void settle(hd_models *m, hd_served *s, hd_status status, const hd_error *why)
+{
+    pthread_mutex_lock(&m->lock);
+    s->state = status == HD_OK ? HD_MODEL_READY : HD_MODEL_FAILED;
+    s->used_ns = s->failed_ns = hd_clock_ns();
+    if (status != HD_OK) s->failure = *why;
+    wake_parked(m, s);
+    m->loads--;
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+}
+
+static void *load(void *arg)
+{
+    hd_served *s = arg;
+    hd_models *m = s->owner;
+    hd_error why;
+    uint64_t start = hd_clock_ns();
+    hd_log(HD_LOG_INFO, "model %s: loading", s->name);
+    hd_status status = hd_served_open(s, &m->options, &why);
+    if (status == HD_OK)
+        hd_log(HD_LOG_INFO, "model %s: loaded in %.1f s", s->name, (double)(hd_clock_ns() - start) / 1e9);
+    else
+        hd_log(HD_LOG_ERROR, "model %s: %s", s->name, why.text);
+    settle(m, s, status, &why);
+    return NULL;
+}
+
+/* The states are such that nothing else touches the model until `load` settles it. */
+static hd_status begin_load(hd_models *m, hd_served *s, hd_error *err)
+{
+    pthread_t thread;
+    s->state = HD_MODEL_LOADING;
+    m->loads++;
+    int rc = pthread_create(&thread, NULL, load, s);
+    if (rc == 0) {
+        pthread_detach(thread);
+        return HD_OK;
+    }
+    m->loads--;
+    s->state = HD_MODEL_UNLOADED;
+    return hd_fail(err, HD_E_IO, "cannot start a thread to load the model '%s': %s", s->name, strerror(rc));
+}
+
+static bool failed_lately(const hd_served *s)
+{
+    return s->state == HD_MODEL_FAILED && hd_clock_ns() - s->failed_ns < (uint64_t)HD_MODEL_RETRY_SECONDS * 1000000000u;
+}
+
+static hd_status tell_failure(const hd_served *s, hd_error *err)
+{
+    return hd_fail(err, s->failure.status == HD_E_MEMORY ? HD_E_MEMORY : HD_E_MODEL_LOST,
+                   "the model '%s' could not be loaded: %s", s->name, s->failure.text);
+}
+
+hd_status hd_models_use(hd_models *m, hd_str name, hd_job *job, hd_served **out, hd_error *err)
+{
+    *out = NULL;
+    hd_status status = HD_OK;
+    pthread_mutex_lock(&m->lock);
+    hd_served *s = find(m, name);
+    if (!s) {
+        status = not_found(name, err);
+    } else if (s->state == HD_MODEL_READY) {
+        s->users++;
+        s->used_ns = hd_clock_ns();
+        *out = s;
+    } else if (failed_lately(s)) {
+        status = tell_failure(s, err);
+    } else {
+        if (s->state != HD_MODEL_LOADING && s->state != HD_MODEL_UNLOADING) status = begin_load(m, s, err);
+        if (status == HD_OK) {
+            job->next = s->parked;
+            s->parked = job;
+        }
+    }
+    pthread_mutex_unlock(&m->lock);
+    return status;
+}
+
+void hd_models_release(hd_served *s)
+{
+    hd_models *m = s->owner;
+    pthread_mutex_lock(&m->lock);
+    s->users--;
+    s->used_ns = hd_clock_ns();
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+}
+
+hd_status hd_models_load(hd_models *m, const char *name, hd_error *err)
+{
+    hd_status status = HD_OK;
+    pthread_mutex_lock(&m->lock);
+    hd_served *s = find(m, str_of(name));
+    while (s && s->state == HD_MODEL_UNLOADING)
+        pthread_cond_wait(&m->changed, &m->lock);
+    if (!s)
+        status = not_found(str_of(name), err);
+    else if (s->state != HD_MODEL_READY && s->state != HD_MODEL_LOADING)
+        status = begin_load(m, s, err);
+    while (s && s->state == HD_MODEL_LOADING)
+        pthread_cond_wait(&m->changed, &m->lock);
+    if (s && s->state == HD_MODEL_FAILED) status = tell_failure(s, err);
+    pthread_mutex_unlock(&m->lock);
+    return status;
+}
+
+/* ---- unloading ---- */
+
+/* With the lock held, which is let go meanwhile. */
+static void unload(hd_models *m, hd_served *s)
+{
+    s->state = HD_MODEL_UNLOADING; /* no new users */
+    while (s->users > 0)
+        pthread_cond_wait(&m->changed, &m->lock);
+    pthread_mutex_unlock(&m->lock);
+    hd_log(HD_LOG_INFO, "model %s: unloading", s->name);
+    hd_served_shut(s);
+    pthread_mutex_lock(&m->lock);
+    s->state = HD_MODEL_UNLOADED;
+    wake_parked(m, s); /* they will ask again, which loads it again */
+    pthread_cond_broadcast(&m->changed);
+}
+
+hd_status hd_models_unload(hd_models *m, const char *name, hd_error *err)
+{
+    hd_status status = HD_OK;
+    pthread_mutex_lock(&m->lock);
+    hd_served *s = find(m, str_of(name));
+    while (s && (s->state == HD_MODEL_LOADING || s->state == HD_MODEL_UNLOADING))
+        pthread_cond_wait(&m->changed, &m->lock);
+    if (!s)
+        status = not_found(str_of(name), err);
+    else if (s->state == HD_MODEL_READY)
+        unload(m, s);
+    pthread_mutex_unlock(&m->lock);
+    return status;
+}
+
+void hd_models_unload_idle(hd_models *m, double idle_seconds)
+{
+    pthread_mutex_lock(&m->lock);
+    for (hd_served *s = m->first; s; s = s->next)
+        if (s->state == HD_MODEL_READY && s->users == 0 && (double)(hd_clock_ns() - s->used_ns) / 1e9 > idle_seconds)
+            unload(m, s);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* ---- names ---- */
+
+static hd_status check_name(hd_models *m, const char *name, hd_error *err)
+{
+    if (!name[0] || strlen(name) > 200 || !hd_text_is_utf8(name))
+        return hd_fail(err, HD_E_ARGUMENT, "a model's name has 1 to 200 bytes of UTF-8");
+    if (find(m, str_of(name)))
+        return hd_fail(err, HD_E_ARGUMENT, "two models are called '%s'; name one of them: NAME=MODEL", name);
+    return HD_OK;
+}
+
+hd_status hd_models_add(hd_models *m, const char *name, const char *path, hd_error *err)
+{
+    hd_served *s = hd_calloc(1, sizeof *s);
+    if (!s) return hd_fail(err, HD_E_MEMORY, "out of memory for a model");
+    s->name = hd_strdup(name);
+    s->path = hd_strdup(path);
+    s->owner = m;
+    s->created = (int64_t)(hd_clock_unix_ms() / 1000);
+    hd_model_metrics_init(&s->metrics);
+    pthread_mutex_lock(&m->lock);
+    hd_status status = s->name && s->path ? check_name(m, name, err) : hd_fail(err, HD_E_MEMORY, "out of memory");
+    if (status == HD_OK) {
+        *m->last = s;
+        m->last = &s->next;
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (status != HD_OK) {
+        hd_free(s->name);
+        hd_free(s->path);
+        hd_free(s);
+    }
+    return status;
+}
+
+hd_status hd_models_alias(hd_models *m, const char *name, const char *target, hd_error *err)
+{
+    alias *a = hd_calloc(1, sizeof *a);
+    char *copy = hd_strdup(name);
+    hd_status status = a && copy ? HD_OK : hd_fail(err, HD_E_MEMORY, "out of memory for an alias");
+    pthread_mutex_lock(&m->lock);
+    if (status == HD_OK) status = check_name(m, name, err);
+    if (status == HD_OK && !(a->model = find(m, str_of(target)))) status = not_found(str_of(target), err);
+    if (status == HD_OK) {
+        a->name = copy;
+        a->next = m->aliases;
+        m->aliases = a;
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (status != HD_OK) {
+        hd_free(copy);
+        hd_free(a);
+    }
+    return status;
+}
+
+/* ---- lists ---- */
+
+static hd_model_view view_of(const hd_served *s, const char *name)
+{
+    bool known = s->state == HD_MODEL_READY;
+    return (hd_model_view){.name = name,
+                           .root = s->name,
+                           .state = s->state,
+                           .created = s->created,
+                           .context = known ? s->info.context : 0,
+                           .alias = name != s->name};
+}
+
+void hd_models_list(hd_models *m, void (*visit)(void *arg, const hd_model_view *view), void *arg)
+{
+    pthread_mutex_lock(&m->lock);
+    for (hd_served *s = m->first; s; s = s->next) {
+        hd_model_view view = view_of(s, s->name);
+        visit(arg, &view);
+    }
+    for (alias *a = m->aliases; a; a = a->next) {
+        hd_model_view view = view_of(a->model, a->name);
+        visit(arg, &view);
+    }
+    pthread_mutex_unlock(&m->lock);
+}
+
+void hd_models_each(hd_models *m, void (*visit)(void *arg, hd_served *model), void *arg)
+{
+    pthread_mutex_lock(&m->lock);
+    for (hd_served *s = m->first; s; s = s->next) {
+        if (s->state != HD_MODEL_READY) continue;
+        s->users++;
+        pthread_mutex_unlock(&m->lock);
+        visit(arg, s);
+        pthread_mutex_lock(&m->lock);
+        s->users--; /* `used_ns` stays: looking is not asking */
+        pthread_cond_broadcast(&m->changed);
+    }
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* ---- all of them ---- */
+
+hd_status hd_models_open(hd_models **out, const hd_gateway_options *options, hd_workers *workers, hd_error *err)
+{
+    *out = NULL;
+    hd_models *m = hd_calloc(1, sizeof *m);
+    if (!m) return hd_fail(err, HD_E_MEMORY, "out of memory for the list of models");
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_cond_init(&m->changed, NULL);
+    m->options = *options;
+    m->workers = workers;
+    m->last = &m->first;
+    *out = m;
+    return HD_OK;
+}
+
+static void close_model(hd_served *s)
+{
+    hd_served_shut(s);
+    hd_free(s->name);
+    hd_free(s->path);
+    hd_free(s);
+}
+
+void hd_models_close(hd_models **ref)
+{
+    hd_models *m = *ref;
+    if (!m) return;
+    *ref = NULL;
+    pthread_mutex_lock(&m->lock);
+    while (m->loads > 0)
+        pthread_cond_wait(&m->changed, &m->lock);
+    pthread_mutex_unlock(&m->lock);
+    for (hd_served *s = m->first, *next; s; s = next) {
+        next = s->next;
+        close_model(s);
+    }
+    for (alias *a = m->aliases, *next; a; a = next) {
+        next = a->next;
+        hd_free(a->name);
+        hd_free(a);
+    }
+    pthread_cond_destroy(&m->changed);
+    pthread_mutex_destroy(&m->lock);
+    hd_free(m);
+}

@@ -1,0 +1,89 @@
+/* gateway/models.h: the models of a service by name: known, loaded, in use.
+ *
+ * A model is loaded by a thread of its own, in the background; what asked for it waits as a parked job.  It is unloaded
+ * when nobody uses it any more.  One that fails to load fails those who asked for it, and nobody else; after
+ * HD_MODEL_RETRY_SECONDS the next request tries again.  All functions are thread-safe.
+ */
+#ifndef HD_GATEWAY_MODELS_H
+#define HD_GATEWAY_MODELS_H
+
+#include "gateway/gateway.h"
+#include "gateway/model_metrics.h"
+#include "gateway/workers.h"
+
+#define HD_MODEL_RETRY_SECONDS 10
+
+typedef enum hd_model_state {
+    HD_MODEL_UNLOADED,
+    HD_MODEL_LOADING,
+    HD_MODEL_READY,
+    HD_MODEL_UNLOADING, /* as soon as the last user has gone */
+    HD_MODEL_FAILED
+} hd_model_state;
+
+/* Fill-in-the-middle: the ids that stand before the prefix, the suffix and the answer; -1: the model has none. */
+typedef struct hd_fim {
+    int32_t prefix, suffix, middle;
+} hd_fim;
+
+typedef struct hd_models hd_models;
+
+typedef struct hd_served {
+    char *name, *path;
+    int64_t created; /* seconds since 1970: when it became known */
+    /* What a user of the model sees: constant while it is in use. */
+    hd_engine *engine;
+    hd_engine_info info;
+    hd_text *text; /* NULL: the model has no tokenizer */
+    hd_scheduler *scheduler;
+    hd_fim fim;
+    bool parsed_arguments; /* the template wants arguments of tool calls as objects, not as text */
+    const int32_t *ends;   /* [end_count]; owned */
+    size_t end_count;
+    hd_model_metrics metrics;
+    _Atomic uint64_t passed_ns; /* hd_clock of the last token that the model gave */
+    /* The rest belongs to models.c, under its lock. */
+    hd_models *owner;
+    hd_model_state state;
+    hd_error failure;
+    uint64_t failed_ns, used_ns;
+    int users;
+    hd_job *parked;
+    struct hd_served *next;
+} hd_served;
+
+hd_status hd_models_open(hd_models **out, const hd_gateway_options *options, hd_workers *workers, hd_error *err);
+void hd_models_close(hd_models **models); /* all users must have gone; NULL-safe */
+
+hd_status hd_models_add(hd_models *models, const char *name, const char *path, hd_error *err);
+hd_status hd_models_alias(hd_models *models, const char *alias, const char *name, hd_error *err);
+
+/* The model `name` (an empty one: the first), loaded; the caller gives it back with hd_models_release.  When it is not
+ * loaded yet, `job` is parked, *out is NULL, and the job is pushed to the workers when there is news.
+ * HD_E_NOT_FOUND; HD_E_MEMORY and others: why it could not be loaded. */
+hd_status hd_models_use(hd_models *models, hd_str name, hd_job *job, hd_served **out, hd_error *err);
+void hd_models_release(hd_served *model);
+
+/* Waits until it is loaded, or unloaded.  Unloading lets those who use it finish. */
+hd_status hd_models_load(hd_models *models, const char *name, hd_error *err);
+hd_status hd_models_unload(hd_models *models, const char *name, hd_error *err);
+
+/* What the lists and pages show. */
+typedef struct hd_model_view {
+    const char *name, *root; /* root: the model that an alias stands for */
+    hd_model_state state;
+    int64_t created;
+    int64_t context; /* 0: not loaded */
+    bool alias;
+} hd_model_view;
+
+/* Calls `visit` for each name and alias, under the models' lock: it must be quick, and must not call back. */
+void hd_models_list(hd_models *models, void (*visit)(void *arg, const hd_model_view *view), void *arg);
+
+/* Calls `visit` for each loaded model, which stays loaded meanwhile; not under the lock. */
+void hd_models_each(hd_models *models, void (*visit)(void *arg, hd_served *model), void *arg);
+
+/* Unloads what nobody has asked for since `idle_seconds`. */
+void hd_models_unload_idle(hd_models *models, double idle_seconds);
+
+#endif
