@@ -1,0 +1,513 @@
+/* cli/cmd_serve.c: `hadal serve`: models as a service, until SIGTERM or Ctrl-C.
+ *
+ * Order: data folder and keys, the gateway with its models, then the socket: nobody is let in before somebody can
+ * answer. Signals are taken by a thread of their own, so that no handler has to be safe.
+ */
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/data_dir.h"
+#include "cli/engine.h"
+#include "cli/models_dir.h"
+#include "cli/serve.h"
+#include "cli/terminal.h"
+#include "crypto/tls.h"
+#include "gateway/gateway.h"
+#include "security/security.h"
+#include "server/server.h"
+
+static const hd_manual manual = {
+    .command = "serve",
+    .synopsis = "serve MODEL [MODEL...] [OPTIONS]\nserve --model-path PATH [OPTIONS]",
+    .description =
+        "Serves models to programs that speak OpenAI's or Anthropic's API, many at once in one batch.  MODEL is a "
+        "file, a "
+        "folder, a name of `hadal models`, or NAME=MODEL to serve it under another name.  When requests are accepted, "
+        "one "
+        "line `ready URL` is printed on standard output; GET URL/openapi.json describes the API.\n\n"
+        "Clients present a key: `hadal key create` makes one, and the first run makes one and shows it once.  "
+        "--no-auth "
+        "lets in every program of this machine, and is refused on any address but loopback.  All state lies in the "
+        "data "
+        "folder.\n\n"
+        "SIGTERM and Ctrl-C end it in order: no new work is taken, answers under way are finished for --drain seconds, "
+        "and "
+        "the exit code is 0.  A second signal cuts them off.  SIGHUP reads the certificates again.\n\n"
+        "Without --lazy all models are loaded before the first request; with it, and with POST /models/load and "
+        "/models/unload, a model is in memory only when it is asked for.",
+    .examples = "hadal serve smollm2-135m\n"
+                "hadal serve --model-path /models/r1.gguf --precision auto --host 0.0.0.0 --tls-self-signed\n"
+                "hadal serve big=/models/v3 small=qwen.gguf --alias gpt-4=big --lazy --idle 600",
+    .environment = HD_ENVIRONMENT_MODELS "\nHADAL_DATA      the data folder, where --data is not given",
+    .files = "DIR/hadal.db      keys, hashed\n"
+             "DIR/secret        what all keys of the folder derive from: keep it, and keep it secret\n"
+             "DIR/tls/          the certificate of --tls-self-signed\n"
+             "DIR/prefixes/     cached prompts, encrypted, with --keep-prefixes",
+};
+
+static hd_opt_group general_group(hd_serve_flags *f)
+{
+    const hd_opt opts[] = {
+        {.name = "model-path",
+         .type = HD_OPT_LIST,
+         .value = &f->model_paths,
+         .metavar = "PATH",
+         .help = "The same as MODEL.  May be repeated."},
+        {.name = "precision",
+         .type = HD_OPT_CHOICE,
+         .value = &f->precision,
+         .choices = "auto|bf16|fp8|int8|q4",
+         .help = "Which weights to take where a folder has several; auto takes the smallest.  Weights are served as "
+                 "they are: where none has that precision, a line says so."},
+        {.name = "alias",
+         .type = HD_OPT_LIST,
+         .value = &f->aliases,
+         .metavar = "NAME=MODEL",
+         .help = "Another name for a model.  May be repeated."},
+        {.name = "lazy", .type = HD_OPT_FLAG, .value = &f->lazy, .help = "Load a model when it is first asked for."},
+        {.name = "idle",
+         .type = HD_OPT_FLOAT,
+         .value = &f->idle,
+         .metavar = "SECONDS",
+         .min = 0,
+         .max = 1e9,
+         .help = "Unload a model that nobody has asked for so long.",
+         .initial = "never"},
+        {.name = "data",
+         .type = HD_OPT_STRING,
+         .value = &f->data,
+         .metavar = "DIR",
+         .help = "The data folder.",
+         .initial = HD_DATA_DIR_INITIAL},
+        {.name = "no-auth",
+         .type = HD_OPT_FLAG,
+         .value = &f->no_auth,
+         .help = "Ask nobody for a key; only on loopback."},
+        {.name = "log",
+         .type = HD_OPT_CHOICE,
+         .value = &f->log,
+         .choices = "error|warn|info|debug",
+         .help = "What is told on standard error; never prompts, answers or keys."},
+    };
+    memcpy(f->general, opts, sizeof opts);
+    _Static_assert(sizeof f->general == sizeof opts, "the table has its place");
+    return (hd_opt_group){"OPTIONS", f->general, HD_ARRAY_LEN(opts)};
+}
+
+static hd_opt_group door_group(hd_serve_flags *f)
+{
+    const hd_opt opts[] = {
+        {.name = "host",
+         .type = HD_OPT_STRING,
+         .value = &f->host,
+         .metavar = "ADDRESS",
+         .help = "Address or name to listen on."},
+        {.name = "port",
+         .letter = 'p',
+         .type = HD_OPT_INT,
+         .value = &f->port,
+         .metavar = "N",
+         .min = 0,
+         .max = 65535,
+         .help = "Port to listen on; 0 takes one that is free."},
+        {.name = "tls-cert",
+         .type = HD_OPT_STRING,
+         .value = &f->certificate,
+         .metavar = "FILE",
+         .help = "Certificates in PEM, the server's own first.  TLS 1.3 only."},
+        {.name = "tls-key",
+         .type = HD_OPT_STRING,
+         .value = &f->key,
+         .metavar = "FILE",
+         .help = "The key of --tls-cert."},
+        {.name = "tls-self-signed",
+         .type = HD_OPT_FLAG,
+         .value = &f->self_signed,
+         .help = "Make a certificate once, in the data folder, and use it."},
+        {.name = "tls-client-ca",
+         .type = HD_OPT_STRING,
+         .value = &f->client_ca,
+         .metavar = "FILE",
+         .help = "Clients must show a certificate that these signed."},
+        {.name = "cors-origin",
+         .type = HD_OPT_STRING,
+         .value = &f->cors_origin,
+         .metavar = "ORIGIN",
+         .help = "Whose pages may ask from a browser: an origin, or * for all.",
+         .initial = "none"},
+        {.name = "max-body",
+         .type = HD_OPT_INT,
+         .value = &f->max_body,
+         .metavar = "MIB",
+         .min = 1,
+         .max = 1024,
+         .help = "Largest request."},
+        {.name = "max-connections",
+         .type = HD_OPT_INT,
+         .value = &f->connections,
+         .metavar = "N",
+         .min = 1,
+         .max = 1000000,
+         .help = "Connections at once."},
+        {.name = "max-connections-per-address",
+         .type = HD_OPT_INT,
+         .value = &f->per_address,
+         .metavar = "N",
+         .min = 1,
+         .max = 1000000,
+         .help = "Connections at once from one address."},
+        {.name = "drain",
+         .type = HD_OPT_FLOAT,
+         .value = &f->drain,
+         .metavar = "SECONDS",
+         .min = 0,
+         .max = 86400,
+         .help = "How long answers under way may go on after SIGTERM."},
+    };
+    memcpy(f->door, opts, sizeof opts);
+    _Static_assert(sizeof f->door == sizeof opts, "the table has its place");
+    return (hd_opt_group){"OPTIONS OF THE DOOR", f->door, HD_ARRAY_LEN(opts)};
+}
+
+static hd_opt_group batch_group(hd_serve_flags *f)
+{
+    const hd_opt opts[] = {
+        {.name = "max-tokens",
+         .type = HD_OPT_INT,
+         .value = &f->max_tokens,
+         .metavar = "N",
+         .min = 1,
+         .max = 1 << 30,
+         .help = "Tokens of an answer whose client gives no limit."},
+        {.name = "batch",
+         .type = HD_OPT_INT,
+         .value = &f->batch,
+         .metavar = "N",
+         .min = 1,
+         .max = 4096,
+         .help = "Requests evaluated together."},
+        {.name = "piece",
+         .type = HD_OPT_INT,
+         .value = &f->piece,
+         .metavar = "N",
+         .min = 1,
+         .max = 65536,
+         .help = "Tokens of waiting prompts in one pass: how long a prompt may hold up the others.",
+         .initial = "--chunk"},
+        {.name = "queue",
+         .type = HD_OPT_INT,
+         .value = &f->queue,
+         .metavar = "N",
+         .min = 1,
+         .max = 1000000,
+         .help = "Requests that may wait; beyond, clients are told to come back."},
+        {.name = "cache-tokens",
+         .type = HD_OPT_INT,
+         .value = &f->cache_tokens,
+         .metavar = "N",
+         .min = 32,
+         .max = 1e12,
+         .help = "Tokens that the cache of each model holds, all requests and cached prompts together.",
+         .initial = "as memory allows"},
+        {.name = "prefix-pages",
+         .type = HD_OPT_INT,
+         .value = &f->prefix_pages,
+         .metavar = "N",
+         .min = -1,
+         .max = 1e12,
+         .help = "Pages of 32 tokens of past prompts that are kept for the next ones; -1: none.",
+         .initial = "as many as fit"},
+        {.name = "stall",
+         .type = HD_OPT_FLOAT,
+         .value = &f->stall,
+         .metavar = "SECONDS",
+         .min = 1,
+         .max = 86400,
+         .help = "/livez fails when work waits and no pass has ended for so long."},
+    };
+    memcpy(f->batching, opts, sizeof opts);
+    _Static_assert(sizeof f->batching == sizeof opts, "the table has its place");
+    return (hd_opt_group){"OPTIONS OF THE BATCH", f->batching, HD_ARRAY_LEN(opts)};
+}
+
+static void set_defaults(hd_serve_flags *f)
+{
+    *f = (hd_serve_flags){.precision = "auto",
+                          .log = "info",
+                          .host = "127.0.0.1",
+                          .port = 8080,
+                          .max_body = 32,
+                          .connections = 4096,
+                          .per_address = 512,
+                          .drain = 45, /* what Kubernetes leaves of 60 s when 15 go by before the signal */
+                          .max_tokens = 4096,
+                          .batch = 64,
+                          .queue = 1024,
+                          .stall = 60};
+}
+
+/* ---- what is open while it serves ---- */
+
+typedef struct service {
+    const hd_serve_flags *flags;
+    hd_systemd systemd;
+    hd_data_folder *folder;
+    hd_store *store;
+    hd_api_keys *keys; /* NULL: --no-auth */
+    hd_gateway *gateway;
+    hd_server *server;
+    char *certificate, *key; /* of --tls-self-signed */
+    sigset_t signals;
+    pthread_t listener; /* of signals */
+    _Atomic bool serving;
+} service;
+
+static void close_service(service *s)
+{
+    if (s->gateway) hd_gateway_set_server(s->gateway, NULL);
+    hd_server_close(&s->server);
+    hd_gateway_close(&s->gateway);
+    hd_api_keys_close(&s->keys);
+    hd_store_close(&s->store);
+    hd_data_folder_close(&s->folder);
+    hd_free(s->certificate);
+    hd_free(s->key);
+}
+
+/* ---- signals ---- */
+
+static void say(const service *s, const char *text)
+{
+    hd_error err;
+    if (hd_systemd_notify(&s->systemd, &err, "%s", text) != HD_OK) hd_log(HD_LOG_WARN, "systemd: %s", err.text);
+}
+
+static void reload(service *s)
+{
+    hd_error err;
+    if (hd_systemd_reloading(&s->systemd, &err) != HD_OK) hd_log(HD_LOG_WARN, "systemd: %s", err.text);
+    if (s->flags->certificate || s->flags->self_signed) {
+        if (hd_server_reload(s->server, &err) == HD_OK)
+            hd_log(HD_LOG_INFO, "the certificates were read again");
+        else
+            hd_log(HD_LOG_ERROR, "the certificates stay as they were: %s", err.text);
+    }
+    say(s, "READY=1");
+}
+
+static void *take_signals(void *arg)
+{
+    service *s = arg;
+    int number = 0, endings = 0;
+    while (sigwait(&s->signals, &number) == 0) {
+        if (number == SIGUSR1) break;                       /* serve() has ended */
+        if (!atomic_load(&s->serving)) _exit(128 + number); /* while loading: there is nothing to finish */
+        if (number == SIGHUP) {
+            reload(s);
+            continue;
+        }
+        double grace = endings++ ? 0 : s->flags->drain;
+        hd_log(HD_LOG_INFO,
+               endings > 1 ? "cutting answers off" : "shutting down: answers under way may go on for %.0f s", grace);
+        say(s, "STOPPING=1");
+        hd_gateway_drain(s->gateway);
+        hd_server_stop(s->server, (uint64_t)(grace * 1000));
+    }
+    return NULL;
+}
+
+/* Before any other thread starts, so that all inherit the mask. */
+static hd_status start_signals(service *s, hd_error *err)
+{
+    sigemptyset(&s->signals);
+    sigaddset(&s->signals, SIGTERM);
+    sigaddset(&s->signals, SIGINT);
+    sigaddset(&s->signals, SIGHUP);
+    sigaddset(&s->signals, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    int rc = pthread_create(&s->listener, NULL, take_signals, s);
+    return rc == 0 ? HD_OK : hd_fail(err, HD_E_IO, "cannot start a thread: %s", strerror(rc));
+}
+
+static void stop_signals(service *s)
+{
+    pthread_kill(s->listener, SIGUSR1);
+    pthread_join(s->listener, NULL);
+}
+
+/* ---- keys ---- */
+
+static bool is_loopback(const char *host)
+{
+    struct in_addr four;
+    if (strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0) return true;
+    return inet_pton(AF_INET, host, &four) == 1 && ntohl(four.s_addr) >> 24 == 127;
+}
+
+static hd_status show_first_key(service *s, hd_error *err)
+{
+    char text[HD_API_KEY_CHARS + 1];
+    int64_t id;
+    if (getenv("JOURNAL_STREAM")) { /* standard error is a log that others read */
+        hd_log(HD_LOG_WARN, "there is no key yet: make one by `hadal key create --data %s`",
+               hd_data_folder_path(s->folder));
+        return HD_OK;
+    }
+    HD_TRY(hd_api_keys_create(s->keys, "first", text, &id, err));
+    fprintf(stderr, "hadal: serve: this key opens the service; it is shown this once:\n%s\n", text);
+    hd_wipe(text, sizeof text);
+    return HD_OK;
+}
+
+static hd_status open_keys(service *s, hd_error *err)
+{
+    char *path = NULL;
+    int64_t live = 0;
+    HD_TRY(hd_data_dir(&path, s->flags->data, err));
+    hd_status status = hd_data_folder_open(&s->folder, path, HD_DATA_CREATE | HD_DATA_LOCK, err);
+    hd_free(path);
+    if (status != HD_OK || s->flags->no_auth) return status;
+    HD_TRY(hd_store_open(&s->store, hd_data_folder_path(s->folder), err));
+    HD_TRY(hd_api_keys_open(&s->keys, s->folder, s->store, err));
+    HD_TRY(hd_api_keys_count(s->keys, &live, err));
+    return live ? HD_OK : show_first_key(s, err);
+}
+
+/* ---- the gateway and its models ---- */
+
+static void show_loading(void *arg, double fraction)
+{
+    (void)arg;
+    hd_progress_show("loading", fraction);
+}
+
+static hd_status open_gateway(service *s, hd_error *err)
+{
+    const hd_serve_flags *f = s->flags;
+    hd_gateway_options o = {
+        .keys = s->keys,
+        .version = HD_VERSION,
+        .cors_origin = f->cors_origin,
+        .default_tokens = f->max_tokens,
+        .stall_seconds = f->stall,
+        .idle_seconds = f->idle,
+        .engine = {.cpu = f->engine.cpu,
+                   .threads = (int)f->engine.threads,
+                   .context = f->engine.context,
+                   .chunk = f->engine.chunk,
+                   .cache_tokens = f->cache_tokens,
+                   .progress = isatty(STDERR_FILENO) ? show_loading : NULL},
+        .scheduler = {
+            .batch = (int)f->batch, .piece = f->piece, .queue = (int)f->queue, .prefix_pages = f->prefix_pages}};
+    HD_TRY(hd_gateway_open(&s->gateway, &o, err));
+    return hd_serve_add_models(s->gateway, f, err);
+}
+
+/* ---- the socket ---- */
+
+static hd_status make_certificate(service *s, hd_error *err)
+{
+    const char *folder = hd_data_folder_path(s->folder);
+    HD_TRY(hd_serve_tls_files(folder, &s->certificate, &s->key, err));
+    if (access(s->certificate, R_OK) == 0 && access(s->key, R_OK) == 0) return HD_OK;
+    const int days = 825; /* more is refused by some clients */
+    return hd_tls_make_self_signed(s->certificate, s->key, s->flags->host, days, err);
+}
+
+static hd_status open_server(service *s, hd_error *err)
+{
+    const hd_serve_flags *f = s->flags;
+    hd_server_tls tls = {f->certificate, f->key, f->client_ca};
+    if (f->self_signed) {
+        HD_TRY(make_certificate(s, err));
+        tls.certificate = s->certificate;
+        tls.key = s->key;
+    }
+    hd_server_options o = {.host = f->host,
+                           .port = (int)f->port,
+                           .listener = s->systemd.listener,
+                           .tls = tls.certificate ? &tls : NULL,
+                           .limits = {.body = (size_t)f->max_body << 20},
+                           .connections = (int)f->connections,
+                           .connections_per_address = (int)f->per_address,
+                           .handle = hd_gateway_handle,
+                           .arg = s->gateway};
+    HD_TRY(hd_server_open(&s->server, &o, err));
+    hd_gateway_set_server(s->gateway, s->server);
+    return HD_OK;
+}
+
+static hd_status serve(service *s, hd_error *err)
+{
+    char url[300];
+    HD_TRY(hd_systemd_open(&s->systemd, getenv, err));
+    HD_TRY(open_keys(s, err));
+    HD_TRY(open_gateway(s, err));
+    hd_progress_clear();
+    HD_TRY(open_server(s, err));
+    hd_server_url(s->server, url, sizeof url);
+    atomic_store(&s->serving, true);
+    hd_gateway_opened(s->gateway);
+    printf("ready %s\n", url);
+    fflush(stdout);
+    say(s, "READY=1");
+    return hd_server_run(s->server, err);
+}
+
+static hd_status check_flags(const hd_serve_flags *f, hd_error *err)
+{
+    if (f->no_auth && !is_loopback(f->host))
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "--no-auth lets in whoever reaches %s: it goes with 127.0.0.1, ::1 and localhost only; leave it "
+                       "out, and make keys by `hadal key create`",
+                       f->host);
+    if (!f->certificate != !f->key) return hd_fail(err, HD_E_ARGUMENT, "--tls-cert and --tls-key go together");
+    if (f->certificate && f->self_signed)
+        return hd_fail(err, HD_E_ARGUMENT, "--tls-self-signed makes a certificate; --tls-cert gives one: choose");
+    if (f->client_ca && !f->certificate && !f->self_signed)
+        return hd_fail(err, HD_E_ARGUMENT, "--tls-client-ca needs TLS: --tls-cert and --tls-key, or --tls-self-signed");
+    if (f->model_count == 0)
+        return hd_fail(err, HD_E_ARGUMENT, "which model?  Give a file, a folder or a name; `hadal models` lists names");
+    return HD_OK;
+}
+
+static void set_log_level(const char *name)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    for (size_t i = 0; i < HD_ARRAY_LEN(names); i++)
+        if (strcmp(names[i], name) == 0) hd_log_set_level((hd_log_level)i);
+}
+
+int hd_cmd_serve(int argc, char **argv)
+{
+    static const char *const operands[] = {"MODEL", "MODEL", "MODEL", "MODEL", "MODEL", "MODEL", "MODEL", "MODEL"};
+    hd_serve_flags f;
+    hd_error err;
+    set_defaults(&f);
+    hd_opt_group groups[] = {general_group(&f), door_group(&f), batch_group(&f), hd_engine_flags_group(&f.engine)};
+    hd_args args = {.manual = &manual,
+                    .groups = groups,
+                    .group_count = HD_ARRAY_LEN(groups),
+                    .max_operands = (int)HD_ARRAY_LEN(operands),
+                    .operand_names = operands};
+    int rc = hd_args_parse(&args, argc, argv);
+    if (rc != HD_ARGS_OK) return rc;
+    for (int i = 0; i < args.operand_count; i++)
+        f.models[f.model_count++] = args.operands[i];
+    for (size_t i = 0; i < f.model_paths.count && f.model_count < HD_SERVE_MODELS; i++)
+        f.models[f.model_count++] = f.model_paths.items[i];
+    if (check_flags(&f, &err) != HD_OK) return hd_cli_usage("serve", "%s", err.text);
+    set_log_level(f.log);
+    service s = {.flags = &f, .systemd.listener = -1};
+    if (start_signals(&s, &err) != HD_OK) return hd_cli_fail("serve", &err);
+    hd_status status = serve(&s, &err);
+    stop_signals(&s);
+    close_service(&s);
+    return status == HD_OK ? HD_EXIT_OK : hd_cli_fail("serve", &err);
+}

@@ -1,0 +1,33 @@
+/* cli/serve.h: the parts of `hadal serve`: its options, and which models they mean. */
+#ifndef HD_CLI_SERVE_H
+#define HD_CLI_SERVE_H
+
+#include "cli/engine.h"
+#include "gateway/gateway.h"
+
+#define HD_SERVE_MODELS 64
+
+typedef struct hd_serve_flags {
+    const char *models[HD_SERVE_MODELS]; /* MODEL or NAME=MODEL */
+    size_t model_count;
+    hd_opt_list model_paths, aliases;
+    const char *precision, *data, *log;
+    bool no_auth, lazy;
+    double idle;
+    const char *host, *certificate, *key, *client_ca, *cors_origin;
+    bool self_signed;
+    int64_t port, max_body, connections, per_address;
+    double drain;
+    int64_t max_tokens, batch, piece, queue, cache_tokens, prefix_pages;
+    double stall;
+    hd_engine_flags engine;
+    hd_opt general[8], door[11], batching[7];
+} hd_serve_flags;
+
+/* Adds the models and aliases, and loads them unless --lazy. */
+hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *flags, hd_error *err);
+
+/* Where --tls-self-signed keeps its files, in a folder that is made.  Both are the caller's (hd_free). */
+hd_status hd_serve_tls_files(const char *folder, char **certificate, char **key, hd_error *err);
+
+#endif
