@@ -91,8 +91,24 @@ hd_status hd_sampling_check(const hd_sampling *s, int32_t vocab, hd_error *err);
 hd_status hd_picker_open(hd_picker **out, int32_t vocab, const hd_sampling *sampling, hd_error *err);
 void hd_picker_close(hd_picker **picker);
 
-/* Chooses from logits[vocab]; `tokens` are those of the session so far. */
-hd_status hd_picker_next(hd_picker *picker, const float *logits, const int32_t *tokens, int64_t count,
-                         hd_logprob *chosen, hd_logprob *top, size_t top_count, hd_error *err);
+/* What choosing needs beside: 16 bytes for each id of the vocabulary.  Pickers of that vocabulary, or of smaller
+ * ones, may share a room, one of them at a time. */
+typedef struct hd_picker_room hd_picker_room;
+
+hd_status hd_picker_room_open(hd_picker_room **out, int32_t vocab, hd_error *err);
+void hd_picker_room_close(hd_picker_room **room); /* NULL-safe */
+
+typedef struct hd_pick {
+    const float *logits;   /* [vocab] */
+    const int32_t *tokens; /* [count] of the session so far */
+    int64_t count;
+    bool logprobs;   /* else chosen->logprob is NaN, unless top_count > 0 */
+    hd_logprob *top; /* [top_count] the most likely, best first */
+    size_t top_count;
+} hd_pick;
+
+/* HD_E_INTERNAL when logits are no numbers; HD_E_ARGUMENT (top_count above the vocabulary), HD_E_MEMORY. */
+hd_status hd_picker_next(hd_picker *picker, hd_picker_room *room, const hd_pick *pick, hd_logprob *chosen,
+                         hd_error *err);
 
 #endif

@@ -2,7 +2,10 @@
  *
  * Order: logit bias, repetition, presence and frequency penalties; then top-k, temperature, top-p, min-p; then one
  * draw. The generator is counter-based on the seed, so a choice depends on seed, logits and the number of choices
- * before. */
+ * before.
+ *
+ * A picker remembers settings and what it chose; everything as wide as the vocabulary lies in a room, which whoever
+ * chooses one token at a time shares among all its pickers.  Invariant: between calls a room's marks are zeros. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +22,13 @@ struct hd_picker {
     int32_t vocab;
     hd_logit_bias *bias;
     uint64_t rng;
+    int32_t *chosen; /* what it chose, kept only where penalties look at it */
+    size_t chosen_count, chosen_cap;
+};
+
+struct hd_picker_room {
     float *logits;         /* [vocab] working copy */
-    uint32_t *generated;   /* [vocab] how often this picker chose each id */
-    uint8_t *seen;         /* [vocab] marks for the repetition penalty */
+    uint32_t *marks;       /* [vocab] how often an id occurred */
     candidate *candidates; /* [vocab] */
 };
 
@@ -56,18 +63,13 @@ hd_status hd_picker_open(hd_picker **out, int32_t vocab, const hd_sampling *samp
     HD_TRY(hd_sampling_check(sampling, vocab, err));
     hd_picker *p = hd_calloc(1, sizeof *p);
     if (!p) return hd_fail(err, HD_E_MEMORY, "out of memory for a sampler");
-    size_t n = (size_t)vocab;
     p->s = *sampling;
     p->vocab = vocab;
     p->rng = sampling->seed;
     p->bias = hd_alloc_array(sampling->bias_count, sizeof *p->bias);
-    p->logits = hd_alloc_array(n, sizeof *p->logits);
-    p->generated = hd_calloc(n, sizeof *p->generated);
-    p->seen = hd_calloc(n, sizeof *p->seen);
-    p->candidates = hd_alloc_array(n, sizeof *p->candidates);
-    if (!p->bias || !p->logits || !p->generated || !p->seen || !p->candidates) {
+    if (!p->bias) {
         hd_picker_close(&p);
-        return hd_fail(err, HD_E_MEMORY, "out of memory for a sampler over %d tokens", vocab);
+        return hd_fail(err, HD_E_MEMORY, "out of memory for the bias of %zu tokens", sampling->bias_count);
     }
     if (sampling->bias_count) memcpy(p->bias, sampling->bias, sampling->bias_count * sizeof *p->bias);
     p->s.bias = p->bias;
@@ -81,11 +83,36 @@ void hd_picker_close(hd_picker **ref)
     if (!p) return;
     *ref = NULL;
     hd_free(p->bias);
-    hd_free(p->logits);
-    hd_free(p->generated);
-    hd_free(p->seen);
-    hd_free(p->candidates);
+    hd_free(p->chosen);
     hd_free(p);
+}
+
+hd_status hd_picker_room_open(hd_picker_room **out, int32_t vocab, hd_error *err)
+{
+    *out = NULL;
+    size_t n = (size_t)vocab;
+    hd_picker_room *room = hd_calloc(1, sizeof *room);
+    if (!room) return hd_fail(err, HD_E_MEMORY, "out of memory for a sampler");
+    room->logits = hd_alloc_array(n, sizeof *room->logits);
+    room->marks = hd_calloc(n, sizeof *room->marks);
+    room->candidates = hd_alloc_array(n, sizeof *room->candidates);
+    if (!room->logits || !room->marks || !room->candidates) {
+        hd_picker_room_close(&room);
+        return hd_fail(err, HD_E_MEMORY, "out of memory for a sampler over %d tokens", vocab);
+    }
+    *out = room;
+    return HD_OK;
+}
+
+void hd_picker_room_close(hd_picker_room **ref)
+{
+    hd_picker_room *room = *ref;
+    if (!room) return;
+    *ref = NULL;
+    hd_free(room->logits);
+    hd_free(room->marks);
+    hd_free(room->candidates);
+    hd_free(room);
 }
 
 /* SplitMix64 (Steele, Lea, Flood 2014): a uniform double in [0, 1) with 53 bits. */
@@ -98,38 +125,116 @@ static double uniform(hd_picker *p)
     return (double)(z >> 11) * 0x1.0p-53;
 }
 
-static void penalize_repetition(hd_picker *p, const int32_t *tokens, int64_t count)
+/* ---- bias and penalties ---- */
+
+static bool counts_chosen(const hd_picker *p)
+{
+    return p->s.presence_penalty != 0.0f || p->s.frequency_penalty != 0.0f;
+}
+
+static void penalize_repetition(const hd_picker *p, hd_picker_room *room, const int32_t *tokens, int64_t count)
 {
     if (p->s.repetition_penalty == 1.0f) return;
     for (int64_t i = 0; i < count; i++) {
         int32_t id = tokens[i];
-        if (p->seen[id]) continue;
-        p->seen[id] = 1;
-        float *l = &p->logits[id];
+        if (room->marks[id]++) continue;
+        float *l = &room->logits[id];
         *l = *l > 0.0f ? *l / p->s.repetition_penalty : *l * p->s.repetition_penalty;
     }
     for (int64_t i = 0; i < count; i++)
-        p->seen[tokens[i]] = 0;
+        room->marks[tokens[i]] = 0;
 }
 
-static void adjust(hd_picker *p, const float *logits, const int32_t *tokens, int64_t count)
+static void penalize_chosen(const hd_picker *p, hd_picker_room *room)
 {
-    memcpy(p->logits, logits, (size_t)p->vocab * sizeof *p->logits);
+    for (size_t i = 0; i < p->chosen_count; i++)
+        room->marks[p->chosen[i]]++;
+    for (size_t i = 0; i < p->chosen_count; i++) {
+        int32_t id = p->chosen[i];
+        uint32_t times = room->marks[id];
+        if (times) room->logits[id] -= p->s.presence_penalty + p->s.frequency_penalty * (float)times;
+        room->marks[id] = 0;
+    }
+}
+
+/* The logits to choose from: those of the model, or the room's copy where anything changes them. */
+static const float *adjust(const hd_picker *p, hd_picker_room *room, const hd_pick *pick)
+{
+    if (!p->s.bias_count && p->s.repetition_penalty == 1.0f && !counts_chosen(p)) return pick->logits;
+    memcpy(room->logits, pick->logits, (size_t)p->vocab * sizeof *room->logits);
     for (size_t i = 0; i < p->s.bias_count; i++)
-        p->logits[p->bias[i].id] += p->bias[i].bias;
-    penalize_repetition(p, tokens, count);
-    if (p->s.presence_penalty == 0.0f && p->s.frequency_penalty == 0.0f) return;
-    for (int32_t id = 0; id < p->vocab; id++)
-        if (p->generated[id]) p->logits[id] -= p->s.presence_penalty + p->s.frequency_penalty * (float)p->generated[id];
+        room->logits[p->bias[i].id] += p->bias[i].bias;
+    penalize_repetition(p, room, pick->tokens, pick->count);
+    penalize_chosen(p, room);
+    return room->logits;
 }
 
-static int32_t argmax(const float *x, int32_t n)
+/* Room in p->chosen for one more, before anything has been chosen. */
+static hd_status make_room(hd_picker *p, hd_error *err)
 {
-    int32_t best = 0;
-    for (int32_t i = 1; i < n; i++)
-        if (x[i] > x[best] || isnan(x[best])) best = i;
-    return best;
+    if (!counts_chosen(p) || p->chosen_count < p->chosen_cap) return HD_OK;
+    size_t cap = HD_MAX(p->chosen_cap * 2, 64u);
+    int32_t *bigger = hd_realloc_array(p->chosen, cap, sizeof *bigger);
+    if (!bigger) return hd_fail(err, HD_E_MEMORY, "out of memory for a sampler");
+    p->chosen = bigger;
+    p->chosen_cap = cap;
+    return HD_OK;
 }
+
+/* ---- the best ---- */
+
+enum { LANES = 16 }; /* maxima kept side by side: compilers make vectors of them */
+
+/* The highest value, NaN left out (minus infinity when there is nothing else); *nan: whether there is one. */
+static float highest(const float *x, int32_t n, bool *nan)
+{
+    float most[LANES];
+    int odd[LANES] = {0};
+    int32_t i = 0;
+    for (int j = 0; j < LANES; j++)
+        most[j] = -INFINITY;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            most[j] = x[i + j] > most[j] ? x[i + j] : most[j];
+            odd[j] |= x[i + j] != x[i + j];
+        }
+    for (; i < n; i++) {
+        most[0] = x[i] > most[0] ? x[i] : most[0];
+        odd[0] |= x[i] != x[i];
+    }
+    *nan = false;
+    for (int j = 0; j < LANES; j++) {
+        most[0] = most[j] > most[0] ? most[j] : most[0];
+        *nan |= odd[j] != 0;
+    }
+    return most[0];
+}
+
+typedef struct best {
+    int32_t id; /* the first of the highest values; the last id when all are NaN */
+    float value;
+    bool nan; /* there is one */
+} best;
+
+/* In blocks that stay in the nearest cache, so that only the one with the best is looked at twice. */
+static best find_best(const float *x, int32_t n)
+{
+    enum { BLOCK = 1024 };
+    best b = {.value = -INFINITY};
+    for (int32_t i = 0; i < n; i += BLOCK) {
+        bool nan;
+        float value = highest(x + i, HD_MIN(BLOCK, n - i), &nan);
+        b.nan |= nan;
+        if (!(value > b.value)) continue;
+        b.value = value;
+        b.id = i;
+    }
+    while (b.id < n - 1 && x[b.id] != b.value)
+        b.id++;
+    return b;
+}
+
+/* ---- filters ---- */
 
 /* Higher values first; equal ones by id, so that the order never depends on the sort. */
 static int by_value(const void *a, const void *b)
@@ -186,60 +291,145 @@ static int64_t keep_above(candidate *c, int64_t n, float floor)
     return left;
 }
 
-/* The fewest most likely candidates whose probabilities reach top_p (arXiv:1904.09751), sorted. */
-static int64_t keep_nucleus(candidate *c, int64_t n, float top_p)
+/* Reorders c[n] so that the fewest best candidates whose values add up to `goal` or, with `beyond`, to more than it,
+ * come first; returns how many they are, all if they don't reach it.  Quickselect on (value, id): on average the work
+ * is proportional to n. */
+static int64_t select_mass(candidate *c, int64_t n, double goal, bool beyond)
 {
-    /* Those below (1 - top_p) / n add up to less than what is cut off anyway: no need to sort them. */
-    int64_t left = keep_above(c, n, (1.0f - top_p) / (float)n);
-    if (left == 0) left = n;
-    qsort(c, (size_t)left, sizeof *c, by_value);
-    double sum = 0.0;
-    for (int64_t i = 0; i < left; i++) {
-        sum += c[i].value;
-        if (sum >= top_p) return i + 1;
+    int64_t low = 0, high = n;
+    while (high - low > 1) {
+        candidate pivot = c[low + (high - low) / 2];
+        int64_t mid = low;
+        double sum = 0.0;
+        for (int64_t i = low; i < high; i++) {
+            if (by_value(&c[i], &pivot) > 0) continue;
+            sum += c[i].value;
+            candidate t = c[i];
+            c[i] = c[mid];
+            c[mid++] = t;
+        }
+        bool reached = beyond ? sum > goal : sum >= goal;
+        if (reached && mid == high) { /* the pivot is the last: it needs a closer look */
+            int64_t last = low;
+            while (c[last].id != pivot.id)
+                last++;
+            c[last] = c[high - 1];
+            c[high - 1] = pivot;
+            sum -= pivot.value;
+            reached = beyond ? sum > goal : sum >= goal;
+            if (!reached) return high;
+            high--;
+        } else if (reached)
+            high = mid;
+        else {
+            goal -= sum;
+            low = mid;
+        }
     }
-    return left;
+    return high;
 }
 
-static int32_t draw(hd_picker *p, const candidate *c, int64_t n)
+/* Candidates in the order in which they are drawn: the first `sorted` as they stand, those behind them by value. */
+typedef struct choice {
+    candidate *c;
+    int64_t n, sorted;
+} choice;
+
+static float most_likely(const candidate *c, int64_t n)
 {
-    double sum = 0.0;
+    float top = 0.0f;
     for (int64_t i = 0; i < n; i++)
+        top = HD_MAX(top, c[i].value);
+    return top;
+}
+
+/* The fewest most likely candidates whose probabilities reach top_p (arXiv:1904.09751).  The front is sorted piece by
+ * piece until it is reached; a nucleus so wide that it would take long is only split off. */
+static void keep_nucleus(choice *all, float top_p)
+{
+    enum { FIRST_PIECE = 64, MOST_SORTED = 4096 };
+    candidate *c = all->c;
+    /* Those below (1 - top_p) / n add up to less than what is cut off anyway: no need to look at them. */
+    int64_t left = keep_above(c, all->n, (1.0f - top_p) / (float)all->n), done = 0;
+    if (left == 0) left = all->n;
+    double sum = 0.0;
+    bool wide = MOST_SORTED * most_likely(c, left) < top_p;
+    for (int64_t piece = FIRST_PIECE; !wide && done < left && done < MOST_SORTED; piece *= 4) {
+        int64_t end = done + HD_MIN(piece, left - done);
+        keep_best(c + done, left - done, end - done);
+        qsort(c + done, (size_t)(end - done), sizeof *c, by_value);
+        for (; done < end; done++) {
+            sum += c[done].value;
+            if (sum < top_p) continue;
+            all->n = all->sorted = done + 1;
+            return;
+        }
+    }
+    all->sorted = done;
+    all->n = done < left ? done + select_mass(c + done, left - done, top_p - sum, false) : done;
+}
+
+static void keep_min_p(choice *all, float min_p)
+{
+    float top = most_likely(all->c, all->n);
+    bool in_order = all->sorted == all->n;
+    all->n = keep_above(all->c, all->n, min_p * top);
+    all->sorted = in_order ? all->n : HD_MIN(all->sorted, all->n); /* what goes is less than what stays */
+}
+
+/* ---- the draw ---- */
+
+/* The candidate of c[n] at which the sum of values, the highest first, passes `at`; rounding may leave a rest behind
+ * all of them: then the last that has any probability, or `otherwise`. */
+static int32_t draw_unsorted(candidate *c, int64_t n, double at, int32_t otherwise)
+{
+    const candidate *last = NULL;
+    int64_t count = select_mass(c, n, at, true);
+    double sum = 0.0;
+    for (int64_t i = 0; i < count; i++) {
+        sum += c[i].value;
+        if (c[i].value > 0.0f && (!last || by_value(&c[i], last) > 0)) last = &c[i];
+    }
+    return last ? last->id : otherwise;
+}
+
+static int32_t draw(hd_picker *p, const choice *all)
+{
+    const candidate *c = all->c;
+    double sum = 0.0;
+    for (int64_t i = 0; i < all->n; i++)
         sum += c[i].value;
     double at = uniform(p) * sum;
     int32_t last = c[0].id; /* rounding may leave a rest behind all: never give it to one of probability 0 */
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < all->sorted; i++) {
         if (!(c[i].value > 0.0f)) continue;
         last = c[i].id;
         at -= c[i].value;
-        if (at < 0.0) break;
+        if (at < 0.0) return last;
     }
-    return last;
+    int64_t rest = all->n - all->sorted;
+    return rest ? draw_unsorted(all->c + all->sorted, rest, at, last) : last;
 }
 
-static int32_t sample(hd_picker *p)
+static int32_t sample(hd_picker *p, hd_picker_room *room, const float *logits, const best *b)
 {
-    int32_t best = argmax(p->logits, p->vocab);
-    float max = p->logits[best];
-    if (p->s.temperature == 0.0f || !isfinite(max)) return best;
-    candidate *c = p->candidates;
-    int64_t n = 0;
+    float max = b->value;
+    if (p->s.temperature == 0.0f || !isfinite(max)) return b->id;
+    choice all = {.c = room->candidates};
     for (int32_t id = 0; id < p->vocab; id++)
-        if (!isnan(p->logits[id])) c[n++] = (candidate){.id = id, .value = p->logits[id]};
-    if (p->s.top_k > 0 && p->s.top_k < n) {
-        keep_best(c, n, p->s.top_k);
-        n = p->s.top_k;
+        if (!isnan(logits[id])) all.c[all.n++] = (candidate){.id = id, .value = logits[id]};
+    if (p->s.top_k > 0 && p->s.top_k < all.n) {
+        keep_best(all.c, all.n, p->s.top_k);
+        all.n = p->s.top_k;
     }
-    soften(c, n, max, p->s.temperature);
-    if (p->s.top_p < 1.0f) n = keep_nucleus(c, n, p->s.top_p);
-    if (p->s.min_p > 0.0f) {
-        float top = 0.0f;
-        for (int64_t i = 0; i < n; i++)
-            top = HD_MAX(top, c[i].value);
-        n = keep_above(c, n, p->s.min_p * top);
-    }
-    return draw(p, c, n);
+    soften(all.c, all.n, max, p->s.temperature);
+    all.sorted = all.n;
+    if (p->s.top_p < 1.0f) keep_nucleus(&all, p->s.top_p);
+    if (p->s.min_p > 0.0f) keep_min_p(&all, p->s.min_p);
+    return draw(p, &all);
 }
+
+/* ---- log-probabilities ---- */
 
 /* ln(sum(exp(logits))), in double: 150,000 terms. */
 static double log_sum(const float *logits, int32_t n, float max)
@@ -250,31 +440,54 @@ static double log_sum(const float *logits, int32_t n, float max)
     return max + log(sum);
 }
 
-static void fill_top(hd_picker *p, const float *logits, double norm, hd_logprob *top, size_t count)
+/* The `count` best in order.  A few are kept sorted in one pass, many are selected. */
+static void find_top(candidate *c, const float *logits, int32_t vocab, int64_t count)
 {
-    candidate *c = p->candidates;
-    for (int32_t id = 0; id < p->vocab; id++)
-        c[id] = (candidate){.id = id, .value = isnan(logits[id]) ? -INFINITY : logits[id]};
-    keep_best(c, p->vocab, (int64_t)count);
-    qsort(c, count, sizeof *c, by_value);
-    for (size_t i = 0; i < count; i++)
-        top[i] = (hd_logprob){.id = c[i].id, .logprob = (float)(c[i].value - norm)};
+    enum { FEW = 32 };
+    int64_t n = 0;
+    for (int32_t id = 0; id < vocab; id++) {
+        if (count > FEW) {
+            c[id] = (candidate){.id = id, .value = logits[id]};
+            continue;
+        }
+        if (n == count && !(logits[id] > c[n - 1].value)) continue;
+        int64_t at = n < count ? n++ : n - 1;
+        for (; at > 0 && logits[id] > c[at - 1].value; at--)
+            c[at] = c[at - 1];
+        c[at] = (candidate){.id = id, .value = logits[id]};
+    }
+    if (count <= FEW) return;
+    keep_best(c, vocab, count);
+    qsort(c, (size_t)count, sizeof *c, by_value);
 }
 
-hd_status hd_picker_next(hd_picker *p, const float *logits, const int32_t *tokens, int64_t count, hd_logprob *chosen,
-                         hd_logprob *top, size_t top_count, hd_error *err)
+static void fill_logprobs(hd_picker_room *room, int32_t vocab, const hd_pick *pick, float max, hd_logprob *chosen)
 {
-    if (top_count > (size_t)p->vocab)
-        return hd_fail(err, HD_E_ARGUMENT, "%zu log-probabilities of a vocabulary of %d", top_count, p->vocab);
-    double norm = log_sum(logits, p->vocab, logits[argmax(logits, p->vocab)]);
-    if (!isfinite(norm))
+    chosen->logprob = NAN;
+    if (!pick->logprobs && !pick->top_count) return;
+    double norm = log_sum(pick->logits, vocab, max);
+    chosen->logprob = (float)(pick->logits[chosen->id] - norm);
+    if (!pick->top_count) return;
+    const candidate *c = room->candidates;
+    find_top(room->candidates, pick->logits, vocab, (int64_t)pick->top_count);
+    for (size_t i = 0; i < pick->top_count; i++)
+        pick->top[i] = (hd_logprob){.id = c[i].id, .logprob = (float)(c[i].value - norm)};
+}
+
+hd_status hd_picker_next(hd_picker *p, hd_picker_room *room, const hd_pick *pick, hd_logprob *chosen, hd_error *err)
+{
+    if (pick->top_count > (size_t)p->vocab)
+        return hd_fail(err, HD_E_ARGUMENT, "%zu log-probabilities of a vocabulary of %d", pick->top_count, p->vocab);
+    best of_model = find_best(pick->logits, p->vocab);
+    if (of_model.nan || !isfinite(of_model.value))
         return hd_fail(err, HD_E_INTERNAL,
                        "the model computes values that are not numbers: its file may be damaged; "
                        "fetch it again or compare its checksum with its source");
-    adjust(p, logits, tokens, count);
-    int32_t id = sample(p);
-    *chosen = (hd_logprob){.id = id, .logprob = (float)(logits[id] - norm)};
-    if (top_count) fill_top(p, logits, norm, top, top_count);
-    p->generated[id]++;
+    HD_TRY(make_room(p, err));
+    const float *logits = adjust(p, room, pick);
+    best adjusted = logits == pick->logits ? of_model : find_best(logits, p->vocab);
+    chosen->id = sample(p, room, logits, &adjusted);
+    fill_logprobs(room, p->vocab, pick, of_model.value, chosen);
+    if (counts_chosen(p)) p->chosen[p->chosen_count++] = chosen->id;
     return HD_OK;
 }

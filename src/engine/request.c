@@ -27,8 +27,22 @@ static hd_status choose(hd_scheduler *s, const hd_scheduler_options *o, hd_error
     return HD_OK;
 }
 
+static hd_status open_rooms(hd_scheduler *s, hd_error *err)
+{
+    int threads = hd_pool_threads(s->core->pool);
+    s->rooms = hd_calloc((size_t)threads, sizeof(hd_picker_room *));
+    if (!s->rooms) return hd_fail(err, HD_E_MEMORY, "out of memory for a scheduler");
+    s->room_count = threads;
+    for (int i = 0; i < threads; i++)
+        HD_TRY(hd_picker_room_open(&s->rooms[i], hd_model_get_config(s->core->model)->vocab, err));
+    return HD_OK;
+}
+
 static void free_scheduler(hd_scheduler *s)
 {
+    for (int i = 0; i < s->room_count; i++)
+        hd_picker_room_close(&s->rooms[i]);
+    hd_free(s->rooms);
     hd_prefix_close(&s->prefixes);
     hd_free(s->running);
     hd_free(s->feeds);
@@ -45,6 +59,7 @@ static hd_status start(hd_scheduler *s, hd_error *err)
     s->fed = hd_alloc_array((size_t)s->o.batch, sizeof(hd_request *));
     if (!s->running || !s->feeds || !s->fed) return hd_fail(err, HD_E_MEMORY, "out of memory for a scheduler");
     if (s->o.prefix_pages > 0) HD_TRY(hd_prefix_open(&s->prefixes, s->core, s->o.prefix_pages, err));
+    HD_TRY(open_rooms(s, err));
     int rc = pthread_create(&s->thread, NULL, hd_scheduler_main, s);
     return rc == 0 ? HD_OK : hd_fail(err, HD_E_IO, "cannot start the scheduler's thread: %s", strerror(rc));
 }

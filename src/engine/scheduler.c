@@ -258,13 +258,17 @@ static int plan(hd_scheduler *s)
 
 static void choose_range(void *arg, int64_t begin, int64_t end, int thread)
 {
-    hd_request *const *list = arg;
-    (void)thread;
+    const hd_scheduler *s = arg;
     for (int64_t i = begin; i < end; i++) {
-        hd_request *r = list[i];
+        hd_request *r = s->fed[i];
         if (r->o.embed) continue;
-        r->picked = hd_picker_next(r->picker, hd_seq_logits(r->seq), r->tokens, r->count, &r->chosen, r->top,
-                                   (size_t)r->o.top_count, &r->error);
+        const hd_pick pick = {.logits = hd_seq_logits(r->seq),
+                              .tokens = r->tokens,
+                              .count = r->count,
+                              .logprobs = r->o.logprobs,
+                              .top = r->top,
+                              .top_count = (size_t)r->o.top_count};
+        r->picked = hd_picker_next(r->picker, s->rooms[thread], &pick, &r->chosen, &r->error);
     }
 }
 
@@ -344,7 +348,7 @@ static void harvest(hd_scheduler *s, int count, uint64_t start)
         s->fed[chosen++] = r;
         event.answer_tokens += !r->o.embed;
     }
-    hd_pool_for(s->core->pool, chosen, 1, choose_range, s->fed);
+    hd_pool_for(s->core->pool, chosen, 1, choose_range, s);
     count_step(s, &event, start); /* first: who is told of an answer may look at the figures */
     for (int i = 0; i < chosen; i++)
         deliver(s, s->fed[i]);

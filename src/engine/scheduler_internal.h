@@ -51,9 +51,11 @@ struct hd_scheduler {
     hd_request *waiting, *paused;         /* waiting: best first */
     hd_request **running;                 /* [batch], in the order in which they go */
     int running_count;
-    int64_t until_forced;      /* steps until the next forced pre-emption */
-    hd_seq_feed *feeds;        /* [batch] */
-    hd_request **fed;          /* [batch] whose feed it is */
+    int64_t until_forced;   /* steps until the next forced pre-emption */
+    hd_seq_feed *feeds;     /* [batch] */
+    hd_request **fed;       /* [batch] whose feed it is */
+    hd_picker_room **rooms; /* [room_count] one for each thread of the pool */
+    int room_count;
     hd_prefix_cache *prefixes; /* NULL: none are kept */
 };
 

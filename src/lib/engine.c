@@ -24,6 +24,7 @@ struct hd_session {
 
 struct hd_sampler {
     hd_picker *picker;
+    hd_picker_room *room;
     int32_t vocab;
 };
 
@@ -426,6 +427,7 @@ hd_status hd_sampler_open(hd_sampler **out, const hd_engine *engine, const hd_sa
     if (!s) return hd_fail(err, HD_E_MEMORY, "out of memory for a sampler");
     s->vocab = engine->info.vocab;
     hd_status status = hd_picker_open(&s->picker, engine->info.vocab, sampling, err);
+    if (status == HD_OK) status = hd_picker_room_open(&s->room, engine->info.vocab, err);
     if (status != HD_OK) hd_sampler_close(&s);
     *out = s;
     return status;
@@ -437,6 +439,7 @@ void hd_sampler_close(hd_sampler **sampler)
     if (!s) return;
     *sampler = NULL;
     hd_picker_close(&s->picker);
+    hd_picker_room_close(&s->room);
     hd_free(s);
 }
 
@@ -448,6 +451,11 @@ hd_status hd_sampler_next(hd_sampler *sampler, const hd_session *session, hd_log
     if (session->engine->info.vocab != sampler->vocab)
         return hd_fail(err, HD_E_ARGUMENT, "the sampler is for a vocabulary of %d tokens, the session's model has %d",
                        sampler->vocab, session->engine->info.vocab);
-    return hd_picker_next(sampler->picker, logits, hd_seq_tokens(session->seq), hd_seq_length(session->seq), chosen,
-                          top, top_count, err);
+    const hd_pick pick = {.logits = logits,
+                          .tokens = hd_seq_tokens(session->seq),
+                          .count = hd_seq_length(session->seq),
+                          .logprobs = true,
+                          .top = top,
+                          .top_count = top_count};
+    return hd_picker_next(sampler->picker, sampler->room, &pick, chosen, err);
 }

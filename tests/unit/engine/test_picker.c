@@ -11,7 +11,7 @@
 
 #include "engine/engine.h"
 
-enum { V = 200, DRAWS = 4000 };
+enum { V = 200, DRAWS = 4000, WIDE = 20000 };
 
 /* Everything off. */
 static const hd_sampling plain = {.temperature = 1.0f, .top_p = 1.0f, .repetition_penalty = 1.0f};
@@ -36,11 +36,22 @@ static hd_picker *picker_of(const hd_sampling *s, int32_t vocab)
     return p;
 }
 
+static hd_picker_room *room; /* of WIDE ids, which all tests share */
+
+/* With log-probabilities. */
+static hd_status pick(hd_picker *p, const float *logits, const int32_t *tokens, int64_t count, hd_logprob *chosen,
+                      hd_logprob *top, size_t top_count, hd_error *err)
+{
+    const hd_pick what = {
+        .logits = logits, .tokens = tokens, .count = count, .logprobs = true, .top = top, .top_count = top_count};
+    return hd_picker_next(p, room, &what, chosen, err);
+}
+
 static hd_logprob next(hd_picker *p, const float *logits, const int32_t *tokens, int64_t count)
 {
     hd_logprob chosen;
     hd_error err = {0};
-    if (hd_picker_next(p, logits, tokens, count, &chosen, NULL, 0, &err) != HD_OK) fail_msg("%s", err.text);
+    if (pick(p, logits, tokens, count, &chosen, NULL, 0, &err) != HD_OK) fail_msg("%s", err.text);
     return chosen;
 }
 
@@ -216,6 +227,125 @@ static void the_same_seed_gives_the_same_ids(void **state)
     assert_memory_not_equal(ids[0], ids[2], sizeof ids[0]);
 }
 
+/* ---- the choice itself ---- */
+
+typedef struct weighed {
+    int32_t id;
+    float p;
+} weighed;
+
+static int by_weight(const void *a, const void *b)
+{
+    const weighed *x = a, *y = b;
+    if (x->p != y->p) return x->p > y->p ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* SplitMix64, as docs/engine.md says. */
+static double reference_draw(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (double)((z ^ (z >> 31)) >> 11) * 0x1.0p-53;
+}
+
+/* With everything sorted and summed from the front. */
+static int32_t reference_choice(const hd_sampling *s, const float *logits, int n, uint64_t *rng)
+{
+    static weighed c[WIDE];
+    double sum = 0.0, mass = 0.0;
+    float max = -INFINITY;
+    int kept = n;
+    for (int i = 0; i < n; i++)
+        max = fmaxf(max, logits[i]);
+    for (int i = 0; i < n; i++) {
+        c[i] = (weighed){.id = i, .p = expf((logits[i] - max) / s->temperature)};
+        sum += c[i].p;
+    }
+    for (int i = 0; i < n; i++)
+        c[i].p = (float)(c[i].p / sum);
+    if (s->top_p < 1.0f) {
+        qsort(c, (size_t)n, sizeof *c, by_weight);
+        for (kept = 0; kept < n && mass < s->top_p; kept++)
+            mass += c[kept].p;
+    }
+    float floor = 0.0f;
+    for (int i = 0; i < kept; i++)
+        floor = fmaxf(floor, s->min_p * c[i].p);
+    int left = 0;
+    sum = 0.0;
+    for (int i = 0; i < kept; i++) {
+        if (c[i].p < floor) continue;
+        c[left++] = c[i];
+        sum += c[i].p;
+    }
+    double at = reference_draw(rng) * sum;
+    for (int i = 0; i < left; i++) {
+        at -= c[i].p;
+        if (at < 0.0) return c[i].id;
+    }
+    return c[left - 1].id;
+}
+
+/* From a nucleus of one to one that is nearly the whole vocabulary, with equal values among them. */
+static void no_shortcut_changes_the_choice(void **state)
+{
+    (void)state;
+    static const float temperatures[] = {0.3f, 0.6f, 1.0f, 3.0f, 100.0f}, top_ps[] = {0.1f, 0.5f, 0.95f, 0.999f, 1.0f};
+    static float logits[WIDE];
+    for (int pattern = 0; pattern < 3; pattern++)
+        for (int t = 0; t < 5; t++)
+            for (int k = 0; k < 10; k++) {
+                hd_sampling s = plain;
+                s.temperature = temperatures[t];
+                s.top_p = top_ps[k % 5];
+                s.min_p = k < 5 ? 0.0f : 0.97f;
+                s.seed = (uint64_t)(t * 10 + k);
+                uint64_t rng = s.seed;
+                random_logits(logits, WIDE, s.seed + 99);
+                for (int i = 0; i < WIDE; i++) {
+                    if (pattern == 1) logits[i] = roundf(logits[i]); /* thousands are equal */
+                    if (pattern == 2) logits[i] *= i % 100 == 0 ? 3.0f : 0.5f;
+                }
+                hd_picker *p = picker_of(&s, WIDE);
+                for (int i = 0; i < 3; i++)
+                    assert_int_equal(next(p, logits, NULL, 0).id, reference_choice(&s, logits, WIDE, &rng));
+                hd_picker_close(&p);
+            }
+}
+
+/* Without log-probabilities nothing but their value changes. */
+static void logprobs_are_computed_when_wanted(void **state)
+{
+    (void)state;
+    float logits[V];
+    hd_error err = {0};
+    hd_logprob chosen, top[5];
+    for (int round = 0; round < 2; round++) {
+        hd_sampling s = plain;
+        s.temperature = (float)round;
+        random_logits(logits, V, 4);
+        hd_picker *p = picker_of(&s, V), *q = picker_of(&s, V);
+        for (int i = 0; i < 20; i++) {
+            hd_pick what = {.logits = logits};
+            assert_int_equal(hd_picker_next(p, room, &what, &chosen, &err), HD_OK);
+            assert_true(isnan(chosen.logprob));
+            assert_int_equal(chosen.id, next(q, logits, NULL, 0).id);
+        }
+        const hd_pick what = {.logits = logits, .top = top, .top_count = 5};
+        assert_int_equal(hd_picker_next(p, room, &what, &chosen, &err), HD_OK);
+        assert_false(isnan(chosen.logprob));
+        hd_picker_close(&p);
+        hd_picker_close(&q);
+    }
+    logits[77] = NAN;
+    hd_picker *p = picker_of(&plain, V);
+    const hd_pick what = {.logits = logits};
+    assert_int_equal(hd_picker_next(p, room, &what, &chosen, &err), HD_E_INTERNAL);
+    hd_picker_close(&p);
+}
+
 /* ---- bias and penalties ---- */
 
 static void bias_moves_forces_and_bans(void **state)
@@ -326,7 +456,7 @@ static void logprobs_are_of_the_unmodified_logits(void **state)
                      .bias_count = 1};
     random_logits(logits, V, 5);
     hd_picker *p = picker_of(&s, V);
-    assert_int_equal(hd_picker_next(p, logits, tokens, 2, &chosen, top, V, &err), HD_OK);
+    assert_int_equal(pick(p, logits, tokens, 2, &chosen, top, V, &err), HD_OK);
     double norm = 0.0, sum = 0.0;
     for (int i = 0; i < V; i++)
         norm += exp(logits[i]);
@@ -340,15 +470,15 @@ static void logprobs_are_of_the_unmodified_logits(void **state)
     }
     assert_true(fabs(sum - 1.0) < 1e-4);
     hd_logprob few[3];
-    assert_int_equal(hd_picker_next(p, logits, tokens, 2, &chosen, few, 3, &err), HD_OK);
+    assert_int_equal(pick(p, logits, tokens, 2, &chosen, few, 3, &err), HD_OK);
     assert_memory_equal(few, top, sizeof few);
-    assert_int_equal(hd_picker_next(p, logits, tokens, 2, &chosen, top, V + 1, &err), HD_E_ARGUMENT);
+    assert_int_equal(pick(p, logits, tokens, 2, &chosen, top, V + 1, &err), HD_E_ARGUMENT);
     assert_non_null(strstr(err.text, "201 log-probabilities of a vocabulary of 200"));
     hd_picker_close(&p);
     for (int i = 0; i < V; i++)
         logits[i] = 1.0f; /* ties come by id */
     p = picker_of(&plain, V);
-    assert_int_equal(hd_picker_next(p, logits, tokens, 0, &chosen, few, 3, &err), HD_OK);
+    assert_int_equal(pick(p, logits, tokens, 0, &chosen, few, 3, &err), HD_OK);
     assert_true(few[0].id == 0 && few[1].id == 1 && few[2].id == 2);
     hd_picker_close(&p);
 }
@@ -380,7 +510,7 @@ static void nan_and_infinity_end_nowhere(void **state)
         bool sound = !nan && isfinite(most); /* else the model is damaged */
         hd_picker *p = picker_of(&settings[round % 4], 9);
         for (int i = 0; i < 3; i++) {
-            hd_status status = hd_picker_next(p, logits, tokens, 3, &chosen, top, 9, NULL);
+            hd_status status = pick(p, logits, tokens, 3, &chosen, top, 9, NULL);
             assert_int_equal(status, sound ? HD_OK : HD_E_INTERNAL);
             if (sound) assert_in_range(chosen.id, 0, 8);
         }
@@ -465,6 +595,8 @@ int main(void)
         cmocka_unit_test(top_k_keeps_exactly_the_best),
         cmocka_unit_test(temperature_zero_is_the_best),
         cmocka_unit_test(the_same_seed_gives_the_same_ids),
+        cmocka_unit_test(no_shortcut_changes_the_choice),
+        cmocka_unit_test(logprobs_are_computed_when_wanted),
         cmocka_unit_test(bias_moves_forces_and_bans),
         cmocka_unit_test(repetition_penalty_counts_each_token_once),
         cmocka_unit_test(presence_and_frequency_count_what_was_chosen),
@@ -473,5 +605,8 @@ int main(void)
         cmocka_unit_test(what_has_no_probability_never_comes),
         cmocka_unit_test(settings_are_checked),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    if (hd_picker_room_open(&room, WIDE, NULL) != HD_OK) return 1;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    hd_picker_room_close(&room);
+    return failed;
 }
