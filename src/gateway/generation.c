@@ -288,6 +288,7 @@ static void finish(hd_job *job)
 {
     hd_generation *g = (hd_generation *)((char *)job - offsetof(hd_generation, job));
     hd_call *call = g->call;
+    hd_exchange_watch(call->exchange, NULL, NULL, NULL);
     for (int i = 0; i < g->choice_count; i++)
         hd_request_close(&g->choices[i].request);
     if (g->begun)
@@ -296,7 +297,6 @@ static void finish(hd_job *job)
         hd_call_fail(call, &g->error);
     else
         end_whole(g);
-    hd_exchange_watch(call->exchange, NULL, NULL, NULL);
     free_generation(g);
     hd_call_close(call);
 }

@@ -182,6 +182,7 @@ static void finish(hd_job *job)
 {
     embedding *e = (embedding *)((char *)job - offsetof(embedding, job));
     hd_call *call = e->call;
+    hd_exchange_watch(call->exchange, NULL, NULL, NULL);
     for (size_t i = 0; i < e->count; i++)
         hd_request_close(&e->inputs[i].request);
     if (e->error.status != HD_OK) {
@@ -192,7 +193,6 @@ static void finish(hd_job *job)
         write_reply(&out, e);
         hd_call_reply_json(call, 200, &out);
     }
-    hd_exchange_watch(call->exchange, NULL, NULL, NULL);
     free_embedding(e);
     hd_call_close(call);
 }

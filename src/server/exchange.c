@@ -313,12 +313,14 @@ hd_status hd_exchange_end(hd_exchange *x)
 
 void hd_exchange_watch(hd_exchange *x, void (*gone)(void *arg), void (*drained)(void *arg), void *arg)
 {
+    pthread_mutex_lock(&x->calling); /* waits for a callback that runs */
     pthread_mutex_lock(&x->lock);
     x->gone = gone;
     x->drained = drained;
     x->arg = arg;
     bool late = x->lost || x->full; /* the news was there before the watcher */
     pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->calling);
     if (late) hd_server_push(x->server, x, false);
 }
 

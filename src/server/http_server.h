@@ -98,8 +98,8 @@ hd_status hd_exchange_write(hd_exchange *exchange, const void *data, size_t len,
 hd_status hd_exchange_end(hd_exchange *exchange);
 
 /* `gone`: the client has left before its reply was complete (called once, at once when it is so already); `drained`:
- * see above.  Either may be NULL.  After hd_exchange_close has returned neither is called any more; the caller must
- * hold no lock that they take while it closes. */
+ * see above.  Either may be NULL.  Once this or hd_exchange_close has returned, those watching before are not called
+ * any more; the caller must hold no lock that they take. */
 void hd_exchange_watch(hd_exchange *exchange, void (*gone)(void *arg), void (*drained)(void *arg), void *arg);
 
 /* Gives the exchange back: the views die.  Without a complete reply the connection is cut, so that a client never takes
