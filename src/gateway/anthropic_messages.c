@@ -230,7 +230,7 @@ static const hd_dialect dialect = {.begin = stream_begin,
                                    .error = stream_error,
                                    .whole = whole};
 
-hd_status hd_messages(hd_call *call, hd_error *err)
+hd_status hd_messages(hd_call *call, bool *taken, hd_error *err)
 {
     hd_messages_request r = {.messages = NULL};
     hd_ask_init(&r.ask);
@@ -240,13 +240,14 @@ hd_status hd_messages(hd_call *call, hd_error *err)
     hd_prompt *prompt = hd_calloc(1, sizeof *prompt);
     if (!prompt) return hd_fail(err, HD_E_MEMORY, "out of memory for a prompt");
     hd_status status = hd_anthropic_prompt(call, &r, prompt, err);
-    if (status == HD_OK) return hd_generation_start(call, &r.ask, &dialect, prompt, 1, err);
+    if (status == HD_OK) return hd_generation_start(call, &r.ask, &dialect, prompt, 1, taken, err);
     hd_prompts_free(prompt, 1);
     return status;
 }
 
-hd_status hd_count_tokens(hd_call *call, hd_error *err)
+hd_status hd_count_tokens(hd_call *call, bool *taken, hd_error *err)
 {
+    (void)taken;
     hd_messages_request r = {.messages = NULL};
     hd_prompt prompt = {NULL, 0, false};
     hd_buf out;

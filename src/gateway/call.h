@@ -31,8 +31,9 @@ typedef struct hd_route {
     const char *response;    /* name of the reply's schema in schemas.json; NULL: none is JSON */
     const char *stream;      /* of its events'; NULL: never streams */
     unsigned flags;
-    /* Answers, or fails; the router writes the error.  One that goes on later sets call->kept. */
-    hd_status (*run)(hd_call *call, hd_error *err);
+    /* Answers, or fails; the router writes the error.  One whose answer comes later sets *taken: the call is not the
+     * router's any more, and may be gone already. */
+    hd_status (*run)(hd_call *call, bool *taken, hd_error *err);
 } hd_route;
 
 extern const hd_route hd_routes[]; /* ends with one without method */
@@ -44,7 +45,6 @@ struct hd_call {
     hd_gateway *gateway;
     hd_exchange *exchange;
     const hd_route *route;
-    bool kept; /* a generation owns it now */
     char id[HD_REQUEST_ID + 1];
     char name[256];            /* the path's {model} */
     hd_api_key key;            /* who asks */

@@ -29,22 +29,22 @@ struct hd_gateway {
 hd_status hd_openapi_write(hd_buf *out, const char *version, hd_error *err);
 
 /* The pages (health.c, metrics_page.c, models_api.c) and dialects; rows of hd_routes. */
-hd_status hd_page_livez(hd_call *call, hd_error *err);
-hd_status hd_page_readyz(hd_call *call, hd_error *err);
-hd_status hd_page_metrics(hd_call *call, hd_error *err);
-hd_status hd_page_openapi(hd_call *call, hd_error *err);
-hd_status hd_page_version(hd_call *call, hd_error *err);
-hd_status hd_models_page(hd_call *call, hd_error *err);
-hd_status hd_model_page(hd_call *call, hd_error *err);
-hd_status hd_model_load_page(hd_call *call, hd_error *err);
-hd_status hd_model_unload_page(hd_call *call, hd_error *err);
-hd_status hd_chat_completions(hd_call *call, hd_error *err);
-hd_status hd_completions(hd_call *call, hd_error *err);
-hd_status hd_embeddings(hd_call *call, hd_error *err);
-hd_status hd_tokenize(hd_call *call, hd_error *err);
-hd_status hd_detokenize(hd_call *call, hd_error *err);
-hd_status hd_messages(hd_call *call, hd_error *err);
-hd_status hd_count_tokens(hd_call *call, hd_error *err);
+hd_status hd_page_livez(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_page_readyz(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_page_metrics(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_page_openapi(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_page_version(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_models_page(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_model_page(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_model_load_page(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_model_unload_page(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_chat_completions(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_completions(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_embeddings(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_tokenize(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_detokenize(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_messages(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_count_tokens(hd_call *call, bool *taken, hd_error *err);
 
 extern const hd_shape hd_chat_shape, hd_completion_shape, hd_embedding_shape, hd_tokenize_shape, hd_detokenize_shape,
     hd_messages_shape, hd_count_tokens_shape, hd_model_name_shape;

@@ -408,7 +408,7 @@ static void give_up(hd_generation *g, const hd_error *err)
         if (g->choices[i].request) hd_request_cancel(g->choices[i].request);
 }
 
-static hd_status launch(hd_generation *g, hd_error *err)
+static hd_status launch(hd_generation *g, bool *taken, hd_error *err)
 {
     hd_error why;
     g->open = 1;
@@ -423,13 +423,13 @@ static hd_status launch(hd_generation *g, hd_error *err)
         hd_exchange_watch(g->call->exchange, NULL, NULL, NULL);
         return hd_fail(err, why.status, "%s", why.text);
     }
-    g->call->kept = true;
+    *taken = true;
     one_less(g);
     return HD_OK;
 }
 
 hd_status hd_generation_start(hd_call *call, const hd_ask *ask, const hd_dialect *dialect, hd_prompt *prompts,
-                              size_t prompt_count, hd_error *err)
+                              size_t prompt_count, bool *taken, hd_error *err)
 {
     hd_generation *g = hd_calloc(1, sizeof *g);
     if (!g) {
@@ -451,7 +451,7 @@ hd_status hd_generation_start(hd_call *call, const hd_ask *ask, const hd_dialect
     hd_buf_init(&g->wire, WIRE_MAX);
     make_tag(g->tag);
     hd_status status = prepare(g, err);
-    if (status == HD_OK) status = launch(g, err);
+    if (status == HD_OK) status = launch(g, taken, err);
     if (status != HD_OK) free_generation(g);
     return status;
 }

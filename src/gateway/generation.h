@@ -85,9 +85,9 @@ struct hd_generation {
 };
 
 /* Submits; `prompts` [prompt_count] and their ids are taken over, also after an error.  After HD_OK the generation owns
- * the call (call->kept). */
+ * the call (*taken). */
 hd_status hd_generation_start(hd_call *call, const hd_ask *ask, const hd_dialect *dialect, hd_prompt *prompts,
-                              size_t prompt_count, hd_error *err);
+                              size_t prompt_count, bool *taken, hd_error *err);
 
 /* Whether a piece begins a new block behind what came last. */
 bool hd_choice_begins_block(const hd_choice *choice, hd_piece_kind kind);

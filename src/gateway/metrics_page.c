@@ -258,8 +258,9 @@ static void write_process(hd_buf *out, const hd_gateway *g)
               (double)hd_clock_unix_ms() / 1e3 - up);
 }
 
-hd_status hd_page_metrics(hd_call *call, hd_error *err)
+hd_status hd_page_metrics(hd_call *call, bool *taken, hd_error *err)
 {
+    (void)taken;
     hd_gateway *g = call->gateway;
     hd_buf out;
     figures *f = hd_calloc(1, sizeof *f);

@@ -37,9 +37,9 @@ static void add_model(void *arg, const hd_model_view *view)
     write_model(arg, view);
 }
 
-hd_status hd_models_page(hd_call *call, hd_error *err)
+hd_status hd_models_page(hd_call *call, bool *taken, hd_error *err)
 {
-    (void)err;
+    (void)taken, (void)err;
     hd_buf out;
     hd_buf_init(&out, (size_t)1 << 24);
     hd_out_begin(&out, '{');
@@ -68,8 +68,9 @@ static void find_model(void *arg, const hd_model_view *view)
     write_model(&s->out, view);
 }
 
-hd_status hd_model_page(hd_call *call, hd_error *err)
+hd_status hd_model_page(hd_call *call, bool *taken, hd_error *err)
 {
+    (void)taken;
     search s = {.name = call->name};
     hd_buf_init(&s.out, (size_t)1 << 16);
     hd_models_list(call->gateway->models, find_model, &s);
@@ -115,29 +116,28 @@ static void *run_change(void *arg)
     return NULL;
 }
 
-static hd_status start_change(hd_call *call, bool load, hd_error *err)
+static hd_status start_change(hd_call *call, bool load, bool *taken, hd_error *err)
 {
     pthread_t thread;
     change *c = hd_calloc(1, sizeof *c);
     if (!c) return hd_fail(err, HD_E_MEMORY, "out of memory");
     *c = (change){.call = call, .load = load};
-    call->kept = true;
     int rc = pthread_create(&thread, NULL, run_change, c);
     if (rc == 0) {
+        *taken = true;
         pthread_detach(thread);
         return HD_OK;
     }
-    call->kept = false;
     hd_free(c);
     return hd_fail(err, HD_E_IO, "cannot start a thread: %s", strerror(rc));
 }
 
-hd_status hd_model_load_page(hd_call *call, hd_error *err)
+hd_status hd_model_load_page(hd_call *call, bool *taken, hd_error *err)
 {
-    return start_change(call, true, err);
+    return start_change(call, true, taken, err);
 }
 
-hd_status hd_model_unload_page(hd_call *call, hd_error *err)
+hd_status hd_model_unload_page(hd_call *call, bool *taken, hd_error *err)
 {
-    return start_change(call, false, err);
+    return start_change(call, false, taken, err);
 }

@@ -290,7 +290,7 @@ static const hd_dialect dialect = {.begin = stream_begin,
                                    .error = hd_openai_error,
                                    .whole = whole};
 
-hd_status hd_chat_completions(hd_call *call, hd_error *err)
+hd_status hd_chat_completions(hd_call *call, bool *taken, hd_error *err)
 {
     chat_request r = {.max_completion_tokens = -1};
     hd_ask_init(&r.ask);
@@ -306,7 +306,7 @@ hd_status hd_chat_completions(hd_call *call, hd_error *err)
     json_t *variables = template_variables(&r);
     hd_status status = hd_conversation_prompt(call, r.messages, tools, variables, prompt, err);
     json_decref(variables);
-    if (status == HD_OK) return hd_generation_start(call, &r.ask, &dialect, prompt, 1, err);
+    if (status == HD_OK) return hd_generation_start(call, &r.ask, &dialect, prompt, 1, taken, err);
     hd_prompts_free(prompt, 1);
     return status;
 }

@@ -262,7 +262,7 @@ static hd_status read_fim(hd_call *call, const completion_request *r, hd_prompt 
     return status;
 }
 
-hd_status hd_completions(hd_call *call, hd_error *err)
+hd_status hd_completions(hd_call *call, bool *taken, hd_error *err)
 {
     completion_request r = {.logprobs = -1, .best_of = -1};
     hd_prompt *prompts;
@@ -276,5 +276,5 @@ hd_status hd_completions(hd_call *call, hd_error *err)
         HD_TRY(read_fim(call, &r, &prompts, &count, err));
     else
         HD_TRY(hd_prompts_read(call, r.prompt, "prompt", &prompts, &count, err));
-    return hd_generation_start(call, &r.ask, &dialect, prompts, count, err);
+    return hd_generation_start(call, &r.ask, &dialect, prompts, count, taken, err);
 }

@@ -218,7 +218,7 @@ static hd_status submit_input(embedding *e, input *in, const hd_prompt *prompt, 
     return HD_OK;
 }
 
-static hd_status submit(embedding *e, int priority, hd_error *err)
+static hd_status submit(embedding *e, int priority, bool *taken, hd_error *err)
 {
     hd_error why;
     hd_status status = HD_OK;
@@ -237,12 +237,12 @@ static hd_status submit(embedding *e, int priority, hd_error *err)
         hd_exchange_watch(e->call->exchange, NULL, NULL, NULL);
         return hd_fail(err, why.status, "%s", why.text);
     }
-    e->call->kept = true;
+    *taken = true;
     one_less(e);
     return HD_OK;
 }
 
-static hd_status prepare(embedding *e, const embedding_request *r, hd_error *err)
+static hd_status prepare(embedding *e, const embedding_request *r, bool *taken, hd_error *err)
 {
     int64_t width = e->call->model->info.hidden;
     HD_TRY(hd_prompts_read(e->call, r->input, "input", &e->prompts, &e->count, err));
@@ -253,10 +253,10 @@ static hd_status prepare(embedding *e, const embedding_request *r, hd_error *err
     if (!e->inputs) return hd_fail(err, HD_E_MEMORY, "out of memory for %zu embeddings", e->count);
     for (size_t i = 0; i < e->count; i++)
         e->inputs[i].embedding = e;
-    return submit(e, (int)r->priority, err);
+    return submit(e, (int)r->priority, taken, err);
 }
 
-hd_status hd_embeddings(hd_call *call, hd_error *err)
+hd_status hd_embeddings(hd_call *call, bool *taken, hd_error *err)
 {
     embedding_request r = {.dimensions = -1};
     hd_shape_bind(&hd_embedding_shape, call->body, &r);
@@ -266,7 +266,7 @@ hd_status hd_embeddings(hd_call *call, hd_error *err)
     e->job.run = finish;
     e->call = call;
     e->base64 = r.encoding.len == strlen("base64");
-    hd_status status = prepare(e, &r, err);
+    hd_status status = prepare(e, &r, taken, err);
     if (status != HD_OK) free_embedding(e);
     return status;
 }

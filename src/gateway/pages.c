@@ -52,9 +52,9 @@ static void reply(hd_call *call, hd_buf *out, bool good, const char *status)
     hd_call_reply_json(call, good ? 200 : 503, out);
 }
 
-hd_status hd_page_livez(hd_call *call, hd_error *err)
+hd_status hd_page_livez(hd_call *call, bool *taken, hd_error *err)
 {
-    (void)err;
+    (void)taken, (void)err;
     state s;
     hd_buf out;
     look_around(call, &out, &s);
@@ -62,9 +62,9 @@ hd_status hd_page_livez(hd_call *call, hd_error *err)
     return HD_OK;
 }
 
-hd_status hd_page_readyz(hd_call *call, hd_error *err)
+hd_status hd_page_readyz(hd_call *call, bool *taken, hd_error *err)
 {
-    (void)err;
+    (void)taken, (void)err;
     state s;
     hd_buf out;
     look_around(call, &out, &s);
@@ -80,9 +80,9 @@ hd_status hd_page_readyz(hd_call *call, hd_error *err)
     return HD_OK;
 }
 
-hd_status hd_page_version(hd_call *call, hd_error *err)
+hd_status hd_page_version(hd_call *call, bool *taken, hd_error *err)
 {
-    (void)err;
+    (void)taken, (void)err;
     hd_buf out;
     hd_buf_init(&out, 1024);
     hd_out_begin(&out, '{');
@@ -92,9 +92,9 @@ hd_status hd_page_version(hd_call *call, hd_error *err)
     return HD_OK;
 }
 
-hd_status hd_page_openapi(hd_call *call, hd_error *err)
+hd_status hd_page_openapi(hd_call *call, bool *taken, hd_error *err)
 {
-    (void)err;
+    (void)taken, (void)err;
     hd_call_reply_text(call, 200, "application/json", &call->gateway->openapi);
     return HD_OK;
 }

@@ -103,9 +103,9 @@ static hd_status forbid(hd_call *call, hd_error *err, const char *text)
 
 /* A page of another site must not use a service through its reader's browser: neither by asking from there (Origin),
  * nor, where no key is needed, by a name that suddenly means this machine (DNS rebinding). */
-static hd_status check_browser(hd_call *call, bool *parked, hd_error *err)
+static hd_status check_browser(hd_call *call, bool *taken, hd_error *err)
 {
-    (void)parked;
+    (void)taken;
     const hd_http_request *request = hd_exchange_request(call->exchange);
     const char *allowed = call->gateway->options.cors_origin;
     hd_str origin;
@@ -134,9 +134,9 @@ static hd_str presented_key(const hd_http_request *request)
     return value;
 }
 
-static hd_status authenticate(hd_call *call, bool *parked, hd_error *err)
+static hd_status authenticate(hd_call *call, bool *taken, hd_error *err)
 {
-    (void)parked;
+    (void)taken;
     hd_api_keys *keys = call->gateway->options.keys;
     unsigned flags = call->route->flags;
     if (!keys || flags & HD_ROUTE_OPEN) return HD_OK;
@@ -172,9 +172,9 @@ static hd_status check_depth(hd_str body, hd_error *err)
     return HD_OK;
 }
 
-static hd_status read_body(hd_call *call, bool *parked, hd_error *err)
+static hd_status read_body(hd_call *call, bool *taken, hd_error *err)
 {
-    (void)parked;
+    (void)taken;
     if (call->body || !call->route->request) return HD_OK;
     hd_str body = hd_exchange_body(call->exchange);
     if (body.len == 0) return hd_fail(err, HD_E_ARGUMENT, "the request has no body; it must be a JSON object");
@@ -183,39 +183,38 @@ static hd_status read_body(hd_call *call, bool *parked, hd_error *err)
     return hd_shape_check(call->route->request, call->body, call->param, err);
 }
 
-static hd_status check_draining(hd_call *call, bool *parked, hd_error *err)
+static hd_status check_draining(hd_call *call, bool *taken, hd_error *err)
 {
-    (void)parked;
+    (void)taken;
     if (!atomic_load(&call->gateway->draining) || !(call->route->flags & HD_ROUTE_MODEL)) return HD_OK;
     call->http = 503;
     return hd_fail(err, HD_E_BUSY, "the service is shutting down and takes no new work");
 }
 
 /* A model that is not in memory parks the call: from then on it belongs to whoever takes it up again. */
-static hd_status choose_model(hd_call *call, bool *parked, hd_error *err)
+static hd_status choose_model(hd_call *call, bool *taken, hd_error *err)
 {
     if (!(call->route->flags & HD_ROUTE_MODEL)) return HD_OK;
     const json_t *name = json_object_get(call->body, "model");
     hd_str asked = {json_string_value(name), json_string_length(name)};
     hd_served *model = NULL;
     hd_status status = hd_models_use(call->gateway->models, asked, &call->job, &model, err);
-    *parked = status == HD_OK && !model;
-    if (*parked) return HD_OK;
+    *taken = status == HD_OK && !model;
+    if (*taken) return HD_OK;
     call->model = model;
     if (status == HD_E_NOT_FOUND) snprintf(call->param, sizeof call->param, "model");
     return status;
 }
 
-static hd_status answer(hd_call *call, bool *parked, hd_error *err)
+static hd_status answer(hd_call *call, bool *taken, hd_error *err)
 {
-    (void)parked;
-    return call->route->run(call, err);
+    return call->route->run(call, taken, err);
 }
 
 /* ---- the stages ---- */
 
 /* A call that was parked passes all of them again. */
-typedef hd_status (*stage)(hd_call *call, bool *parked, hd_error *err);
+typedef hd_status (*stage)(hd_call *call, bool *taken, hd_error *err);
 
 static const stage stages[] = {check_browser, authenticate, check_draining, read_body, choose_model, answer};
 
@@ -223,15 +222,12 @@ static void pass(hd_call *call)
 {
     hd_error err;
     hd_status status = HD_OK;
-    bool parked = false;
+    bool taken = false;
     for (size_t i = 0; i < HD_ARRAY_LEN(stages) && status == HD_OK; i++) {
-        status = stages[i](call, &parked, &err);
-        if (parked) return;
+        status = stages[i](call, &taken, &err);
+        if (taken) return;
     }
-    if (status != HD_OK)
-        hd_call_fail(call, &err);
-    else if (call->kept)
-        return;
+    if (status != HD_OK) hd_call_fail(call, &err);
     hd_call_close(call);
 }
 

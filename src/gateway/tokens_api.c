@@ -77,8 +77,9 @@ static hd_status read_tokens(hd_call *call, const tokenize_request *r, hd_prompt
                           err);
 }
 
-hd_status hd_tokenize(hd_call *call, hd_error *err)
+hd_status hd_tokenize(hd_call *call, bool *taken, hd_error *err)
 {
+    (void)taken;
     tokenize_request r = {.add_special_tokens = true};
     hd_prompt prompt = {NULL, 0, false};
     hd_buf out;
@@ -110,8 +111,9 @@ static hd_status decode(hd_call *call, const json_t *list, char **text, size_t *
     return status;
 }
 
-hd_status hd_detokenize(hd_call *call, hd_error *err)
+hd_status hd_detokenize(hd_call *call, bool *taken, hd_error *err)
 {
+    (void)taken;
     char *text = NULL;
     size_t len = 0;
     hd_buf out;
