@@ -104,11 +104,7 @@ size_t hd_ask_stops(const hd_ask *ask, const char *stops[HD_STOP_MAX])
 hd_status hd_ask_limit(const hd_ask *ask, hd_call *call, size_t prompt, int64_t configured, int64_t *out, hd_error *err)
 {
     const hd_served *model = call->model;
-    hd_cache_usage cache;
-    hd_engine_get_cache(model->engine, &cache);
-    int64_t room = model->info.context;
-    if (cache.pages_limit) room = HD_MIN(room, cache.pages_limit * cache.page_tokens);
-    int64_t left = room - (int64_t)prompt;
+    int64_t room = model->room, left = room - (int64_t)prompt;
     if (ask->max_tokens >= 0) {
         *out = ask->max_tokens;
         if (ask->max_tokens <= left) return HD_OK;

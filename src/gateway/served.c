@@ -140,8 +140,12 @@ static void on_step(void *arg, const hd_step_event *event)
 
 static hd_status open_parts(hd_served *s, const hd_gateway_options *o, hd_error *err)
 {
+    hd_cache_usage cache;
     HD_TRY(hd_engine_open(&s->engine, s->path, &o->engine, err));
     hd_engine_get_info(s->engine, &s->info);
+    hd_engine_get_cache(s->engine, &cache);
+    s->room = s->info.context;
+    if (cache.pages_limit) s->room = HD_MIN(s->room, cache.pages_limit * cache.page_tokens);
     HD_TRY(read_text(s, err));
     hd_scheduler_options scheduler = o->scheduler;
     scheduler.step = on_step;
