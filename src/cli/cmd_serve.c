@@ -4,10 +4,12 @@
  * answer. Signals are taken by a thread of their own, so that no handler has to be safe.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -300,11 +302,24 @@ static void reload(service *s)
     say(s, "READY=1");
 }
 
+/* The next signal; meanwhile systemd's watchdog hears from us, as long as the engine makes progress. */
+static int next_signal(const service *s)
+{
+    uint64_t us = atomic_load(&s->serving) ? s->systemd.watchdog_us / 2 : 0;
+    struct timespec wait = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+    if (!us) wait.tv_sec = 1;
+    int number = sigtimedwait(&s->signals, NULL, &wait);
+    if (number < 0 && us && hd_gateway_is_alive(s->gateway)) say(s, "WATCHDOG=1");
+    return number;
+}
+
 static void *take_signals(void *arg)
 {
     service *s = arg;
-    int number = 0, endings = 0;
-    while (sigwait(&s->signals, &number) == 0) {
+    int endings = 0;
+    for (;;) {
+        int number = next_signal(s);
+        if (number < 0) continue;
         if (number == SIGUSR1) break;                       /* serve() has ended */
         if (!atomic_load(&s->serving)) _exit(128 + number); /* while loading: there is nothing to finish */
         if (number == SIGHUP) {
@@ -443,9 +458,20 @@ static hd_status open_server(service *s, hd_error *err)
     return HD_OK;
 }
 
+/* Each connection is an open file; the usual soft limit of 1,024 is for programs that use select(). */
+static void allow_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        hd_log(HD_LOG_WARN, "the limit of open files stays: %s", strerror(errno));
+}
+
 static hd_status serve(service *s, hd_error *err)
 {
     char url[300];
+    allow_files();
     HD_TRY(hd_systemd_open(&s->systemd, getenv, err));
     HD_TRY(open_keys(s, err));
     HD_TRY(open_gateway(s, err));

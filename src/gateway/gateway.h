@@ -51,6 +51,9 @@ void hd_gateway_handle(void *gateway, hd_exchange *exchange);
 /* The server whose figures /metrics shows; NULL takes it away. */
 void hd_gateway_set_server(hd_gateway *gateway, const hd_server *server);
 
+/* What /livez says: false when work waits and no pass has ended for stall_seconds. */
+bool hd_gateway_is_alive(hd_gateway *gateway);
+
 /* From now on /readyz says no and new work is refused with 503. */
 void hd_gateway_drain(hd_gateway *gateway);
 

@@ -35,14 +35,23 @@ static void look(void *arg, hd_served *model)
     hd_out_end(s->out, '}');
 }
 
-static void look_around(hd_call *call, hd_buf *out, state *s)
+static void look_around(hd_gateway *gateway, hd_buf *out, state *s)
 {
-    *s = (state){.gateway = call->gateway, .out = out, .answered = true};
+    *s = (state){.gateway = gateway, .out = out, .answered = true};
     hd_buf_init(out, (size_t)1 << 20);
     hd_out_begin(out, '{');
     hd_out_member_begin(out, "models", '[');
-    hd_models_each(call->gateway->models, look, s);
+    hd_models_each(gateway->models, look, s);
     hd_out_end(out, ']');
+}
+
+bool hd_gateway_is_alive(hd_gateway *gateway)
+{
+    state s;
+    hd_buf out;
+    look_around(gateway, &out, &s);
+    hd_buf_free(&out);
+    return !s.stalled;
 }
 
 static void reply(hd_call *call, hd_buf *out, bool good, const char *status)
@@ -57,7 +66,7 @@ hd_status hd_page_livez(hd_call *call, bool *taken, hd_error *err)
     (void)taken, (void)err;
     state s;
     hd_buf out;
-    look_around(call, &out, &s);
+    look_around(call->gateway, &out, &s);
     reply(call, &out, !s.stalled, s.stalled ? "stalled" : "ok");
     return HD_OK;
 }
@@ -67,7 +76,7 @@ hd_status hd_page_readyz(hd_call *call, bool *taken, hd_error *err)
     (void)taken, (void)err;
     state s;
     hd_buf out;
-    look_around(call, &out, &s);
+    look_around(call->gateway, &out, &s);
     bool draining = atomic_load(&call->gateway->draining);
     /* with models that are loaded on demand, none needs to be in memory */
     bool waiting = s.models == 0 && !atomic_load(&call->gateway->opened);
