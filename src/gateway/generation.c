@@ -142,7 +142,8 @@ static hd_go_on on_token(void *arg, const hd_token_event *e)
 
 /* ---- ends ---- */
 
-static void measure_end(const hd_choice *c)
+/* `left`: the client did, whichever of its end and the next token was seen first. */
+static void measure_end(const hd_choice *c, bool left)
 {
     hd_model_metrics *m = &c->generation->model->metrics;
     const hd_finish_event *e = &c->end;
@@ -156,7 +157,7 @@ static void measure_end(const hd_choice *c)
     hd_histogram_add(&m->computed, (double)(e->prompt_tokens - e->cached_tokens));
     hd_histogram_add(&m->answer_tokens, (double)e->answer_tokens);
     if (e->answer_tokens > 1) hd_histogram_add(&m->per_token, seconds(e->decode_ns) / (double)(e->answer_tokens - 1));
-    switch (e->reason) {
+    switch (left ? HD_FINISH_CANCELLED : e->reason) {
     case HD_FINISH_STOP: atomic_fetch_add(&m->stopped, 1); break;
     case HD_FINISH_LENGTH: atomic_fetch_add(&m->lengthy, 1); break;
     case HD_FINISH_CANCELLED: atomic_fetch_add(&m->aborted, 1); break;
@@ -201,17 +202,18 @@ static bool finish_choice(hd_choice *c)
 static void on_finish(void *arg, const hd_finish_event *e)
 {
     hd_choice *c = arg;
+    bool left = false;
     c->end = *e;
     c->end.error = NULL;
     if (e->reason == HD_FINISH_ERROR)
         fail_choice(c, e->error->status, e->error->text);
     else if (e->reason == HD_FINISH_CANCELLED)
         fail_choice(c, HD_E_BUSY, "the service is shutting down: ask again");
-    else if (!finish_choice(c))
+    else if ((left = !finish_choice(c)))
         fail_choice(c, HD_E_CANCELLED, "the client has left");
     else if (c->failure != HD_OK)
         fail_choice(c, c->failure, "the answer could not be kept or written");
-    measure_end(c);
+    measure_end(c, left);
     one_less(c->generation);
 }
 

@@ -3,6 +3,7 @@
 #include "gateway/served.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -36,21 +37,38 @@ static hd_fim find_fim(const hd_text *text)
     return (hd_fim){-1, -1, -1};
 }
 
+/* A call as clients send it back, with its arguments as JSON text, rendered.  NULL: the template can't, or says nothing
+ * of calls of a message with this content. */
+static char *render_call(const hd_text *text, const char *content)
+{
+    char request[512], *out = NULL;
+    size_t len = 0;
+    int n = snprintf(request, sizeof request,
+                     "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":%s,"
+                     "\"tool_calls\":[{\"id\":\"b\",\"type\":\"function\",\"function\":{\"name\":\"c\","
+                     "\"arguments\":\"{\\\"probe\\\": 7}\"}}]},"
+                     "{\"role\":\"tool\",\"tool_call_id\":\"b\",\"content\":\"d\"}]}",
+                     content);
+    if (hd_chat_render(text, request, (size_t)n, &out, &len, NULL) != HD_OK) return NULL;
+    if (strstr(out, "probe")) return out;
+    hd_string_free(out);
+    return NULL;
+}
+
 /* The API has arguments of calls as JSON text.  Some templates print that text as it is, others print a JSON value:
- * given text, they would quote it.  Rendering a call tells which. */
+ * given text, they would quote it.  Rendering a call tells which; DeepSeek's print calls only beside a content of null,
+ * others only beside a text. */
 static bool wants_parsed_arguments(const hd_text *text)
 {
-    static const char request[] =
-        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":"
-        "[{\"id\":\"b\",\"type\":\"function\",\"function\":{\"name\":\"c\",\"arguments\":\"{\\\"probe\\\": 7}\"}}]},"
-        "{\"role\":\"tool\",\"tool_call_id\":\"b\",\"content\":\"d\"}]}";
-    char *out = NULL;
-    size_t len = 0;
-    if (!hd_text_has_template(text) || hd_chat_render(text, request, sizeof request - 1, &out, &len, NULL) != HD_OK)
-        return true;
-    bool printed = strstr(out, "\"{\\\"probe") == NULL && strstr(out, "probe") != NULL;
-    hd_string_free(out);
-    return !printed;
+    static const char *const contents[] = {"null", "\"\""};
+    for (size_t i = 0; hd_text_has_template(text) && i < HD_ARRAY_LEN(contents); i++) {
+        char *out = render_call(text, contents[i]);
+        if (!out) continue;
+        bool quoted = strstr(out, "\"{\\\"probe") != NULL;
+        hd_string_free(out);
+        return quoted;
+    }
+    return true;
 }
 
 static hd_status find_ends(hd_served *s, hd_error *err)
