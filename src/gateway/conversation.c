@@ -119,21 +119,29 @@ static hd_status rename_role(json_t *one, hd_error *err)
     return json_object_set_new(one, "role", json_string("system")) == 0 ? HD_OK : no_memory(err);
 }
 
-static bool is_blank_assistant(const json_t *one)
+static bool has_calls(const json_t *one)
 {
     return strcmp(json_string_value(json_object_get(one, "role")), "assistant") == 0 &&
            json_array_size(json_object_get(one, "tool_calls")) > 0;
+}
+
+/* Clients write null, nothing or an empty text beside calls; a template may print the calls only beside one of them. */
+static hd_status empty_content(const hd_call *call, json_t *one, hd_error *err)
+{
+    json_t *empty = call->model->null_content ? json_null() : json_string("");
+    return json_object_set_new(one, "content", empty) == 0 ? HD_OK : no_memory(err);
 }
 
 static hd_status convert(hd_call *call, json_t *one, size_t at, hd_error *err)
 {
     char path[48];
     snprintf(path, sizeof path, "messages[%zu].content", at);
-    if (!json_object_get(one, "content") || json_is_null(json_object_get(one, "content"))) {
-        if (!is_blank_assistant(one)) return hd_call_refuse(call, err, path, "is missing");
-        if (json_object_set_new(one, "content", json_null()) != 0) return no_memory(err);
-    }
     HD_TRY(flatten_content(call, one, at, err));
+    const json_t *content = json_object_get(one, "content");
+    if (has_calls(one) && json_string_length(content) == 0)
+        HD_TRY(empty_content(call, one, err));
+    else if (!json_is_string(content))
+        return hd_call_refuse(call, err, path, "is missing");
     HD_TRY(rename_role(one, err));
     return call->model->parsed_arguments ? parse_arguments(one, err) : HD_OK;
 }

@@ -39,6 +39,7 @@ typedef struct hd_served {
     hd_scheduler *scheduler;
     hd_fim fim;
     bool parsed_arguments; /* the template wants arguments of tool calls as objects, not as text */
+    bool null_content;     /* and beside calls null where there is no text, not an empty one */
     const int32_t *ends;   /* [end_count]; owned */
     size_t end_count;
     hd_model_metrics metrics;

@@ -56,19 +56,21 @@ static char *render_call(const hd_text *text, const char *content)
 }
 
 /* The API has arguments of calls as JSON text.  Some templates print that text as it is, others print a JSON value:
- * given text, they would quote it.  Rendering a call tells which; DeepSeek's print calls only beside a content of null,
- * others only beside a text. */
-static bool wants_parsed_arguments(const hd_text *text)
+ * given text, they would quote it.  And some print calls only beside a content of null (DeepSeek's), others only beside
+ * a text.  Rendering a call tells both. */
+static void find_call_form(hd_served *s)
 {
     static const char *const contents[] = {"null", "\"\""};
-    for (size_t i = 0; hd_text_has_template(text) && i < HD_ARRAY_LEN(contents); i++) {
-        char *out = render_call(text, contents[i]);
+    s->parsed_arguments = true;
+    s->null_content = true;
+    for (size_t i = 0; hd_text_has_template(s->text) && i < HD_ARRAY_LEN(contents); i++) {
+        char *out = render_call(s->text, contents[i]);
         if (!out) continue;
-        bool quoted = strstr(out, "\"{\\\"probe") != NULL;
+        s->parsed_arguments = strstr(out, "\"{\\\"probe") != NULL;
+        s->null_content = i == 0;
         hd_string_free(out);
-        return quoted;
+        return;
     }
-    return true;
 }
 
 static hd_status find_ends(hd_served *s, hd_error *err)
@@ -91,7 +93,7 @@ static hd_status read_text(hd_served *s, hd_error *err)
     hd_status status = hd_text_open(&s->text, s->path, &why);
     if (status == HD_OK) {
         s->fim = find_fim(s->text);
-        s->parsed_arguments = wants_parsed_arguments(s->text);
+        find_call_form(s);
     } else if (status == HD_E_NOT_FOUND) {
         hd_log(HD_LOG_WARN, "model %s: no tokenizer, so prompts must be ids: %s", s->name, why.text);
     } else {

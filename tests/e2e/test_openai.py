@@ -334,6 +334,18 @@ class Tools(OpenAI):
             self.assertEqual(second.message.content, after, model)
             self.assertEqual(second.finish_reason, "stop")
 
+    def test_calls_stand_in_the_next_prompt(self):
+        """However their message says that it has no text."""
+        for model, *_ in self.FORMS:
+            calls = [{"id": "c", "type": "function", "function": {"name": "get_time", "arguments": '{"city": "Bergen"}'}}]
+            for content in [{"content": None}, {"content": ""}, {"content": []}, {}]:
+                messages = [*HI, {"role": "assistant", **content, "tool_calls": calls},
+                            {"role": "tool", "tool_call_id": "c", "content": "noon"}]
+                ids = self.server.post("/tokenize", {"model": model, "messages": messages})[2]["tokens"]
+                text = self.server.post("/detokenize", {"model": model, "tokens": ids})[2]["prompt"]
+                self.assertIn("get_time", text, (model, content))
+                self.assertIn('{"city": "Bergen"}', text)
+
     def test_not_wanted(self):
         """Without tools, or with tool_choice none, an answer is text, markers and all."""
         for more in [{"tools": models.TOOLS, "tool_choice": "none"}, {}]:
