@@ -2,7 +2,10 @@
  *
  * A run is published by raising `epoch`; workers that see a new epoch call the function and lower `running`.  A worker
  * spins SPIN_ROUNDS times on the epoch and then sleeps on the condition variable; `sleepers` lets the caller skip the
- * lock when nobody sleeps. */
+ * lock when nobody sleeps.
+ *
+ * The shared pool has a line of tickets: a thread that wants a turn takes the next number and waits until it is served.
+ */
 #include "base/pool.h"
 
 #include <pthread.h>
@@ -13,6 +16,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/cpu.h"
 
 /* 50 to 200 microseconds, as `pause` costs 40 to 140 cycles: longer than the gap between two operators of a decode
  * step, shorter than a scheduler tick. */
@@ -30,6 +34,10 @@ typedef struct worker {
 static _Thread_local const hd_pool *inside;
 static _Thread_local int inside_thread;
 
+/* The pool in whose turn this thread is, and how often it began. */
+static _Thread_local const hd_pool *turn;
+static _Thread_local int turn_depth;
+
 struct hd_pool {
     int threads;
     worker *workers; /* threads - 1 of them */
@@ -42,7 +50,17 @@ struct hd_pool {
     atomic_bool stop;
     pthread_mutex_t lock;
     pthread_cond_t wake;
+    bool flushed; /* the workers flush denormals */
+    bool shared;
+    int holders;      /* shared_lock: of the shared pool */
+    uint64_t tickets; /* line: given out */
+    uint64_t served;  /* line: whose turn it is */
+    pthread_mutex_t line;
+    pthread_cond_t moved;
 };
+
+static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
+static hd_pool *shared_pool; /* shared_lock */
 
 static inline void cpu_relax(void)
 {
@@ -136,6 +154,8 @@ hd_status hd_pool_open(hd_pool **out, int threads, hd_error *err)
     pool->threads = threads;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
+    pthread_mutex_init(&pool->line, NULL);
+    pthread_cond_init(&pool->moved, NULL);
     pool->workers = hd_calloc((size_t)threads, sizeof *pool->workers);
     hd_status status = pool->workers ? HD_OK : hd_fail(err, HD_E_MEMORY, "out of memory for %d threads", threads);
     for (int i = 0; status == HD_OK && i < threads - 1; i++) {
@@ -155,15 +175,46 @@ hd_status hd_pool_open(hd_pool **out, int threads, hd_error *err)
     return HD_OK;
 }
 
+hd_status hd_pool_share(hd_pool **out, int threads, hd_error *err)
+{
+    *out = NULL;
+    pthread_mutex_lock(&shared_lock);
+    hd_status status = HD_OK;
+    if (!shared_pool) {
+        status = hd_pool_open(&shared_pool, threads, err);
+        if (status == HD_OK) shared_pool->shared = true;
+    }
+    if (status == HD_OK) {
+        shared_pool->holders++;
+        *out = shared_pool;
+    }
+    pthread_mutex_unlock(&shared_lock);
+    return status;
+}
+
+/* Whether nobody holds the pool any more. */
+static bool let_go(hd_pool *pool)
+{
+    if (!pool->shared) return true;
+    pthread_mutex_lock(&shared_lock);
+    bool last = --pool->holders == 0;
+    if (last) shared_pool = NULL;
+    pthread_mutex_unlock(&shared_lock);
+    return last;
+}
+
 void hd_pool_close(hd_pool **ref)
 {
     hd_pool *pool = *ref;
     if (!pool) return;
     *ref = NULL;
+    if (!let_go(pool)) return;
     atomic_store(&pool->stop, true);
     publish(pool);
     for (int i = 0; i < pool->started; i++)
         pthread_join(pool->workers[i].thread, NULL);
+    pthread_cond_destroy(&pool->moved);
+    pthread_mutex_destroy(&pool->line);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->lock);
     hd_free(pool->workers);
@@ -175,12 +226,53 @@ int hd_pool_threads(const hd_pool *pool)
     return pool ? pool->threads : 1;
 }
 
-void hd_pool_run(hd_pool *pool, hd_pool_fn fn, void *arg)
+/* Waits for this thread's turn, unless it has it. */
+static void enter(hd_pool *pool)
 {
-    if (!pool || pool->threads == 1 || inside == pool) {
-        fn(arg, 0, 1);
-        return;
-    }
+    if (!pool->shared || (turn == pool && turn_depth++ > 0)) return;
+    pthread_mutex_lock(&pool->line);
+    uint64_t mine = pool->tickets++;
+    while (pool->served != mine)
+        pthread_cond_wait(&pool->moved, &pool->line);
+    pthread_mutex_unlock(&pool->line);
+    turn = pool;
+    turn_depth = 1;
+}
+
+static void leave(hd_pool *pool)
+{
+    if (!pool->shared || --turn_depth > 0) return;
+    turn = NULL;
+    pthread_mutex_lock(&pool->line);
+    pool->served++;
+    pthread_cond_broadcast(&pool->moved); /* few wait: as many as there are engines */
+    pthread_mutex_unlock(&pool->line);
+}
+
+/* For the workers; the caller's setting is its own. */
+static void flush_worker(void *arg, int thread, int threads)
+{
+    const bool *flush = arg;
+    (void)threads;
+    if (thread > 0) (void)hd_cpu_flush_denormals(*flush);
+}
+
+void hd_pool_begin(hd_pool *pool, bool flush_denormals)
+{
+    if (!pool) return;
+    enter(pool);
+    if (pool->flushed == flush_denormals) return;
+    hd_pool_run(pool, flush_worker, &flush_denormals);
+    pool->flushed = flush_denormals;
+}
+
+void hd_pool_end(hd_pool *pool)
+{
+    if (pool) leave(pool);
+}
+
+static void run_in_turn(hd_pool *pool, hd_pool_fn fn, void *arg)
+{
     pool->fn = fn;
     pool->arg = arg;
     atomic_store(&pool->running, pool->threads - 1);
@@ -188,6 +280,17 @@ void hd_pool_run(hd_pool *pool, hd_pool_fn fn, void *arg)
     run_inside(pool, 0);
     for (unsigned i = 0; atomic_load_explicit(&pool->running, memory_order_acquire) > 0; i++)
         spin_pause(i);
+}
+
+void hd_pool_run(hd_pool *pool, hd_pool_fn fn, void *arg)
+{
+    if (!pool || pool->threads == 1 || inside == pool) {
+        fn(arg, 0, 1);
+        return;
+    }
+    enter(pool);
+    run_in_turn(pool, fn, arg);
+    leave(pool);
 }
 
 typedef struct for_job {

@@ -74,21 +74,12 @@ static hd_status choose_context(hd_core *core, const hd_core_options *o, hd_erro
     return HD_OK;
 }
 
-/* For the pool's own threads; the caller's is set around each pass (hd_model_forward). */
-static void flush_worker(void *arg, int thread, int threads)
-{
-    (void)arg;
-    (void)threads;
-    if (thread > 0) (void)hd_cpu_flush_denormals(true);
-}
-
 static hd_status open_parts(hd_core *core, const char *path, const hd_core_options *o, hd_error *err)
 {
     core->backend = o->backend;
     HD_TRY(hd_checkpoint_open(&core->ckpt, path, err));
     HD_TRY(choose_context(core, o, err));
-    HD_TRY(hd_pool_open(&core->pool, o->threads, err));
-    if (o->backend->flush_denormals) hd_pool_run(core->pool, flush_worker, NULL);
+    HD_TRY(o->share_threads ? hd_pool_share(&core->pool, o->threads, err) : hd_pool_open(&core->pool, o->threads, err));
     hd_model_options mo = {.backend = o->backend,
                            .pool = core->pool,
                            .max_tokens = core->chunk,
@@ -199,6 +190,16 @@ void hd_core_resume(hd_core *core)
     atomic_store(&core->cancelled, false);
 }
 
+void hd_core_begin(hd_core *core)
+{
+    hd_pool_begin(core->pool, core->backend->flush_denormals);
+}
+
+void hd_core_end(hd_core *core)
+{
+    hd_pool_end(core->pool);
+}
+
 /* Also marks the sequence, so that it can't stand in a step twice: each feed counts on the length before it. */
 static hd_status check_feed(const hd_core *core, const hd_seq_feed *f, int64_t *tokens, hd_error *err)
 {
@@ -303,7 +304,9 @@ hd_status hd_core_step(hd_core *core, const hd_seq_feed *feeds, int count, int *
     *refused = -1;
     if (count < 1 || count > core->chunk)
         return hd_fail(err, HD_E_ARGUMENT, "a step takes 1 to %lld sequences", (long long)core->chunk);
+    hd_core_begin(core);
     hd_status status = evaluate(core, feeds, count, refused, err);
+    hd_core_end(core);
     for (int i = 0; i < count; i++) {
         hd_seq_trim(feeds[i].seq);
         feeds[i].seq->in_step = false;

@@ -16,6 +16,7 @@ typedef struct hd_core hd_core;
 typedef struct hd_core_options {
     const hd_backend *backend;
     int threads;          /* >= 1 */
+    bool share_threads;   /* those of the process's shared pool */
     int64_t context;      /* 0: the model's limit */
     int64_t chunk;        /* largest batch in tokens, >= 1 */
     int64_t cache_tokens; /* 0: no limit but memory */
@@ -41,6 +42,10 @@ void hd_core_set_trace(hd_core *core, hd_expert_trace *trace); /* the caller kee
  * hd_core_resume takes back a request that no step has met. */
 void hd_core_cancel(hd_core *core);
 void hd_core_resume(hd_core *core);
+
+/* Keeps the turn on shared threads over a step and what belongs to it; hd_core_step alone takes its own. */
+void hd_core_begin(hd_core *core);
+void hd_core_end(hd_core *core);
 
 /* ---- sequences ---- */
 

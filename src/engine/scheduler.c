@@ -336,7 +336,7 @@ static void count_step(hd_scheduler *s, hd_step_event *event, uint64_t start)
     if (s->o.step) s->o.step(s->o.step_arg, event);
 }
 
-/* After a step that went well: choose for all whose tokens have been evaluated, then tell them. */
+/* After a step that went well: choose for all whose tokens have been evaluated, end the turn, then tell them. */
 static void harvest(hd_scheduler *s, int count, uint64_t start)
 {
     int chosen = 0;
@@ -349,6 +349,7 @@ static void harvest(hd_scheduler *s, int count, uint64_t start)
         event.answer_tokens += !r->o.embed;
     }
     hd_pool_for(s->core->pool, chosen, 1, choose_range, s);
+    hd_core_end(s->core);         /* others may compute while the answers are told */
     count_step(s, &event, start); /* first: who is told of an answer may look at the figures */
     for (int i = 0; i < chosen; i++)
         deliver(s, s->fed[i]);
@@ -387,11 +388,14 @@ static void step(hd_scheduler *s)
     hd_error error = {0};
     int refused, count = plan(s);
     if (!count) return;
+    hd_core_begin(s->core);
     uint64_t start = hd_clock_ns();
     if (hd_core_step(s->core, s->feeds, count, &refused, &error) == HD_OK)
         harvest(s, count, start);
-    else
+    else {
+        hd_core_end(s->core);
         recover(s, count, refused, &error);
+    }
     force_preemption(s);
 }
 

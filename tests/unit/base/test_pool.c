@@ -252,6 +252,99 @@ static void test_signals_stay_with_the_program(void **state)
     assert_int_equal(sigismember(&masks[0], SIGINT), sigismember(&before, SIGINT));
 }
 
+/* ---- the shared pool ---- */
+
+enum { SHARERS = 4, TURNS = 200 };
+
+typedef struct sharer {
+    hd_pool *pool;
+    int *inside; /* how many are within a turn: each reads and writes it within its own, without a lock */
+    int *order;  /* of those who began */
+    int number;
+} sharer;
+
+static void add_one(void *arg, int64_t begin, int64_t end, int thread)
+{
+    atomic_llong *sum = arg;
+    (void)thread;
+    atomic_fetch_add(sum, end - begin);
+}
+
+static void *share(void *arg)
+{
+    sharer *s = arg;
+    for (int i = 0; i < TURNS; i++) {
+        atomic_llong sum = 0;
+        hd_pool_begin(s->pool, (s->number + i) % 2);
+        if (++*s->inside != 1) fail_msg("two threads have the turn");
+        hd_pool_for(s->pool, 100, 1, add_one, &sum);
+        hd_pool_begin(s->pool, (s->number + i) % 2); /* within it again */
+        hd_pool_end(s->pool);
+        --*s->inside;
+        hd_pool_end(s->pool);
+        hd_pool_for(s->pool, 50, 1, add_one, &sum); /* a turn of its own */
+        if (sum != 150) fail_msg("%lld items were done", (long long)sum);
+    }
+    return NULL;
+}
+
+static void test_shared_pool_serves_one_at_a_time(void **state)
+{
+    (void)state;
+    pthread_t threads[SHARERS];
+    sharer sharers[SHARERS];
+    int within = 0;
+    for (int i = 0; i < SHARERS; i++) {
+        sharers[i] = (sharer){.inside = &within, .number = i};
+        assert_int_equal(hd_pool_share(&sharers[i].pool, 3 + i, NULL), HD_OK);
+        assert_ptr_equal(sharers[i].pool, sharers[0].pool);
+        assert_int_equal(hd_pool_threads(sharers[i].pool), 3); /* the first one's */
+    }
+    for (int i = 0; i < SHARERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, share, &sharers[i]), 0);
+    for (int i = 0; i < SHARERS; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < SHARERS; i++)
+        hd_pool_close(&sharers[i].pool);
+    hd_pool *again;
+    assert_int_equal(hd_pool_share(&again, 2, NULL), HD_OK);
+    assert_int_equal(hd_pool_threads(again), 2); /* a new one */
+    hd_pool_close(&again);
+    assert_int_equal(hd_pool_share(&again, 0, NULL), HD_E_ARGUMENT);
+}
+
+static void *wait_in_line(void *arg)
+{
+    sharer *s = arg;
+    hd_pool_begin(s->pool, false);
+    s->order[(*s->inside)++] = s->number;
+    hd_pool_end(s->pool);
+    return NULL;
+}
+
+static void test_turns_go_in_the_order_of_asking(void **state)
+{
+    (void)state;
+    pthread_t threads[SHARERS];
+    sharer sharers[SHARERS];
+    int order[SHARERS], count = 0;
+    hd_pool *pool;
+    assert_int_equal(hd_pool_share(&pool, 2, NULL), HD_OK);
+    hd_pool_begin(pool, false);
+    for (int i = 0; i < SHARERS; i++) {
+        sharers[i] = (sharer){.pool = pool, .inside = &count, .order = order, .number = i};
+        assert_int_equal(pthread_create(&threads[i], NULL, wait_in_line, &sharers[i]), 0);
+        usleep(50000); /* until it stands in the line */
+    }
+    assert_int_equal(count, 0);
+    hd_pool_end(pool);
+    for (int i = 0; i < SHARERS; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < SHARERS; i++)
+        assert_int_equal(order[i], i);
+    hd_pool_close(&pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +356,8 @@ int main(void)
         cmocka_unit_test(test_open_and_close_without_a_run),
         cmocka_unit_test(test_bad_arguments_and_no_memory),
         cmocka_unit_test(test_signals_stay_with_the_program),
+        cmocka_unit_test(test_shared_pool_serves_one_at_a_time),
+        cmocka_unit_test(test_turns_go_in_the_order_of_asking),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
