@@ -62,6 +62,9 @@ hd_status hd_seq_grow(hd_seq *seq, int64_t n, hd_error *err);
 /* Space for the ids and the page list of `tokens` tokens; no pages. */
 hd_status hd_seq_grow_arrays(hd_seq *seq, int64_t tokens, hd_error *err);
 
+/* Over whole words of 8 bytes; finds damage (docs/engine.md). */
+uint64_t hd_snapshot_checksum(const uint8_t *data, size_t size);
+
 hd_status hd_seq_need_logits(hd_seq *seq, hd_error *err); /* allocates them where they are not there yet */
 
 #endif

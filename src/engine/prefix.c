@@ -1,7 +1,8 @@
 /* engine/prefix.c: see prefix.h.
  *
  * Invariants: a node holds one reference to its page; a node's parent outlives it (children counts them); the list runs
- * from the most to the least recently used node; between calls every parent is newer than its children. */
+ * from the most to the least recently used node; between calls every parent is newer than its children; listed[i] is
+ * the node whose place is i + 1, or NULL once that is gone. */
 #include "engine/prefix.h"
 
 #include <string.h>
@@ -14,6 +15,8 @@ typedef struct node {
     struct node *newer, *older; /* of the list of use */
     int64_t children;
     uint64_t hash;
+    uint64_t number; /* of the transfer under way; 0: none yet */
+    size_t place;    /* in listed, from 1 on; 0: not there */
     uint8_t *page;
     uint8_t salt[HD_SALT_BYTES]; /* of roots; zeros elsewhere */
     int32_t tokens[HD_PAGE_ROWS];
@@ -25,6 +28,9 @@ struct hd_prefix_cache {
     uint64_t mask; /* buckets - 1 */
     node *newest, *oldest;
     int64_t count, max;
+    node **listed; /* of the transfer under way */
+    size_t listed_count, listed_cap, listed_at;
+    uint64_t numbers; /* given out */
 };
 
 #define MAX_BUCKETS (1 << 16)
@@ -89,6 +95,18 @@ static void leave_list(hd_prefix_cache *c, node *n)
         c->oldest = n->newer;
 }
 
+/* As the least recently used. */
+static void enter_list_last(hd_prefix_cache *c, node *n)
+{
+    n->newer = c->oldest;
+    n->older = NULL;
+    if (c->oldest)
+        c->oldest->older = n;
+    else
+        c->newest = n;
+    c->oldest = n;
+}
+
 static void enter_list(hd_prefix_cache *c, node *n)
 {
     n->newer = NULL;
@@ -108,6 +126,7 @@ static void remove_node(hd_prefix_cache *c, node *n)
     *at = n->next_in_bucket;
     leave_list(c, n);
     if (n->parent) n->parent->children--;
+    if (n->place) c->listed[n->place - 1] = NULL;
     hd_page_release(&c->core->pages, n->page);
     hd_free(n);
     c->count--;
@@ -127,6 +146,7 @@ void hd_prefix_close(hd_prefix_cache **ref)
     hd_prefix_cache *c = *ref;
     if (!c) return;
     *ref = NULL;
+    hd_prefix_end(c);
     while (c->oldest) /* children first */
         remove_node(c, c->oldest);
     hd_free(c->buckets);
@@ -157,9 +177,9 @@ int64_t hd_prefix_attach(hd_prefix_cache *cache, const uint8_t salt[HD_SALT_BYTE
     return length;
 }
 
-static node *add(hd_prefix_cache *c, node *parent, const uint8_t *salt, const int32_t *tokens, uint8_t *page)
+/* A node that stands in no list yet and takes over a reference to its page. */
+static node *new_node(hd_prefix_cache *c, node *parent, const uint8_t *salt, const int32_t *tokens, uint8_t *page)
 {
-    if (c->count >= c->max && hd_prefix_evict(c, 1) == 0) return NULL;
     node *n = hd_calloc(1, sizeof *n);
     if (!n) return NULL;
     n->parent = parent;
@@ -169,10 +189,18 @@ static node *add(hd_prefix_cache *c, node *parent, const uint8_t *salt, const in
     memcpy(n->tokens, tokens, sizeof n->tokens);
     n->next_in_bucket = c->buckets[n->hash & c->mask];
     c->buckets[n->hash & c->mask] = n;
-    enter_list(c, n);
-    hd_page_share(page);
     if (parent) parent->children++;
     c->count++;
+    return n;
+}
+
+static node *add(hd_prefix_cache *c, node *parent, const uint8_t *salt, const int32_t *tokens, uint8_t *page)
+{
+    if (c->count >= c->max && hd_prefix_evict(c, 1) == 0) return NULL;
+    node *n = new_node(c, parent, salt, tokens, page);
+    if (!n) return NULL;
+    enter_list(c, n);
+    hd_page_share(page);
     return n;
 }
 
@@ -207,4 +235,86 @@ int64_t hd_prefix_evict(hd_prefix_cache *cache, int64_t pages)
 int64_t hd_prefix_pages(const hd_prefix_cache *cache)
 {
     return cache->count;
+}
+
+/* ---- transfers ---- */
+
+static bool list(hd_prefix_cache *c, node *n)
+{
+    if (c->listed_count == c->listed_cap) {
+        size_t cap = HD_MAX(c->listed_cap * 2, 256u);
+        node **bigger = hd_realloc_array(c->listed, cap, sizeof(node *));
+        if (!bigger) return false;
+        c->listed = bigger;
+        c->listed_cap = cap;
+    }
+    c->listed[c->listed_count++] = n;
+    if (n) n->place = c->listed_count;
+    return true;
+}
+
+hd_status hd_prefix_begin(hd_prefix_cache *cache, bool out, hd_error *err)
+{
+    for (node *n = cache->newest; out && n; n = n->older)
+        if (!list(cache, n)) {
+            hd_prefix_end(cache);
+            return hd_fail(err, HD_E_MEMORY, "out of memory for a list of %lld prefixes", (long long)cache->count);
+        }
+    return HD_OK;
+}
+
+void hd_prefix_end(hd_prefix_cache *cache)
+{
+    for (size_t i = 0; i < cache->listed_count; i++)
+        if (cache->listed[i]) cache->listed[i]->place = cache->listed[i]->number = 0;
+    hd_free(cache->listed);
+    cache->listed = NULL;
+    cache->listed_count = cache->listed_cap = cache->listed_at = 0;
+    cache->numbers = 0;
+}
+
+/* A parent stands before its children in the list, and lives as long as they do: it has its number. */
+bool hd_prefix_take(hd_prefix_cache *cache, hd_prefix_page *page, uint8_t *content)
+{
+    node *n = NULL;
+    while (!n && cache->listed_at < cache->listed_count)
+        n = cache->listed[cache->listed_at++];
+    if (!n) return false;
+    n->number = ++cache->numbers;
+    page->parent = n->parent ? n->parent->number : 0;
+    memcpy(page->salt, n->salt, sizeof page->salt);
+    memcpy(page->tokens, n->tokens, sizeof page->tokens);
+    memcpy(content, n->page, cache->core->pages.page_bytes);
+    return true;
+}
+
+/* NULL: no more fit. */
+static node *add_last(hd_prefix_cache *c, node *parent, const hd_prefix_page *page, const uint8_t *content)
+{
+    if (c->count >= c->max) return NULL;
+    uint8_t *copy = hd_page_take(&c->core->pages);
+    if (!copy) return NULL;
+    node *n = new_node(c, parent, page->salt, page->tokens, copy);
+    if (!n) {
+        hd_page_release(&c->core->pages, copy);
+        return NULL;
+    }
+    memcpy(copy, content, c->core->pages.page_bytes);
+    enter_list_last(c, n);
+    return n;
+}
+
+/* Every page takes a place in the list, so that numbers agree; one that came before, or whose parent is gone, an empty
+ * one. */
+bool hd_prefix_put(hd_prefix_cache *cache, const hd_prefix_page *page, const uint8_t *content, bool *added)
+{
+    node *parent = page->parent ? cache->listed[page->parent - 1] : NULL;
+    *added = false;
+    if (page->parent && !parent) return list(cache, NULL);
+    node *n = find(cache, parent, page->salt, page->tokens);
+    if (n) return list(cache, n->place ? NULL : n);
+    n = add_last(cache, parent, page, content);
+    if (!n) return false;
+    *added = true;
+    return list(cache, n);
 }

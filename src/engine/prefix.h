@@ -31,4 +31,26 @@ int64_t hd_prefix_evict(hd_prefix_cache *cache, int64_t pages);
 
 int64_t hd_prefix_pages(const hd_prefix_cache *cache); /* kept now */
 
+/* ---- prefixes out and in (prefix_file.c), a few pages at a time ----
+ *
+ * A transfer gives numbers to pages, from 1 on, a parent's before its children's.  The cache may be used between two
+ * calls; pages that are dropped meanwhile are left out, and so are those behind them. */
+
+typedef struct hd_prefix_page {
+    uint64_t parent;             /* its number; 0: a root */
+    uint8_t salt[HD_SALT_BYTES]; /* of roots; zeros elsewhere */
+    int32_t tokens[HD_PAGE_ROWS];
+} hd_prefix_page;
+
+/* Begins a transfer: out, of all pages kept now; in, of none yet.  HD_E_MEMORY. */
+hd_status hd_prefix_begin(hd_prefix_cache *cache, bool out, hd_error *err);
+void hd_prefix_end(hd_prefix_cache *cache);
+
+/* The next page, those used last first: what it is, and a copy of its content.  False: that was all. */
+bool hd_prefix_take(hd_prefix_cache *cache, hd_prefix_page *page, uint8_t *content);
+
+/* The next page in, as used before all others; *added: it is new.  page->parent is a number that was given.  False: no
+ * more fit. */
+bool hd_prefix_put(hd_prefix_cache *cache, const hd_prefix_page *page, const uint8_t *content, bool *added);
+
 #endif

@@ -47,6 +47,7 @@ static void free_scheduler(hd_scheduler *s)
     hd_free(s->running);
     hd_free(s->feeds);
     hd_free(s->fed);
+    pthread_cond_destroy(&s->job_done);
     pthread_cond_destroy(&s->wake);
     pthread_mutex_destroy(&s->lock);
     hd_free(s);
@@ -73,6 +74,7 @@ hd_status hd_scheduler_open_core(hd_scheduler **out, hd_core *core, const hd_sch
     s->refs = 1;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->wake, NULL);
+    pthread_cond_init(&s->job_done, NULL);
     hd_status status = choose(s, options, err);
     if (status == HD_OK) status = start(s, err);
     if (status != HD_OK) {
@@ -112,6 +114,46 @@ void hd_scheduler_get_usage(hd_scheduler *s, hd_scheduler_usage *out)
     *out = s->usage;
     out->waiting = s->queued;
     pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- what others want done on the thread ---- */
+
+bool hd_scheduler_call(hd_scheduler *s, void (*run)(hd_scheduler *s, void *arg), void *arg)
+{
+    hd_job job = {.run = run, .arg = arg};
+    pthread_mutex_lock(&s->lock);
+    job.refused = s->closing;
+    if (!job.refused) {
+        s->job = &job; /* there is one at most: hd_scheduler_begin_transfer sees to it */
+        pthread_cond_signal(&s->wake);
+    }
+    while (!job.done && !job.refused)
+        pthread_cond_wait(&s->job_done, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+    return job.done;
+}
+
+hd_status hd_scheduler_begin_transfer(hd_scheduler *s, hd_error *err)
+{
+    hd_status status = HD_OK;
+    pthread_mutex_lock(&s->lock);
+    if (s->closing)
+        status = hd_fail(err, HD_E_CANCELLED, "the scheduler is closing");
+    else if (s->transferring)
+        status = hd_fail(err, HD_E_BUSY, "prefixes are being written or read already");
+    else {
+        s->transferring = true;
+        s->refs++;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+void hd_scheduler_end_transfer(hd_scheduler *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->transferring = false;
+    unlock_and_drop(s);
 }
 
 /* ---- requests ---- */

@@ -476,7 +476,7 @@ static bool any_resumed(const hd_scheduler *s)
 /* With the lock held. */
 static bool is_idle(const hd_scheduler *s)
 {
-    return !s->closing && !s->incoming && !s->waiting && !s->running_count && !any_resumed(s);
+    return !s->closing && !s->incoming && !s->job && !s->waiting && !s->running_count && !any_resumed(s);
 }
 
 /* Sleeps until there is work; returns what has come.  *closing: no more will. */
@@ -495,12 +495,29 @@ static hd_request *wait_for_work(hd_scheduler *s, bool *closing)
     return list;
 }
 
+/* The job that waits, if any: done, or refused when no more steps come. */
+static void do_job(hd_scheduler *s, bool refuse)
+{
+    pthread_mutex_lock(&s->lock);
+    hd_job *job = s->job;
+    s->job = NULL;
+    pthread_mutex_unlock(&s->lock);
+    if (!job) return;
+    if (!refuse) job->run(s, job->arg);
+    pthread_mutex_lock(&s->lock);
+    job->refused = refuse;
+    job->done = !refuse;
+    pthread_cond_broadcast(&s->job_done);
+    pthread_mutex_unlock(&s->lock);
+}
+
 void *hd_scheduler_main(void *arg)
 {
     hd_scheduler *s = arg;
     for (bool closing = false; !closing;) {
         line_up(s, wait_for_work(s, &closing));
         sweep(s, closing);
+        do_job(s, closing);
         if (closing) break;
         resume_paused(s);
         admit_all(s);

@@ -36,12 +36,22 @@ struct hd_request {
     uint64_t came_ns, began_ns, first_ns;
 };
 
+/* Something that another thread wants done by the scheduler's. */
+typedef struct hd_job {
+    void (*run)(hd_scheduler *s, void *arg);
+    void *arg;
+    bool done, refused; /* lock */
+} hd_job;
+
 struct hd_scheduler {
     hd_core *core;
     hd_scheduler_options o;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
+    pthread_cond_t job_done;
+    hd_job *job;                          /* lock; NULL: none */
+    bool transferring;                    /* lock: prefixes go out or come in */
     bool closing;                         /* lock */
     hd_request *incoming, *incoming_last; /* lock: in the order in which they came */
     uint64_t next_order;                  /* lock */
@@ -61,6 +71,13 @@ struct hd_scheduler {
 
 /* The thread (scheduler.c). */
 void *hd_scheduler_main(void *scheduler);
+
+/* Runs a function on the scheduler's thread, between two steps, and waits for it.  False: the scheduler is closing. */
+bool hd_scheduler_call(hd_scheduler *s, void (*run)(hd_scheduler *s, void *arg), void *arg);
+
+/* Keeps the scheduler's memory, and all other transfers away, until hd_scheduler_end_transfer. */
+hd_status hd_scheduler_begin_transfer(hd_scheduler *s, hd_error *err);
+void hd_scheduler_end_transfer(hd_scheduler *s);
 
 /* Gives one reference back; the last one frees. */
 void hd_request_release(hd_request *request);

@@ -12,7 +12,7 @@
 #define HEADER 32
 
 /* FNV-1a (64 bit) over words of 8 bytes: finds damage, is no protection against forgery. */
-static uint64_t checksum(const uint8_t *data, size_t size)
+uint64_t hd_snapshot_checksum(const uint8_t *data, size_t size)
 {
     uint64_t h = 0xcbf29ce484222325u;
     for (size_t i = 0; i + 8 <= size; i += 8) {
@@ -82,7 +82,7 @@ hd_status hd_seq_snapshot(const hd_seq *seq, uint8_t **data, size_t *size, hd_er
     copy_pages(at, seq, s.page_count);
     at += s.pages;
     if (s.logits) memcpy(at, seq->logits, (size_t)hd_model_get_config(core->model)->vocab * sizeof(float));
-    put_u64(bytes + s.total - 8, checksum(bytes, s.total - 8));
+    put_u64(bytes + s.total - 8, hd_snapshot_checksum(bytes, s.total - 8));
     *data = bytes;
     *size = s.total;
     return HD_OK;
@@ -116,7 +116,8 @@ static hd_status check(const hd_core *core, const uint8_t *data, size_t size, in
         return hd_fail(err, HD_E_FORMAT, "the snapshot's size does not fit its %llu tokens", (unsigned long long)count);
     uint64_t sum;
     memcpy(&sum, data + size - 8, sizeof sum);
-    if (sum != checksum(data, size - 8)) return hd_fail(err, HD_E_FORMAT, "the snapshot is damaged: checksum mismatch");
+    if (sum != hd_snapshot_checksum(data, size - 8))
+        return hd_fail(err, HD_E_FORMAT, "the snapshot is damaged: checksum mismatch");
     *tokens = (int64_t)count;
     *has_logits = logits != 0;
     return check_ids(core, data + HEADER, *tokens, err);
