@@ -123,15 +123,20 @@ static hd_status resolve(const char *given, const char *precision_name, char **p
     return status;
 }
 
-static hd_status add_model(hd_gateway *gateway, const hd_serve_flags *f, const char *given, hd_error *err)
+static hd_status add_model(hd_gateway *gateway, const hd_serve_flags *f, const char *given, char *name, size_t size,
+                           hd_error *err)
 {
-    char name[256], *path = NULL;
-    const char *model = split_name(given, name, sizeof name);
+    char *path = NULL;
+    const char *model = split_name(given, name, size);
     HD_TRY(resolve(model, f->precision, &path, err));
-    if (!name[0]) name_of_path(model, name, sizeof name);
+    if (!name[0]) name_of_path(model, name, size);
     hd_status status = hd_gateway_add(gateway, name, path, err);
     hd_free(path);
-    if (status != HD_OK || f->lazy) return status;
+    return status;
+}
+
+static hd_status load_model(hd_gateway *gateway, const hd_serve_flags *f, const char *name, hd_error *err)
+{
     HD_TRY(hd_gateway_load(gateway, name, err));
     hd_engine_info info;
     if (hd_gateway_get_info(gateway, name, &info)) compare_precision(name, &info, f->precision);
@@ -149,13 +154,23 @@ static hd_status add_alias(hd_gateway *gateway, const char *given, hd_error *err
     return hd_gateway_alias(gateway, name, sign + 1, err);
 }
 
+/* A model that can't be loaded must not keep the others from being served: it is tried again when it is asked for. Only
+ * when there is no other, nothing is left to serve. */
 hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *f, hd_error *err)
 {
+    char names[HD_SERVE_MODELS][256];
+    size_t loaded = 0;
+    hd_status status = HD_OK;
     for (size_t i = 0; i < f->model_count; i++)
-        HD_TRY(add_model(gateway, f, f->models[i], err));
+        HD_TRY(add_model(gateway, f, f->models[i], names[i], sizeof names[i], err));
     for (size_t i = 0; i < f->aliases.count; i++)
         HD_TRY(add_alias(gateway, f->aliases.items[i], err));
-    return HD_OK;
+    for (size_t i = 0; i < f->model_count && !f->lazy; i++) {
+        hd_status one = load_model(gateway, f, names[i], err);
+        loaded += one == HD_OK;
+        if (one != HD_OK) status = one;
+    }
+    return loaded || f->lazy ? HD_OK : status;
 }
 
 /* ---- the files of --tls-self-signed ---- */

@@ -137,10 +137,10 @@ static hd_status convert(hd_call *call, json_t *one, size_t at, hd_error *err)
     char path[48];
     snprintf(path, sizeof path, "messages[%zu].content", at);
     HD_TRY(flatten_content(call, one, at, err));
-    const json_t *content = json_object_get(one, "content");
-    if (has_calls(one) && json_string_length(content) == 0)
+    const json_t *text = json_object_get(one, "content");
+    if (has_calls(one) && json_string_length(text) == 0)
         HD_TRY(empty_content(call, one, err));
-    else if (!json_is_string(content))
+    else if (!json_is_string(text))
         return hd_call_refuse(call, err, path, "is missing");
     HD_TRY(rename_role(one, err));
     return call->model->parsed_arguments ? parse_arguments(one, err) : HD_OK;

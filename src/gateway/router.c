@@ -86,6 +86,21 @@ static bool is_loopback(const char *address)
     return inet_pton(AF_INET6, address, &six) == 1 && IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127;
 }
 
+/* Whether a Host header names this machine by a name that no name server can give to another. */
+static bool is_local_name(hd_str host)
+{
+    char name[64];
+    struct in_addr four;
+    if (host.len == 0) return true; /* HTTP/1.0, which no browser speaks */
+    const char *colon = memrchr(host.data, ':', host.len);
+    size_t len = colon && host.data[host.len - 1] != ']' ? (size_t)(colon - host.data) : host.len;
+    if (len >= sizeof name) return false;
+    memcpy(name, host.data, len);
+    name[len] = '\0';
+    if (strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0) return true;
+    return inet_pton(AF_INET, name, &four) == 1 && ntohl(four.s_addr) >> 24 == 127;
+}
+
 /* "http://127.0.0.1:8080" is the origin of pages from the host 127.0.0.1:8080. */
 static bool is_same_site(hd_str origin, hd_str host)
 {
@@ -112,10 +127,8 @@ static hd_status check_browser(hd_call *call, bool *taken, hd_error *err)
     if (hd_http_find(request, "origin", &origin) && !is_same_site(origin, request->host) &&
         !(allowed && (strcmp(allowed, "*") == 0 || equals(origin, allowed))))
         return forbid(call, err, "pages of other origins may not ask here; see --cors-origin");
-    if (call->gateway->options.keys || call->route->flags & HD_ROUTE_OPEN || request->host.len == 0) return HD_OK;
-    static const char *const names[] = {"localhost", "127.", "[::1]"};
-    for (size_t i = 0; i < HD_ARRAY_LEN(names); i++)
-        if (strncasecmp(request->host.data, names[i], HD_MIN(strlen(names[i]), request->host.len)) == 0) return HD_OK;
+    if (call->gateway->options.keys || call->route->flags & HD_ROUTE_OPEN) return HD_OK;
+    if (is_local_name(request->host)) return HD_OK;
     return forbid(call, err, "without keys this service is known as localhost only, whatever the Host header says");
 }
 
@@ -140,8 +153,11 @@ static hd_status authenticate(hd_call *call, bool *taken, hd_error *err)
     hd_api_keys *keys = call->gateway->options.keys;
     unsigned flags = call->route->flags;
     if (!keys || flags & HD_ROUTE_OPEN) return HD_OK;
-    hd_str key = presented_key(hd_exchange_request(call->exchange));
-    if (key.len == 0 && flags & HD_ROUTE_LOCAL && is_loopback(hd_exchange_peer(call->exchange))) return HD_OK;
+    const hd_http_request *request = hd_exchange_request(call->exchange);
+    hd_str key = presented_key(request);
+    bool local =
+        flags & HD_ROUTE_LOCAL && is_loopback(hd_exchange_peer(call->exchange)) && is_local_name(request->host);
+    if (key.len == 0 && local) return HD_OK;
     if (key.len == 0)
         return hd_fail(err, HD_E_DENIED,
                        "no key came with the request: send it as Authorization: Bearer KEY or x-api-key");

@@ -94,7 +94,7 @@ static hd_status read_text(hd_served *s, hd_error *err)
     if (status == HD_OK) {
         s->fim = find_fim(s->text);
         find_call_form(s);
-    } else if (status == HD_E_NOT_FOUND) {
+    } else if (status == HD_E_NOT_FOUND || status == HD_E_UNSUPPORTED) {
         hd_log(HD_LOG_WARN, "model %s: no tokenizer, so prompts must be ids: %s", s->name, why.text);
     } else {
         return hd_fail(err, status, "%s", why.text);

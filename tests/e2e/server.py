@@ -44,7 +44,7 @@ class Server:
         self.data = str(data or os.path.join(self._own, "data"))
         self.environment = dict(os.environ, **(env or {}))
         self.environment.pop("JOURNAL_STREAM", None)  # a first key is shown to people only
-        self.key = make_key(self.data, "test") if auth is True else None
+        self.key = make_key(self.data) if auth is True else None
         words = [*map(str, models), "--port", "0", "--data", self.data, *map(str, args)]
         if not auth:
             words.append("--no-auth")
