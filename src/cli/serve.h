@@ -20,8 +20,10 @@ typedef struct hd_serve_flags {
     double drain;
     int64_t max_tokens, batch, piece, queue, cache_tokens, prefix_pages;
     double stall;
+    bool keep_prefixes;
+    const char *warm_up;
     hd_engine_flags engine;
-    hd_opt general[8], door[11], batching[7];
+    hd_opt general[8], door[11], batching[9];
 } hd_serve_flags;
 
 /* Adds the models and aliases, and loads them unless --lazy. */

@@ -9,19 +9,23 @@
 #include "hadal/chat.h"
 #include "hadal/scheduler.h"
 #include "security/api_keys.h"
+#include "security/data_folder.h"
 #include "server/http_server.h"
 
 typedef struct hd_gateway hd_gateway;
 
 typedef struct hd_gateway_options {
-    hd_api_keys *keys;        /* who may ask; NULL: everybody, as one tenant.  Must outlive the gateway */
-    const char *version;      /* of the program */
-    const char *cors_origin;  /* whose pages may ask from a browser: an origin, or "*"; NULL: none */
-    int64_t default_tokens;   /* cap of an answer whose client gives none; 0: 4096 */
-    int workers;              /* threads that read requests; 0: 2 */
-    double stall_seconds;     /* /livez fails when work waits and no step ends for so long; 0: 60 */
-    double probe_seconds;     /* how old the last pass through the model may be for /readyz; 0: 60 */
-    double idle_seconds;      /* a model that nobody asked for so long is unloaded; 0: never */
+    hd_api_keys *keys;       /* who may ask; NULL: everybody, as one tenant.  Must outlive the gateway */
+    const char *version;     /* of the program */
+    const char *cors_origin; /* whose pages may ask from a browser: an origin, or "*"; NULL: none */
+    int64_t default_tokens;  /* cap of an answer whose client gives none; 0: 4096 */
+    int workers;             /* threads that read requests; 0: 2 */
+    double stall_seconds;    /* /livez fails when work waits and no step ends for so long; 0: 60 */
+    double probe_seconds;    /* how old the last pass through the model may be for /readyz; 0: 60 */
+    double idle_seconds;     /* a model that nobody asked for so long is unloaded; 0: never */
+    const hd_data_folder
+        *kept_prefixes;       /* where cached prompts survive a restart; NULL: they don't.  Must outlive it */
+    const char *warm_up;      /* file of prompts to evaluate when a model is loaded (warm_up.h); NULL: none */
     hd_engine_options engine; /* for every model */
     hd_scheduler_options scheduler;
 } hd_gateway_options;

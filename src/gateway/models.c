@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "gateway/kept_prefixes.h"
 #include "gateway/served.h"
+#include "gateway/warm_up.h"
 
 typedef struct alias {
     char *name;
@@ -24,7 +26,8 @@ struct hd_models {
     hd_workers *workers;
     hd_served *first, **last;
     alias *aliases;
-    int loads; /* threads under way */
+    int loads;       /* threads under way */
+    json_t *warm_up; /* NULL: none */
 };
 
 static bool is_name(const char *name, hd_str asked)
@@ -81,6 +84,20 @@ static void settle(hd_models *m, hd_served *s, hd_status status, const hd_error 
     pthread_mutex_unlock(&m->lock);
 }
 
+/* What makes the first requests quick; a model serves without it, too. */
+static void warm(hd_models *m, hd_served *s)
+{
+    hd_error err;
+    int64_t pages = 0;
+    if (m->options.kept_prefixes) {
+        if (hd_prefixes_load(s, m->options.kept_prefixes, &pages, &err) != HD_OK)
+            hd_log(HD_LOG_WARN, "model %s: cached prompts of the last run: %s", s->name, err.text);
+        else
+            hd_log(HD_LOG_INFO, "model %s: %lld pages of cached prompts of the last run", s->name, (long long)pages);
+    }
+    if (m->warm_up) hd_warm_up(s, m->options.keys, m->warm_up);
+}
+
 static void *load(void *arg)
 {
     hd_served *s = arg;
@@ -93,6 +110,7 @@ static void *load(void *arg)
         hd_log(HD_LOG_INFO, "model %s: loaded in %.1f s", s->name, (double)(hd_clock_ns() - start) / 1e9);
     else
         hd_log(HD_LOG_ERROR, "model %s: %s", s->name, why.text);
+    if (status == HD_OK) warm(m, s);
     settle(m, s, status, &why);
     return NULL;
 }
@@ -179,6 +197,15 @@ hd_status hd_models_load(hd_models *m, const char *name, hd_error *err)
 
 /* ---- unloading ---- */
 
+/* Alone with the model; what is cached is kept if that is wanted. */
+static void shut(const hd_models *m, hd_served *s)
+{
+    hd_error err;
+    if (s->scheduler && m->options.kept_prefixes && hd_prefixes_save(s, m->options.kept_prefixes, &err) != HD_OK)
+        hd_log(HD_LOG_WARN, "model %s: its cached prompts could not be kept: %s", s->name, err.text);
+    hd_served_shut(s);
+}
+
 /* With the lock held, which is let go meanwhile. */
 static void unload(hd_models *m, hd_served *s)
 {
@@ -187,7 +214,7 @@ static void unload(hd_models *m, hd_served *s)
         pthread_cond_wait(&m->changed, &m->lock);
     pthread_mutex_unlock(&m->lock);
     hd_log(HD_LOG_INFO, "model %s: unloading", s->name);
-    hd_served_shut(s);
+    shut(m, s);
     pthread_mutex_lock(&m->lock);
     s->state = HD_MODEL_UNLOADED;
     wake_parked(m, s); /* they will ask again, which loads it again */
@@ -328,13 +355,17 @@ hd_status hd_models_open(hd_models **out, const hd_gateway_options *options, hd_
     m->options = *options;
     m->workers = workers;
     m->last = &m->first;
-    *out = m;
-    return HD_OK;
+    hd_status status = options->warm_up ? hd_warm_up_read(&m->warm_up, options->warm_up, err) : HD_OK;
+    if (status == HD_OK)
+        *out = m;
+    else
+        hd_models_close(&m);
+    return status;
 }
 
-static void close_model(hd_served *s)
+static void close_model(const hd_models *m, hd_served *s)
 {
-    hd_served_shut(s);
+    shut(m, s);
     hd_free(s->name);
     hd_free(s->path);
     hd_free(s);
@@ -351,13 +382,14 @@ void hd_models_close(hd_models **ref)
     pthread_mutex_unlock(&m->lock);
     for (hd_served *s = m->first, *next; s; s = next) {
         next = s->next;
-        close_model(s);
+        close_model(m, s);
     }
     for (alias *a = m->aliases, *next; a; a = next) {
         next = a->next;
         hd_free(a->name);
         hd_free(a);
     }
+    json_decref(m->warm_up);
     pthread_cond_destroy(&m->changed);
     pthread_mutex_destroy(&m->lock);
     hd_free(m);

@@ -34,7 +34,7 @@ typedef struct hd_served {
     /* What a user of the model sees: constant while it is in use. */
     hd_engine *engine;
     hd_engine_info info;
-    int64_t room; /* tokens that a prompt and its answer may have: those of context and cache */
+    int64_t room;  /* tokens that a prompt and its answer may have: those of context and cache */
     hd_text *text; /* NULL: the model has no tokenizer */
     hd_scheduler *scheduler;
     hd_fim fim;

@@ -130,12 +130,17 @@ static void on_finish(void *arg, const hd_finish_event *event)
     pthread_mutex_unlock(&p->lock);
 }
 
-hd_status hd_served_probe(hd_served *s, hd_error *err)
+hd_status hd_served_evaluate(hd_served *s, const int32_t *ids, size_t count, const uint8_t salt[HD_SCHEDULER_SALT],
+                             hd_error *err)
 {
     probe p = {.lock = PTHREAD_MUTEX_INITIALIZER, .over = PTHREAD_COND_INITIALIZER, .error.status = HD_OK};
-    int32_t first = s->end_count ? s->ends[0] : 0;
-    hd_request_options o = {
-        .prompt = &first, .prompt_count = 1, .max_tokens = 1, .token = on_token, .finish = on_finish, .arg = &p};
+    hd_request_options o = {.prompt = ids,
+                            .prompt_count = (int64_t)count,
+                            .max_tokens = 1,
+                            .token = on_token,
+                            .finish = on_finish,
+                            .arg = &p};
+    memcpy(o.salt, salt, sizeof o.salt);
     hd_sampling_defaults(s->engine, &o.sampling);
     o.sampling.temperature = 0;
     hd_request *request = NULL;
@@ -148,6 +153,13 @@ hd_status hd_served_probe(hd_served *s, hd_error *err)
     if (p.error.status != HD_OK) return hd_fail(err, p.error.status, "%s", p.error.text);
     atomic_store(&s->passed_ns, hd_clock_ns());
     return HD_OK;
+}
+
+hd_status hd_served_probe(hd_served *s, hd_error *err)
+{
+    static const uint8_t nobody[HD_SCHEDULER_SALT] = "probe";
+    int32_t first = s->end_count ? s->ends[0] : 0;
+    return hd_served_evaluate(s, &first, 1, nobody, err);
 }
 
 /* ---- open and shut ---- */

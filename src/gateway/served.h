@@ -11,6 +11,10 @@ hd_status hd_served_open(hd_served *model, const hd_gateway_options *options, hd
 /* Shuts what is open; nothing is fine. */
 void hd_served_shut(hd_served *model);
 
+/* Evaluates a prompt of a tenant's and one token of its answer, and waits for it; fills passed_ns. */
+hd_status hd_served_evaluate(hd_served *model, const int32_t *ids, size_t count, const uint8_t salt[HD_SCHEDULER_SALT],
+                             hd_error *err);
+
 /* One token through the whole model, waited for; fills passed_ns. */
 hd_status hd_served_probe(hd_served *model, hd_error *err);
 

@@ -144,25 +144,31 @@ static hd_status find_text(const hd_api_keys *keys, const char *text, hd_key_row
     return hd_store_key_by_digest(keys->store, digest, row, err);
 }
 
+hd_status hd_api_keys_tenant(const hd_api_keys *keys, int64_t id, uint8_t tenant[HD_TENANT_SALT], hd_error *err)
+{
+    uint8_t bytes[8], mac[HD_SHA256_BYTES];
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (uint8_t)((uint64_t)id >> (8 * i));
+    HD_TRY(hd_hmac_sha256(keys->tenant_key, sizeof keys->tenant_key, bytes, sizeof bytes, mac, err));
+    memcpy(tenant, mac, HD_TENANT_SALT);
+    return HD_OK;
+}
+
 hd_status hd_api_keys_check(hd_api_keys *keys, hd_str presented, hd_api_key *out, hd_error *err)
 {
     static const char denied[] = "this API key is not valid here: it may be mistyped or revoked";
     hd_key_row row;
-    uint8_t id[8], mac[HD_SHA256_BYTES];
     *out = (hd_api_key){.id = 0};
     if (!has_form(presented.data, presented.len)) return hd_fail(err, HD_E_DENIED, "%s", denied);
     hd_status status = find_text(keys, presented.data, &row, err);
     if (status == HD_E_NOT_FOUND || (status == HD_OK && row.revoked_ms)) return hd_fail(err, HD_E_DENIED, "%s", denied);
     HD_TRY(status);
-    for (int i = 0; i < 8; i++)
-        id[i] = (uint8_t)((uint64_t)row.id >> (8 * i));
-    HD_TRY(hd_hmac_sha256(keys->tenant_key, sizeof keys->tenant_key, id, sizeof id, mac, err));
+    HD_TRY(hd_api_keys_tenant(keys, row.id, out->tenant, err));
     hd_error ignored;
     if (hd_store_key_touch(keys->store, &row, &ignored) != HD_OK) /* who may come in does not depend on a note */
         hd_log(HD_LOG_WARN, "the use of API key %lld could not be noted: %s", (long long)row.id, ignored.text);
     out->id = row.id;
     memcpy(out->name, row.name, sizeof out->name);
-    memcpy(out->tenant, mac, sizeof out->tenant);
     return HD_OK;
 }
 

@@ -43,6 +43,9 @@ typedef struct hd_api_key {
     uint8_t tenant[HD_TENANT_SALT]; /* derived from the secret and the id: keeps the caches of tenants apart */
 } hd_api_key;
 
+/* The tenant that the key with this id is. */
+hd_status hd_api_keys_tenant(const hd_api_keys *keys, int64_t id, uint8_t tenant[HD_TENANT_SALT], hd_error *err);
+
 /* HD_E_DENIED, in the same words, for what is no key of ours and for a revoked one; another status when that can't be
  * told (HD_E_BUSY, HD_E_IO, ...): then, too, nobody may be let in.  Sees at once what another process revoked.  Notes
  * the use, at most once a minute. */
