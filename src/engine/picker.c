@@ -385,11 +385,8 @@ static int32_t draw_unsorted(candidate *c, int64_t n, double at, int32_t otherwi
 {
     const candidate *last = NULL;
     int64_t count = select_mass(c, n, at, true);
-    double sum = 0.0;
-    for (int64_t i = 0; i < count; i++) {
-        sum += c[i].value;
+    for (int64_t i = 0; i < count; i++)
         if (c[i].value > 0.0f && (!last || by_value(&c[i], last) > 0)) last = &c[i];
-    }
     return last ? last->id : otherwise;
 }
 

@@ -120,17 +120,15 @@ void hd_scheduler_get_usage(hd_scheduler *s, hd_scheduler_usage *out)
 
 bool hd_scheduler_call(hd_scheduler *s, void (*run)(hd_scheduler *s, void *arg), void *arg)
 {
-    hd_job job = {.run = run, .arg = arg};
     pthread_mutex_lock(&s->lock);
-    job.refused = s->closing;
-    if (!job.refused) {
-        s->job = &job; /* there is one at most: hd_scheduler_begin_transfer sees to it */
-        pthread_cond_signal(&s->wake);
-    }
-    while (!job.done && !job.refused)
+    s->job = (hd_job){.run = run, .arg = arg, .state = s->closing ? HD_JOB_REFUSED : HD_JOB_WANTED};
+    pthread_cond_signal(&s->wake);
+    while (s->job.state == HD_JOB_WANTED)
         pthread_cond_wait(&s->job_done, &s->lock);
+    bool done = s->job.state == HD_JOB_DONE;
+    s->job.state = HD_JOB_NONE;
     pthread_mutex_unlock(&s->lock);
-    return job.done;
+    return done;
 }
 
 hd_status hd_scheduler_begin_transfer(hd_scheduler *s, hd_error *err)

@@ -476,7 +476,8 @@ static bool any_resumed(const hd_scheduler *s)
 /* With the lock held. */
 static bool is_idle(const hd_scheduler *s)
 {
-    return !s->closing && !s->incoming && !s->job && !s->waiting && !s->running_count && !any_resumed(s);
+    return !s->closing && !s->incoming && s->job.state != HD_JOB_WANTED && !s->waiting && !s->running_count &&
+           !any_resumed(s);
 }
 
 /* Sleeps until there is work; returns what has come.  *closing: no more will. */
@@ -499,14 +500,12 @@ static hd_request *wait_for_work(hd_scheduler *s, bool *closing)
 static void do_job(hd_scheduler *s, bool refuse)
 {
     pthread_mutex_lock(&s->lock);
-    hd_job *job = s->job;
-    s->job = NULL;
+    hd_job job = s->job; /* there is one at most: hd_scheduler_begin_transfer sees to it */
     pthread_mutex_unlock(&s->lock);
-    if (!job) return;
-    if (!refuse) job->run(s, job->arg);
+    if (job.state != HD_JOB_WANTED) return;
+    if (!refuse) job.run(s, job.arg);
     pthread_mutex_lock(&s->lock);
-    job->refused = refuse;
-    job->done = !refuse;
+    s->job.state = refuse ? HD_JOB_REFUSED : HD_JOB_DONE;
     pthread_cond_broadcast(&s->job_done);
     pthread_mutex_unlock(&s->lock);
 }

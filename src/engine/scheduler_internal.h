@@ -36,11 +36,11 @@ struct hd_request {
     uint64_t came_ns, began_ns, first_ns;
 };
 
-/* Something that another thread wants done by the scheduler's. */
+/* Something that another thread wants done by the scheduler's, which waits for it. */
 typedef struct hd_job {
     void (*run)(hd_scheduler *s, void *arg);
     void *arg;
-    bool done, refused; /* lock */
+    enum { HD_JOB_NONE, HD_JOB_WANTED, HD_JOB_DONE, HD_JOB_REFUSED } state;
 } hd_job;
 
 struct hd_scheduler {
@@ -50,7 +50,7 @@ struct hd_scheduler {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     pthread_cond_t job_done;
-    hd_job *job;                          /* lock; NULL: none */
+    hd_job job;                           /* lock */
     bool transferring;                    /* lock: prefixes go out or come in */
     bool closing;                         /* lock */
     hd_request *incoming, *incoming_last; /* lock: in the order in which they came */
