@@ -45,7 +45,7 @@ hd_status hd_engine_open(hd_engine **out, const char *path, const hd_engine_opti
 void hd_engine_close(hd_engine **engine);
 
 typedef struct hd_engine_info {
-    const char *architecture; /* "llama", "qwen2", "qwen3", "deepseek2" */
+    const char *architecture; /* "llama", "qwen2", "qwen3", "deepseek2", "hadal_scripted" */
     const char *cpu;          /* the tier in use */
     int threads;
     int32_t vocab;         /* width of the logits */
