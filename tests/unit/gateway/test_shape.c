@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -105,7 +106,7 @@ static void test_long_paths_are_cut(void **state)
     char body[700] = "{\"count\": 1, \"biases\": {\"", path[HD_SHAPE_PATH];
     size_t len = strlen(body);
     memset(body + len, 'x', 500);
-    strcpy(body + len + 500, "\": 9}}");
+    snprintf(body + len + 500, sizeof body - len - 500, "\": 9}}");
     json_t *value = parse(body);
     hd_error err;
     assert_int_equal(hd_shape_check(&shape, value, path, &err), HD_E_ARGUMENT);
