@@ -5,6 +5,7 @@
  */
 #include "gateway/generation.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -278,10 +279,23 @@ static void end_stream(hd_generation *g)
     if (flush(g, NULL)) (void)hd_exchange_end(g->call->exchange); /* else the client has left */
 }
 
+/* What the engine took, so that clients see the rest (W3C Server Timing): of the choice that took longest. */
+static void write_timing(const hd_generation *g)
+{
+    const hd_finish_event *longest = &g->choices[0].end;
+    for (int i = 1; i < g->choice_count; i++) {
+        const hd_finish_event *e = &g->choices[i].end;
+        if (e->prefill_ns + e->decode_ns > longest->prefill_ns + longest->decode_ns) longest = e;
+    }
+    snprintf(g->call->timing, sizeof g->call->timing, "queue;dur=%.3f, prefill;dur=%.3f, decode;dur=%.3f",
+             (double)longest->queued_ns / 1e6, (double)longest->prefill_ns / 1e6, (double)longest->decode_ns / 1e6);
+}
+
 static void end_whole(hd_generation *g)
 {
     hd_buf out;
     hd_buf_init(&out, WIRE_MAX);
+    write_timing(g);
     g->dialect->whole(g, &out);
     hd_call_reply_json(g->call, 200, &out);
 }

@@ -23,9 +23,10 @@ static void add_common(headers *h, const hd_call *call, const char *type)
     const char *origin = call->gateway->options.cors_origin;
     add(h, "content-type", type);
     add(h, "x-request-id", call->id);
+    if (call->timing[0]) add(h, "server-timing", call->timing);
     if (!origin) return;
     add(h, "access-control-allow-origin", origin);
-    add(h, "access-control-expose-headers", "x-request-id, retry-after");
+    add(h, "access-control-expose-headers", "x-request-id, retry-after, server-timing");
     if (strcmp(origin, "*") != 0) add(h, "vary", "origin");
 }
 
