@@ -192,7 +192,8 @@ static hd_opt_group batch_group(hd_serve_flags *f)
          .metavar = "N",
          .min = 1,
          .max = 4096,
-         .help = "Requests evaluated together."},
+         .help = "Requests evaluated together.",
+         .initial = "256, or --chunk if that is less"},
         {.name = "piece",
          .type = HD_OPT_INT,
          .value = &f->piece,
@@ -259,7 +260,6 @@ static void set_defaults(hd_serve_flags *f)
                           .per_address = 512,
                           .drain = 45, /* what Kubernetes leaves of 60 s when 15 go by before the signal */
                           .max_tokens = 4096,
-                          .batch = 64,
                           .queue = 1024,
                           .stall = 60};
 }
@@ -413,6 +413,15 @@ static void show_loading(void *arg, double fraction)
     hd_progress_show("loading", fraction);
 }
 
+/* So many that a burst of users is not split into those who are answered and those who wait for them to end; a pass
+ * takes no more tokens than a chunk. */
+static int batch_of(const hd_serve_flags *f)
+{
+    const int64_t usual = 256;
+    if (f->batch) return (int)f->batch;
+    return (int)(f->engine.chunk ? HD_MIN(usual, f->engine.chunk) : usual);
+}
+
 static hd_status open_gateway(service *s, hd_error *err)
 {
     const hd_serve_flags *f = s->flags;
@@ -432,7 +441,7 @@ static hd_status open_gateway(service *s, hd_error *err)
                    .cache_tokens = f->cache_tokens,
                    .progress = isatty(STDERR_FILENO) ? show_loading : NULL},
         .scheduler = {
-            .batch = (int)f->batch, .piece = f->piece, .queue = (int)f->queue, .prefix_pages = f->prefix_pages}};
+            .batch = batch_of(f), .piece = f->piece, .queue = (int)f->queue, .prefix_pages = f->prefix_pages}};
     HD_TRY(hd_gateway_open(&s->gateway, &o, err));
     return hd_serve_add_models(s->gateway, f, err);
 }
