@@ -138,7 +138,7 @@ static hd_status add_model(hd_gateway *gateway, const hd_serve_flags *f, const c
 static hd_status load_model(hd_gateway *gateway, const hd_serve_flags *f, const char *name, hd_error *err)
 {
     HD_TRY(hd_gateway_load(gateway, name, err));
-    hd_engine_info info;
+    hd_engine_info info = {.parameters = 0};
     if (hd_gateway_get_info(gateway, name, &info)) compare_precision(name, &info, f->precision);
     return HD_OK;
 }

@@ -13,11 +13,11 @@
 #include "gateway/served.h"
 #include "gateway/warm_up.h"
 
-typedef struct alias {
+typedef struct nickname {
     char *name;
     hd_served *model;
-    struct alias *next;
-} alias;
+    struct nickname *next;
+} nickname;
 
 struct hd_models {
     pthread_mutex_t lock;
@@ -25,7 +25,7 @@ struct hd_models {
     hd_gateway_options options;
     hd_workers *workers;
     hd_served *first, **last;
-    alias *aliases;
+    nickname *aliases;
     int loads;       /* threads under way */
     json_t *warm_up; /* NULL: none */
 };
@@ -41,7 +41,7 @@ static hd_served *find(hd_models *m, hd_str name)
     if (name.len == 0) return m->first;
     for (hd_served *s = m->first; s; s = s->next)
         if (is_name(s->name, name)) return s;
-    for (alias *a = m->aliases; a; a = a->next)
+    for (nickname *a = m->aliases; a; a = a->next)
         if (is_name(a->name, name)) return a->model;
     for (hd_served *s = m->first; s; s = s->next)
         if (is_name(s->path, name)) return s; /* clients of a server of files know it by its path */
@@ -280,14 +280,14 @@ hd_status hd_models_add(hd_models *m, const char *name, const char *path, hd_err
     return status;
 }
 
-hd_status hd_models_alias(hd_models *m, const char *name, const char *target, hd_error *err)
+hd_status hd_models_alias(hd_models *m, const char *alias, const char *name, hd_error *err)
 {
-    alias *a = hd_calloc(1, sizeof *a);
-    char *copy = hd_strdup(name);
+    nickname *a = hd_calloc(1, sizeof *a);
+    char *copy = hd_strdup(alias);
     hd_status status = a && copy ? HD_OK : hd_fail(err, HD_E_MEMORY, "out of memory for an alias");
     pthread_mutex_lock(&m->lock);
-    if (status == HD_OK) status = check_name(m, name, err);
-    if (status == HD_OK && !(a->model = find(m, str_of(target)))) status = not_found(str_of(target), err);
+    if (status == HD_OK) status = check_name(m, alias, err);
+    if (status == HD_OK && !(a->model = find(m, str_of(name)))) status = not_found(str_of(name), err);
     if (status == HD_OK) {
         a->name = copy;
         a->next = m->aliases;
@@ -321,7 +321,7 @@ void hd_models_list(hd_models *m, void (*visit)(void *arg, const hd_model_view *
         hd_model_view view = view_of(s, s->name);
         visit(arg, &view);
     }
-    for (alias *a = m->aliases; a; a = a->next) {
+    for (nickname *a = m->aliases; a; a = a->next) {
         hd_model_view view = view_of(a->model, a->name);
         visit(arg, &view);
     }
@@ -384,7 +384,7 @@ void hd_models_close(hd_models **ref)
         next = s->next;
         close_model(m, s);
     }
-    for (alias *a = m->aliases, *next; a; a = next) {
+    for (nickname *a = m->aliases, *next; a; a = next) {
         next = a->next;
         hd_free(a->name);
         hd_free(a);
