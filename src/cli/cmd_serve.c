@@ -277,7 +277,7 @@ typedef struct service {
     char *certificate, *key; /* of --tls-self-signed */
     sigset_t signals;
     pthread_t listener; /* of signals */
-    _Atomic bool serving;
+    _Atomic bool serving, ended;
 } service;
 
 static void close_service(service *s)
@@ -331,12 +331,14 @@ static void *take_signals(void *arg)
     for (;;) {
         int number = next_signal(s);
         if (number < 0) continue;
-        if (number == SIGUSR1) break;                       /* serve() has ended */
-        if (!atomic_load(&s->serving)) _exit(128 + number); /* while loading: there is nothing to finish */
+        if (number == SIGUSR1 && atomic_load(&s->ended)) break;
+        if (number == SIGUSR1) continue; /* from outside: it means nothing */
+        bool serving = atomic_load(&s->serving);
         if (number == SIGHUP) {
-            reload(s);
+            if (serving) reload(s); /* else all is yet to be read */
             continue;
         }
+        if (!serving) _exit(128 + number); /* while loading: there is nothing to finish */
         double grace = endings++ ? 0 : s->flags->drain;
         hd_log(HD_LOG_INFO,
                endings > 1 ? "cutting answers off" : "shutting down: answers under way may go on for %.0f s", grace);
@@ -363,6 +365,7 @@ static hd_status start_signals(service *s, hd_error *err)
 
 static void stop_signals(service *s)
 {
+    atomic_store(&s->ended, true);
     pthread_kill(s->listener, SIGUSR1);
     pthread_join(s->listener, NULL);
 }

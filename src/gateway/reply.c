@@ -30,8 +30,9 @@ static void add_common(headers *h, const hd_call *call, const char *type)
     if (strcmp(origin, "*") != 0) add(h, "vary", "origin");
 }
 
-static void add_error(headers *h, int status)
+static void add_error(headers *h, const hd_call *call, int status)
 {
+    if (status == 405) add(h, "allow", strcmp(call->route->method, "GET") == 0 ? "GET, HEAD" : call->route->method);
     if (status == 401) add(h, "www-authenticate", "Bearer");
     if (status == 429 || status == 503) add(h, "retry-after", RETRY_SECONDS);
 }
@@ -54,7 +55,7 @@ void hd_call_reply_text(hd_call *call, int status, const char *type, const hd_bu
 {
     headers h = {.count = 0};
     add_common(&h, call, type);
-    add_error(&h, status);
+    add_error(&h, call, status);
     send(call, status, &h, out->data, out->len);
 }
 

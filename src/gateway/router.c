@@ -32,17 +32,15 @@ static bool match(hd_call *call, const hd_route *route, hd_str path)
     return fits;
 }
 
-/* 0, or the HTTP status that says why there is none. */
+/* 0, or the HTTP status that says why there is none; with 405 the route is the one that has the path. */
 static int find_route(hd_call *call, const hd_http_request *request)
 {
     int status = 404;
     bool head = equals(request->method, "HEAD"); /* the server leaves the body out */
     for (const hd_route *r = hd_routes; r->method; r++) {
         if (!match(call, r, request->path)) continue;
-        if (equals(request->method, r->method) || (head && strcmp(r->method, "GET") == 0)) {
-            call->route = r;
-            return 0;
-        }
+        call->route = r;
+        if (equals(request->method, r->method) || (head && strcmp(r->method, "GET") == 0)) return 0;
         status = 405;
     }
     return status;

@@ -617,7 +617,11 @@ class Errors(OpenAI):
         self.refused(self.server.get("/v1/xyzzy"), 404, "/v1/xyzzy", kind="not_found_error")
         self.refused(self.server.get("/v1/chat/completions"), 405, "GET")
         self.refused(self.server.request("DELETE", "/v1/models/tiny"), 405, "DELETE")
-        self.refused(self.server.request("PUT", "/v1/models"), 405, "PUT")
+        put = self.server.request("PUT", "/v1/models")
+        self.refused(put, 405, "PUT")
+        self.assertEqual(put[1]["allow"], "GET, HEAD")
+        status, headers, reply = self.server.get("/v1/messages")
+        self.assertEqual((status, headers["allow"], reply["type"]), (405, "POST", "error"))  # in that API's envelope
         head = self.server.request("HEAD", "/v1/models")
         self.assertEqual((head[0], head[2]), (200, ""))
 

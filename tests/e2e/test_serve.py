@@ -172,6 +172,12 @@ class Several(Folder):
             self.assertEqual((status, reply["choices"][0]["text"]), (200, models.HELLO))
             self.assertEqual(server.get("/v1/models/gpt-4")[2]["root"], "big")
 
+    def test_names_like_those_of_hubs(self):
+        with Server(f"org/big model={models.tiny()}") as server:
+            for path in ["org/big%20model", "org%2Fbig%20model"]:
+                self.assertEqual(server.get(f"/v1/models/{path}")[2]["id"], "org/big model")
+            self.assertEqual(server.post("/v1/completions", {"model": "org/big model", "prompt": "a"})[0], 200)
+
     def test_loaded_and_unloaded_by_request(self):
         with Server(models.tiny(), models.slow()) as server:
             self.assertEqual(server.post("/models/unload", {"model": "tiny"})[2], {"id": "tiny", "status": "unloaded"})
@@ -541,6 +547,13 @@ class Ending(unittest.TestCase):
                 server.stop(number=number)
                 self.assertLess(time.monotonic() - start, 2)
                 idle.close()
+
+    def test_signals_that_mean_nothing(self):
+        with Server(models.tiny()) as server:
+            for number in [signal.SIGUSR1, signal.SIGPIPE, signal.SIGHUP]:
+                server.process.send_signal(number)
+            time.sleep(0.1)
+            self.assertEqual(server.get("/readyz")[0], 200)  # and SIGTERM is still heard
 
     def test_while_loading(self):
         process = subprocess.Popen([PROGRAM, "serve", models.v3(), "--no-auth", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
