@@ -699,7 +699,7 @@ class Sampled(Case):
         return Server(f"smol={smollm2()}", args=["--threads", "2"])
 
     def text(self, **more):
-        body = {"prompt": "Once upon a time", "max_tokens": 24, "temperature": 1.5, **more}
+        body = {"prompt": "Once upon a time", "max_tokens": 8, "temperature": 1.5, **more}
         status, _, reply = self.server.post("/v1/completions", body)
         self.assertEqual(status, 200, reply)
         return [choice["text"] for choice in reply["choices"]]
