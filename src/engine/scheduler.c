@@ -466,6 +466,13 @@ static void publish(hd_scheduler *s)
     hd_core_get_cache(s->core, &s->usage.cache);
 }
 
+static void show(hd_scheduler *s)
+{
+    pthread_mutex_lock(&s->lock);
+    publish(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
 static bool any_resumed(const hd_scheduler *s)
 {
     for (const hd_request *r = s->paused; r; r = r->next)
@@ -520,6 +527,7 @@ void *hd_scheduler_main(void *arg)
         if (closing) break;
         resume_paused(s);
         admit_all(s);
+        show(s); /* also for those who look while the step goes on */
         step(s);
     }
     return NULL;
