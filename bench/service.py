@@ -134,11 +134,13 @@ def free_port():
 
 
 def llama(program, model, *flags):
-    """llama.cpp's server."""
+    """llama.cpp's server; NAME=VALUE among the flags goes into its environment."""
     port = free_port()
-    libraries = os.path.dirname(os.path.abspath(program))
+    environment = {"LD_LIBRARY_PATH": os.path.dirname(os.path.abspath(program))}
+    environment.update(f.split("=", 1) for f in flags if re.match(r"[A-Z_]+=", f))
+    flags = [f for f in flags if not re.match(r"[A-Z_]+=", f)]
     return Server([program, "-m", model, "--host", "127.0.0.1", "--port", port, *flags],
-                  {"LD_LIBRARY_PATH": libraries}, "llama-server").wait_health(port)
+                  environment, "llama-server").wait_health(port)
 
 
 # ---- load ----
@@ -171,6 +173,10 @@ def new_prompts(count, length, seed, first=1000, last=40000):
 
 
 # ---- words ----
+
+def print_json(report):
+    print(json.dumps(report, indent=1))
+
 
 def machine():
     name = "unknown processor"
