@@ -39,10 +39,11 @@ class Server:
 
     def __init__(self, command, environment=None, name=None):
         self.command = [str(c) for c in command]
+        self.environment = environment or {}
         self.name = name or os.path.basename(self.command[0])
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
-                                        env={**os.environ, **(environment or {})}, text=True)
+                                        env={**os.environ, **self.environment}, text=True)
         self.port = None
 
     def __enter__(self):
@@ -188,8 +189,11 @@ def machine():
     return f"{name}, {len(os.sched_getaffinity(0))} cores; load of the machine before: {os.getloadavg()[0]:.2f}"
 
 
-def told(command):
-    return " ".join([os.path.basename(command[0]), *command[1:]])
+def told(server):
+    """Its command, as one would type it."""
+    hidden = ("LD_LIBRARY_PATH", "LLVM_PROFILE_FILE")
+    environment = [f"{name}={value}" for name, value in server.environment.items() if name not in hidden]
+    return " ".join([*environment, os.path.basename(server.command[0]), *server.command[1:]])
 
 
 def median(values):
