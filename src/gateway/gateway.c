@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "gateway/gateway_internal.h"
+#include "gateway/generation.h"
 #include "gateway/served.h"
 
 #define DEFAULT_TOKENS 4096
@@ -37,6 +38,7 @@ static void *keep(void *arg)
         pthread_cond_timedwait(&g->wake, &g->lock, &until);
         if (g->closing) break;
         pthread_mutex_unlock(&g->lock);
+        hd_generations_keep_alive(g);
         hd_models_each(g->models, keep_model, g);
         if (g->options.idle_seconds > 0) hd_models_unload_idle(g->models, g->options.idle_seconds);
         pthread_mutex_lock(&g->lock);
@@ -89,6 +91,7 @@ hd_status hd_gateway_open(hd_gateway **out, const hd_gateway_options *options, h
     if (!g) return hd_fail(err, HD_E_MEMORY, "out of memory for a gateway");
     pthread_mutex_init(&g->lock, NULL);
     pthread_cond_init(&g->wake, NULL);
+    pthread_mutex_init(&g->streams_lock, NULL);
     g->started_ns = hd_clock_ns();
     hd_status status = fill_options(g, options, err);
     if (status == HD_OK) status = open_parts(g, err);
@@ -112,6 +115,7 @@ void hd_gateway_close(hd_gateway **ref)
     hd_free((void *)(uintptr_t)g->options.version);
     hd_free((void *)(uintptr_t)g->options.cors_origin);
     pthread_cond_destroy(&g->wake);
+    pthread_mutex_destroy(&g->streams_lock);
     pthread_mutex_destroy(&g->lock);
     hd_free(g);
 }

@@ -15,6 +15,8 @@ struct hd_gateway {
     const hd_server *_Atomic server;
     hd_buf openapi; /* the page, made once */
     uint64_t started_ns;
+    pthread_mutex_t streams_lock;
+    struct hd_generation *streams; /* generations that stream, under streams_lock */
     _Atomic bool draining;
     _Atomic bool opened;         /* the models that are loaded at the start have been */
     _Atomic uint64_t replies[6]; /* by the first digit of the status */

@@ -83,16 +83,63 @@ static bool flush(hd_generation *g, bool *full)
     hd_status status = g->wire.status;
     if (status == HD_OK && g->wire.len) status = hd_exchange_write(g->call->exchange, g->wire.data, g->wire.len, full);
     hd_buf_clear(&g->wire);
+    atomic_store_explicit(&g->wrote_ns, hd_clock_ns(), memory_order_relaxed);
     return status == HD_OK;
 }
 
+/* Once, by the first token or by the keeper, before there is any; the lock keeps them apart. */
 static bool begin_stream(hd_generation *g)
 {
-    if (g->begun) return true;
-    g->begun = true;
-    if (hd_call_begin_stream(g->call) != HD_OK) return false;
-    g->dialect->begin(g);
-    return true;
+    bool good = true;
+    pthread_mutex_lock(&g->lock);
+    if (!g->begun) {
+        g->begun = true;
+        good = hd_call_begin_stream(g->call) == HD_OK;
+        if (good) g->dialect->begin(g);
+        if (good) good = flush(g, NULL);
+    }
+    pthread_mutex_unlock(&g->lock);
+    return good;
+}
+
+/* ---- streams that have nothing to say yet ---- */
+
+/* What stands between a client and us ends connections that are silent for a minute, and a long prompt may take longer.
+ */
+#define SILENCE_NS 15000000000u
+
+static void list_stream(hd_generation *g)
+{
+    hd_gateway *gateway = g->call->gateway;
+    if (!g->ask.stream) return;
+    pthread_mutex_lock(&gateway->streams_lock);
+    g->next_stream = gateway->streams;
+    g->prev_stream = &gateway->streams;
+    if (g->next_stream) g->next_stream->prev_stream = &g->next_stream;
+    gateway->streams = g;
+    pthread_mutex_unlock(&gateway->streams_lock);
+}
+
+static void unlist_stream(hd_generation *g)
+{
+    if (!g->prev_stream) return;
+    pthread_mutex_lock(&g->call->gateway->streams_lock);
+    *g->prev_stream = g->next_stream;
+    if (g->next_stream) g->next_stream->prev_stream = g->prev_stream;
+    pthread_mutex_unlock(&g->call->gateway->streams_lock);
+}
+
+void hd_generations_keep_alive(hd_gateway *gateway)
+{
+    static const char comment[] = ":\n\n";
+    pthread_mutex_lock(&gateway->streams_lock);
+    for (hd_generation *g = gateway->streams; g; g = g->next_stream) {
+        uint64_t now = hd_clock_ns(), wrote = atomic_load_explicit(&g->wrote_ns, memory_order_relaxed);
+        if (now < wrote || now - wrote < SILENCE_NS) continue;
+        atomic_store_explicit(&g->wrote_ns, now, memory_order_relaxed);
+        if (begin_stream(g)) (void)hd_exchange_write(g->call->exchange, comment, sizeof comment - 1, NULL);
+    } /* a client that has left is noticed by its exchange */
+    pthread_mutex_unlock(&gateway->streams_lock);
 }
 
 /* ---- tokens ---- */
@@ -134,8 +181,8 @@ static hd_go_on on_token(void *arg, const hd_token_event *e)
     bool full = false;
     measure_token(c, e);
     c->reasoning_tokens += c->reasoning;
-    if (c->failure == HD_OK) c->failure = keep_record(c, e);
     if (g->ask.stream && !begin_stream(g)) return HD_GO_STOP;
+    if (c->failure == HD_OK) c->failure = keep_record(c, e);
     if (c->answer && c->failure == HD_OK) c->failure = hd_answer_push(c->answer, e->chosen.id, &c->stopped, NULL);
     if (c->failure != HD_OK || (g->ask.stream && !flush(g, &full)) || c->stopped) return HD_GO_STOP;
     return full ? HD_GO_PAUSE : HD_GO_ON;
@@ -304,6 +351,7 @@ static void finish(hd_job *job)
 {
     hd_generation *g = (hd_generation *)((char *)job - offsetof(hd_generation, job));
     hd_call *call = g->call;
+    unlist_stream(g);
     hd_exchange_watch(call->exchange, NULL, NULL, NULL);
     for (int i = 0; i < g->choice_count; i++)
         hd_request_close(&g->choices[i].request);
@@ -440,6 +488,7 @@ static hd_status launch(hd_generation *g, bool *taken, hd_error *err)
         return hd_fail(err, why.status, "%s", why.text);
     }
     *taken = true;
+    list_stream(g);
     one_less(g);
     return HD_OK;
 }
@@ -466,6 +515,7 @@ hd_status hd_generation_start(hd_call *call, const hd_ask *ask, const hd_dialect
     pthread_mutex_init(&g->lock, NULL);
     hd_buf_init(&g->wire, WIRE_MAX);
     make_tag(g->tag);
+    atomic_store(&g->wrote_ns, hd_clock_ns());
     hd_status status = prepare(g, err);
     if (status == HD_OK) status = launch(g, taken, err);
     if (status != HD_OK) free_generation(g);

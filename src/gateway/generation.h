@@ -73,13 +73,15 @@ struct hd_generation {
     hd_choice *choices; /* [choice_count], prompt by prompt */
     int choice_count;
     int top_count;
-    char tag[25];         /* random letters and digits, for ids of calls */
-    int64_t created;      /* seconds since 1970 */
-    bool begun;           /* the stream has */
-    bool usage;           /* a stream gives it at its end */
-    hd_buf wire;          /* events not yet handed to the exchange */
-    hd_error error;       /* the first of a choice */
-    pthread_mutex_t lock; /* guards gone, open and the choices' requests */
+    char tag[25];                                     /* random letters and digits, for ids of calls */
+    int64_t created;                                  /* seconds since 1970 */
+    bool begun;                                       /* the stream has */
+    bool usage;                                       /* a stream gives it at its end */
+    _Atomic uint64_t wrote_ns;                        /* hd_clock of the last event, or of the beginning */
+    struct hd_generation *next_stream, **prev_stream; /* the gateway's list of streams, under its lock */
+    hd_buf wire;                                      /* events not yet handed to the exchange */
+    hd_error error;                                   /* the first of a choice */
+    pthread_mutex_t lock;                             /* guards gone, open and the choices' requests */
     bool gone;
     int open; /* choices that have not ended, and one for the thread that starts them */
 };
@@ -93,6 +95,9 @@ hd_status hd_generation_start(hd_call *call, const hd_ask *ask, const hd_dialect
 bool hd_choice_begins_block(const hd_choice *choice, hd_piece_kind kind);
 
 void hd_prompts_free(hd_prompt *prompts, size_t count);
+
+/* Begins streams that have been silent for long, and sends a comment on those that are again. */
+void hd_generations_keep_alive(hd_gateway *gateway);
 
 /* Sums over all choices. */
 typedef struct hd_usage {

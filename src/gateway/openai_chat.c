@@ -162,13 +162,10 @@ static void stream_begin(hd_generation *g)
 {
     for (int i = 0; i < g->choice_count; i++) {
         hd_buf out;
-        size_t given = g->choices[i].record_count;
         begin_chunk(&out, &g->choices[i]);
         hd_out_member_string(&out, "role", "assistant");
         hd_out_member_string(&out, "content", "");
-        g->choices[i].record_count = 0; /* the first token's come with its text */
         end_chunk(&out, &g->choices[i], NULL);
-        g->choices[i].record_count = given;
     }
 }
 

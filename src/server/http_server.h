@@ -5,8 +5,8 @@
  * in the exchange until the client takes them, and a stream learns when it is ahead of its client.
  *
  * An exchange is owned by whom `handle` gave it to, until hd_exchange_close.  The calls on one exchange must not
- * overlap each other; they may overlap the server's callbacks.  Callbacks run on the server's thread, one at a time,
- * must not block, and must not call into the same exchange.
+ * overlap each other, but for those of hd_exchange_write; they may overlap the server's callbacks.  Callbacks run on
+ * the server's thread, one at a time, must not block, and must not call into the same exchange.
  */
 #ifndef HD_SERVER_HTTP_SERVER_H
 #define HD_SERVER_HTTP_SERVER_H
