@@ -278,15 +278,13 @@ hd_status hd_matcher_open(hd_matcher **out, hd_error *err)
     if (m) {
         m->data = pcre2_match_data_create(1, NULL);
         m->context = pcre2_match_context_create(NULL);
-        m->stack = pcre2_jit_stack_create(JIT_STACK_MIN, JIT_STACK_MAX, NULL);
     }
-    if (!m || !m->data || !m->context || !m->stack) {
+    if (!m || !m->data || !m->context) {
         hd_matcher_close(out);
         return hd_fail(err, HD_E_MEMORY, "out of memory for matching");
     }
     pcre2_set_match_limit(m->context, MATCH_LIMIT);
     pcre2_set_heap_limit(m->context, HEAP_LIMIT_KIB);
-    pcre2_jit_stack_assign(m->context, NULL, m->stack);
     return HD_OK;
 }
 
@@ -295,16 +293,28 @@ void hd_matcher_close(hd_matcher **m)
     if (!*m) return;
     pcre2_match_data_free((*m)->data);
     pcre2_match_context_free((*m)->context);
-    pcre2_jit_stack_free((*m)->stack);
+    if ((*m)->stack) pcre2_jit_stack_free((*m)->stack);
     hd_free(*m);
     *m = NULL;
+}
+
+/* Compiled patterns have 32 KiB of the thread's own stack, which is enough for nearly all text.  A larger one is made
+ * when a match asks for it: mapping it for each text, and unmapping it, would interrupt all threads of a service. */
+static int match(const hd_regex *re, hd_matcher *m, const char *text, size_t len, size_t from)
+{
+    int rc = pcre2_match(re->code, (PCRE2_SPTR)text, len, from, PCRE2_NO_UTF_CHECK, m->data, m->context);
+    if (rc != PCRE2_ERROR_JIT_STACKLIMIT || m->stack) return rc;
+    m->stack = pcre2_jit_stack_create(JIT_STACK_MIN, JIT_STACK_MAX, NULL);
+    if (!m->stack) return PCRE2_ERROR_NOMEMORY;
+    pcre2_jit_stack_assign(m->context, NULL, m->stack);
+    return pcre2_match(re->code, (PCRE2_SPTR)text, len, from, PCRE2_NO_UTF_CHECK, m->data, m->context);
 }
 
 hd_status hd_regex_next(const hd_regex *re, hd_matcher *m, const char *text, size_t len, size_t from, bool *found,
                         size_t *start, size_t *end, hd_error *err)
 {
     *found = false;
-    int rc = pcre2_match(re->code, (PCRE2_SPTR)text, len, from, PCRE2_NO_UTF_CHECK, m->data, m->context);
+    int rc = match(re, m, text, len, from);
     if (rc == PCRE2_ERROR_NOMATCH) return HD_OK;
     if (rc == PCRE2_ERROR_NOMEMORY) return hd_fail(err, HD_E_MEMORY, "out of memory for matching");
     if (rc < 0) {
