@@ -33,6 +33,47 @@ static void write_content(hd_buf *out, const char *type, const char *schema)
     hd_out_end(out, '}');
 }
 
+/* The text of an event's data: an object of the stream's kind, or the error that ends it. */
+static void write_event_data(hd_buf *out, const char *schema, const char *envelope)
+{
+    hd_out_begin(out, '{');
+    hd_out_member_string(out, "type", "string");
+    hd_out_member_string(out, "contentMediaType", "application/json");
+    hd_out_member_begin(out, "contentSchema", '{');
+    hd_out_member_begin(out, "anyOf", '[');
+    write_schema_ref(out, schema);
+    write_schema_ref(out, envelope);
+    hd_out_end(out, ']');
+    hd_out_end(out, '}');
+    hd_out_end(out, '}');
+}
+
+/* The schema is that of one event.  With OpenAI's API the last one's data is no object. */
+static void write_events(hd_buf *out, const hd_route *r, const char *envelope)
+{
+    hd_out_member_begin(out, "text/event-stream", '{');
+    hd_out_member_begin(out, "schema", '{');
+    hd_out_member_string(out, "type", "object");
+    hd_out_member_string(out, "description", "One of the events.");
+    hd_out_member_begin(out, "required", '[');
+    hd_out_string(out, "data");
+    hd_out_end(out, ']');
+    hd_out_member_begin(out, "properties", '{');
+    hd_out_member_begin(out, "data", '{');
+    hd_out_member_begin(out, "anyOf", '[');
+    write_event_data(out, r->stream, envelope);
+    if (!(r->flags & HD_ROUTE_ANTHROPIC)) {
+        hd_out_begin(out, '{');
+        hd_out_member_string(out, "const", "[DONE]");
+        hd_out_end(out, '}');
+    }
+    hd_out_end(out, ']');
+    hd_out_end(out, '}');
+    hd_out_end(out, '}');
+    hd_out_end(out, '}');
+    hd_out_end(out, '}');
+}
+
 static void begin_response(hd_buf *out, const char *status, const char *about)
 {
     hd_out_member_begin(out, status, '{');
@@ -80,7 +121,7 @@ static void write_responses(hd_buf *out, const hd_route *r)
     hd_out_member_begin(out, "responses", '{');
     begin_response(out, "200", "Done.");
     write_content(out, r->response ? "application/json" : "text/plain", r->response);
-    if (r->stream) write_content(out, "text/event-stream", NULL);
+    if (r->stream) write_events(out, r, envelope);
     end_response(out);
     for (size_t i = 0; i < HD_ARRAY_LEN(errors); i++) {
         if (errors[i].needs && !(r->flags & errors[i].needs)) continue;

@@ -24,5 +24,10 @@ def _mend(body):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    if isinstance(case.body, dict) and case.operation.path.startswith("/v1/") and next(_turn) % 2:
+    if not isinstance(case.body, dict) or not case.operation.path.startswith("/v1/"):
+        return
+    turn = next(_turn)
+    if turn % 2:
         _mend(case.body)
+    if turn % 4 == 1:
+        case.body["stream"] = True  # its events are described, too

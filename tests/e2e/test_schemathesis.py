@@ -57,6 +57,8 @@ class Description(Case):
             event = json.loads(line)
             for one in event.get("ScenarioFinished", {}).get("recorder", {}).get("interactions", {}).values():
                 if one.get("response"):
+                    kinds = one["response"]["headers"].get("content-type", [""])
+                    self.streams += kinds[0].startswith("text/event-stream")
                     path = re.sub(r"^https?://[^/]+|\?.*$", "", one["request"]["uri"])
                     out[one["request"]["method"] + " " + path][one["response"]["status_code"]] += 1
         return out
@@ -76,12 +78,14 @@ class Description(Case):
         self.assertIsNotNone(made, done.stdout)
         self.assertEqual(made[1], made[2])
         self.assertGreaterEqual(int(made[1]), CASES)
+        self.streams = 0
         statuses = self.statuses(report)
+        self.assertGreater(self.streams, 20)
         for path in ["chat/completions", "completions", "embeddings", "messages", "messages/count_tokens"]:
             seen = statuses[f"POST /v1/{path}"]
             self.assertGreater(seen[200], 20, (path, seen))  # answers were looked at,
             self.assertGreater(seen[400], 20, (path, seen))  # and refusals
-        print("schemathesis:", made[0], dict(sum((c for c in statuses.values()), collections.Counter())), file=sys.stderr)
+        print("schemathesis:", made[0], f"{self.streams} streams", dict(sum((c for c in statuses.values()), collections.Counter())), file=sys.stderr)
 
 
 if __name__ == "__main__":
