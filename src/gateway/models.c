@@ -65,9 +65,10 @@ static void wake_parked(hd_models *m, hd_served *s)
 {
     while (s->parked) {
         hd_job *job = s->parked;
-        s->parked = job->next;
+        s->parked = job->next; /* which the worker may change at once */
         hd_workers_push(m->workers, job);
     }
+    s->parked_end = &s->parked;
 }
 
 /* ---- loading ---- */
@@ -159,8 +160,9 @@ hd_status hd_models_use(hd_models *m, hd_str name, hd_job *job, hd_served **out,
     } else {
         if (s->state != HD_MODEL_LOADING && s->state != HD_MODEL_UNLOADING) status = begin_load(m, s, err);
         if (status == HD_OK) {
-            job->next = s->parked;
-            s->parked = job;
+            job->next = NULL;
+            *s->parked_end = job;
+            s->parked_end = &job->next;
         }
     }
     pthread_mutex_unlock(&m->lock);
@@ -263,6 +265,7 @@ hd_status hd_models_add(hd_models *m, const char *name, const char *path, hd_err
     s->name = hd_strdup(name);
     s->path = hd_strdup(path);
     s->owner = m;
+    s->parked_end = &s->parked;
     s->created = (int64_t)(hd_clock_unix_ms() / 1000);
     hd_model_metrics_init(&s->metrics);
     pthread_mutex_lock(&m->lock);

@@ -50,7 +50,7 @@ typedef struct hd_served {
     hd_error failure;
     uint64_t failed_ns, used_ns;
     int users;
-    hd_job *parked;
+    hd_job *parked, **parked_end; /* in the order in which they came */
     struct hd_served *next;
 } hd_served;
 
