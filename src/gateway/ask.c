@@ -16,7 +16,7 @@ const hd_shape hd_shape_choices = {.kind = HD_SHAPE_INT, .min = 1, .max = HD_CHO
 const hd_shape hd_shape_repetition = {.kind = HD_SHAPE_NUMBER, .min = 0.01, .max = 100};
 const hd_shape hd_shape_penalty = {.kind = HD_SHAPE_NUMBER, .min = -2, .max = 2};
 
-static const hd_shape stop_text = {.kind = HD_SHAPE_STRING, .min = 1, .max = 4096};
+static const hd_shape stop_text = {.kind = HD_SHAPE_STRING, .min = 1, .max = 4096, .no_nul = true};
 static const hd_shape stop_list = {.kind = HD_SHAPE_LIST, .max = HD_STOP_MAX, .items = &stop_text};
 static const hd_shape *const stop_any[] = {&stop_text, &stop_list, NULL};
 const hd_shape hd_shape_stop = {.kind = HD_SHAPE_ANY_OF, .any = stop_any};

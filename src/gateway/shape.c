@@ -142,6 +142,7 @@ static hd_status check_string(const hd_shape *shape, const json_t *value, place 
     const char *text = json_string_value(value);
     size_t len = json_string_length(value);
     if (shape->choices && !is_choice(shape->choices, text, len)) return refuse_kind(at, shape, err);
+    if (shape->no_nul && strlen(text) != len) return refuse(at, err, "must not have the character U+0000");
     return check_range(shape, (double)len, "its length", at, err);
 }
 
@@ -185,7 +186,7 @@ static hd_status check_map(const hd_shape *shape, const json_t *value, place *at
     return HD_OK;
 }
 
-/* Of several alternatives the one of the value's own JSON type tells what is wrong inside; where none or several do,
+/* Of several alternatives the one of the value's own JSON type tells what is wrong with it; where none or several are,
  * all are named. */
 static hd_status check_any_of(const hd_shape *shape, const json_t *value, place *at, hd_error *err)
 {
@@ -195,7 +196,7 @@ static hd_status check_any_of(const hd_shape *shape, const json_t *value, place 
                                       [HD_SHAPE_MAP] = JSON_OBJECT};
     place deepest = *at;
     hd_error first;
-    bool alone = false;
+    bool alone = false, seen = false;
     for (size_t i = 0; shape->any[i]; i++) {
         const hd_shape *one = shape->any[i];
         place inside = *at;
@@ -203,7 +204,8 @@ static hd_status check_any_of(const hd_shape *shape, const json_t *value, place 
         if (check(one, value, &inside, &why) == HD_OK) return HD_OK;
         bool same = one->kind >= HD_SHAPE_STRING && one->kind <= HD_SHAPE_MAP && json_typeof(value) == types[one->kind];
         if (!same || inside.len < deepest.len) continue;
-        alone = inside.len > deepest.len;
+        alone = inside.len > deepest.len || !seen;
+        seen = true;
         deepest = inside;
         first = why;
     }
@@ -360,6 +362,7 @@ void hd_shape_schema(hd_buf *out, const hd_shape *shape, bool whole)
     if (shape->kind < HD_SHAPE_ANY_OF) hd_out_member_string(out, "type", type_names[shape->kind]);
     if (shape->choices) write_choices(out, shape->choices);
     write_limits(out, shape);
+    if (shape->no_nul) hd_out_member_string(out, "pattern", "^[^\\u0000]*$");
     if (shape->kind == HD_SHAPE_OBJECT) write_fields(out, shape);
     if (shape->items) {
         hd_out_key(out, shape->kind == HD_SHAPE_MAP ? "additionalProperties" : "items");

@@ -30,6 +30,7 @@ typedef struct hd_shape {
     hd_shape_kind kind;
     double min, max;                   /* of numbers; of the length of lists and strings; both 0: no limit */
     const char *choices;               /* STRING: "low|high"; NULL: any */
+    bool no_nul;                       /* STRING: goes where texts end at a NUL */
     const struct hd_shape *items;      /* LIST, MAP (NULL: anything) */
     const struct hd_field *fields;     /* OBJECT; ends with a field without name */
     const struct hd_shape *const *any; /* ANY_OF; ends with NULL */

@@ -27,6 +27,10 @@ static const hd_shape part = {.kind = HD_SHAPE_OBJECT, .fields = part_fields, .n
 static const hd_shape parts = {.kind = HD_SHAPE_LIST, .items = &part};
 static const hd_shape *const any[] = {&hd_shape_string, &parts, NULL};
 static const hd_shape text_or_parts = {.kind = HD_SHAPE_ANY_OF, .any = any};
+static const hd_shape c_text = {.kind = HD_SHAPE_STRING, .min = 1, .max = 3, .no_nul = true};
+static const hd_shape c_texts = {.kind = HD_SHAPE_LIST, .items = &c_text};
+static const hd_shape *const stop_any[] = {&c_text, &c_texts, NULL};
+static const hd_shape stop = {.kind = HD_SHAPE_ANY_OF, .any = stop_any};
 static const hd_shape biases = {.kind = HD_SHAPE_MAP, .items = &share};
 static const hd_field fields[] = {
     {.name = "flag", .shape = &hd_shape_bool, HD_BIND(record, flag)},
@@ -36,6 +40,7 @@ static const hd_field fields[] = {
     {.name = "list", .shape = &texts, HD_BIND(record, list)},
     {.name = "content", .shape = &text_or_parts},
     {.name = "biases", .shape = &biases},
+    {.name = "stop", .shape = &stop},
     {.name = NULL},
 };
 static const hd_shape shape = {.kind = HD_SHAPE_OBJECT, .fields = fields, .name = "Record"};
@@ -86,6 +91,10 @@ static void test_bad_ones_name_their_place(void **state)
         {"{\"count\": 1, \"list\": [\"a\", 1]}", "list[1]", "list[1]: must be a string"},
         {"{\"count\": 1, \"content\": 5}", "content", "content: must be a string or a list of objects"},
         {"{\"count\": 1, \"content\": [{\"type\": \"low\"}, {}]}", "content[1].type", "content[1].type: is missing"},
+        {"{\"count\": 1, \"stop\": \"\"}", "stop", "stop: its length must be between 1 and 3"},
+        {"{\"count\": 1, \"stop\": \"a\\u0000b\"}", "stop", "stop: must not have the character U+0000"},
+        {"{\"count\": 1, \"stop\": [\"a\", \"\\u0000\"]}", "stop[1]", "stop[1]: must not have the character U+0000"},
+        {"{\"count\": 1, \"stop\": 1}", "stop", "stop: must be a string or a list of strings"},
         {"{\"count\": 1, \"biases\": {\"a\\nb\": 2}}", "biases.a?b", "biases.a?b: it must be between 0 and 1"},
     };
     for (size_t i = 0; i < HD_ARRAY_LEN(bad); i++) {
