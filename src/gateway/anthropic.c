@@ -153,7 +153,8 @@ static hd_status add_call(json_t *calls, const json_t *one, hd_error *err)
 
 /* What the blocks of one message become. */
 typedef struct sorted {
-    json_t *texts, *calls, *out; /* out: the messages so far */
+    json_t *texts, *calls, *out; /* out: the messages so far, */
+    size_t before;               /* of which so many were there before this one */
     hd_buf thoughts;
 } sorted;
 
@@ -176,7 +177,7 @@ static hd_status add_sorted(sorted *s, const json_t *from, hd_error *err)
 {
     bool called = json_array_size(s->calls) > 0;
     if (!json_array_size(s->texts) && !called && !s->thoughts.len) {
-        bool results = json_array_size(s->out) > 0; /* a message of results only: nothing is left to say */
+        bool results = json_array_size(s->out) > s->before; /* a message of results only: nothing is left to say */
         return results
                    ? HD_OK
                    : append(s->out, json_pack("{s:O, s:s}", "role", json_object_get(from, "role"), "content", ""), err);
@@ -192,7 +193,7 @@ static hd_status add_sorted(sorted *s, const json_t *from, hd_error *err)
 static hd_status add_blocks(hd_call *call, json_t *out, const json_t *from, size_t at, hd_error *err)
 {
     const json_t *list = json_object_get(from, "content");
-    sorted s = {.texts = json_array(), .calls = json_array(), .out = out};
+    sorted s = {.texts = json_array(), .calls = json_array(), .out = out, .before = json_array_size(out)};
     hd_status status = s.texts && s.calls ? HD_OK : no_memory(err);
     hd_buf_init(&s.thoughts, HD_HTTP_MAX_BODY);
     for (size_t i = 0; i < json_array_size(list) && status == HD_OK; i++) {
