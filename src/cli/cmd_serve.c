@@ -1,10 +1,10 @@
 /* cli/cmd_serve.c: `hadal serve`: models as a service, until SIGTERM or Ctrl-C.
  *
- * Order: data folder and keys, the gateway with its models, then the socket: nobody is let in before somebody can
- * answer. Signals are taken by a thread of their own, so that no handler has to be safe.
+ * Order: data folder, a look at the door, keys, the gateway with its models, then the socket: nobody is let in before
+ * somebody can answer. Signals are taken by a thread of their own, so that no handler has to be safe.
  */
-#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -59,7 +59,7 @@ static hd_opt_group general_group(hd_serve_flags *f)
          .type = HD_OPT_LIST,
          .value = &f->model_paths,
          .metavar = "PATH",
-         .help = "The same as MODEL.  May be repeated."},
+         .help = "The same as MODEL."},
         {.name = "precision",
          .type = HD_OPT_CHOICE,
          .value = &f->precision,
@@ -70,7 +70,7 @@ static hd_opt_group general_group(hd_serve_flags *f)
          .type = HD_OPT_LIST,
          .value = &f->aliases,
          .metavar = "NAME=MODEL",
-         .help = "Another name for a model.  May be repeated."},
+         .help = "Another name for a model."},
         {.name = "lazy", .type = HD_OPT_FLAG, .value = &f->lazy, .help = "Load a model when it is first asked for."},
         {.name = "idle",
          .type = HD_OPT_FLOAT,
@@ -300,6 +300,23 @@ static void say(const service *s, const char *text)
     if (hd_systemd_notify(&s->systemd, &err, "%s", text) != HD_OK) hd_log(HD_LOG_WARN, "systemd: %s", err.text);
 }
 
+/* Clients refuse a certificate that has expired; who renews it should learn of it before. */
+static void warn_of_expiry(const service *s)
+{
+    const int64_t day = 86400, early = 14 * day;
+    hd_server_usage usage;
+    hd_server_get_usage(s->server, &usage);
+    int64_t left = usage.certificate_expires - (int64_t)(hd_clock_unix_ms() / 1000);
+    if (!usage.certificate_expires || left > early) return;
+    const char *file = s->flags->self_signed ? s->certificate : s->flags->certificate;
+    const char *remedy =
+        s->flags->self_signed ? "remove it and start again, and a new one is made" : "renew it, and send SIGHUP";
+    if (left < 0)
+        hd_log(HD_LOG_WARN, "%s has expired: %s", file, remedy);
+    else
+        hd_log(HD_LOG_WARN, "%s expires in %lld days: %s", file, (long long)(left / day), remedy);
+}
+
 static void reload(service *s)
 {
     hd_error err;
@@ -309,6 +326,7 @@ static void reload(service *s)
             hd_log(HD_LOG_INFO, "the certificates were read again");
         else
             hd_log(HD_LOG_ERROR, "the certificates stay as they were: %s", err.text);
+        warn_of_expiry(s);
     }
     say(s, "READY=1");
 }
@@ -338,7 +356,7 @@ static void *take_signals(void *arg)
             if (serving) reload(s); /* else all is yet to be read */
             continue;
         }
-        if (!serving) _exit(128 + number); /* while loading: there is nothing to finish */
+        if (!serving) _exit(number == SIGTERM ? 0 : 128 + number); /* while loading: there is nothing to finish */
         double grace = endings++ ? 0 : s->flags->drain;
         hd_log(HD_LOG_INFO,
                endings > 1 ? "cutting answers off" : "shutting down: answers under way may go on for %.0f s", grace);
@@ -372,18 +390,12 @@ static void stop_signals(service *s)
 
 /* ---- keys ---- */
 
-static bool is_loopback(const char *host)
-{
-    struct in_addr four;
-    if (strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0) return true;
-    return inet_pton(AF_INET, host, &four) == 1 && ntohl(four.s_addr) >> 24 == 127;
-}
-
 static hd_status show_first_key(service *s, hd_error *err)
 {
     char text[HD_API_KEY_CHARS + 1];
     int64_t id;
-    if (getenv("JOURNAL_STREAM")) { /* standard error is a log that others read */
+    /* A log that others read; programs of a terminal that systemd started have the variable, too. */
+    if (getenv("JOURNAL_STREAM") && !isatty(STDERR_FILENO)) {
         hd_log(HD_LOG_WARN, "there is no key yet: make one by `hadal key create --data %s`",
                hd_data_folder_path(s->folder));
         return HD_OK;
@@ -394,14 +406,19 @@ static hd_status show_first_key(service *s, hd_error *err)
     return HD_OK;
 }
 
-static hd_status open_keys(service *s, hd_error *err)
+static hd_status open_folder(service *s, hd_error *err)
 {
     char *path = NULL;
-    int64_t live = 0;
     HD_TRY(hd_data_dir(&path, s->flags->data, err));
     hd_status status = hd_data_folder_open(&s->folder, path, HD_DATA_CREATE | HD_DATA_LOCK, err);
     hd_free(path);
-    if (status != HD_OK || s->flags->no_auth) return status;
+    return status;
+}
+
+static hd_status open_keys(service *s, hd_error *err)
+{
+    int64_t live = 0;
+    if (s->flags->no_auth) return HD_OK;
     HD_TRY(hd_store_open(&s->store, hd_data_folder_path(s->folder), err));
     HD_TRY(hd_api_keys_open(&s->keys, s->folder, s->store, err));
     HD_TRY(hd_api_keys_count(s->keys, &live, err));
@@ -451,35 +468,77 @@ static hd_status open_gateway(service *s, hd_error *err)
 
 /* ---- the socket ---- */
 
+/* The name under which clients know the server: where it listens on all addresses, this machine's. */
+static const char *certificate_host(const char *host, char *own, size_t size)
+{
+    if (strcmp(host, "0.0.0.0") != 0 && strcmp(host, "::") != 0) return host;
+    if (gethostname(own, size) != 0) return NULL;
+    own[size - 1] = '\0';
+    return own[0] ? own : NULL;
+}
+
 static hd_status make_certificate(service *s, hd_error *err)
 {
+    char own[256];
     const char *folder = hd_data_folder_path(s->folder);
     HD_TRY(hd_serve_tls_files(folder, &s->certificate, &s->key, err));
     if (access(s->certificate, R_OK) == 0 && access(s->key, R_OK) == 0) return HD_OK;
     const int days = 825; /* more is refused by some clients */
-    return hd_tls_make_self_signed(s->certificate, s->key, s->flags->host, days, err);
+    const char *host = certificate_host(s->flags->host, own, sizeof own);
+    HD_TRY(hd_tls_make_self_signed(s->certificate, s->key, host, days, err));
+    hd_log(HD_LOG_INFO, "%s: made for %s and localhost; it is what clients must trust", s->certificate,
+           host ? host : "this machine");
+    return HD_OK;
 }
 
-static hd_status open_server(service *s, hd_error *err)
+static hd_status listen_with(service *s, hd_server **out, int listener, hd_error *err)
 {
     const hd_serve_flags *f = s->flags;
-    hd_server_tls tls = {f->certificate, f->key, f->client_ca};
-    if (f->self_signed) {
-        HD_TRY(make_certificate(s, err));
-        tls.certificate = s->certificate;
-        tls.key = s->key;
-    }
+    hd_server_tls tls = {f->self_signed ? s->certificate : f->certificate, f->self_signed ? s->key : f->key,
+                         f->client_ca};
     hd_server_options o = {.host = f->host,
                            .port = (int)f->port,
-                           .listener = s->systemd.listener,
+                           .listener = listener,
                            .tls = tls.certificate ? &tls : NULL,
                            .limits = {.body = (size_t)f->max_body << 20},
                            .connections = (int)f->connections,
                            .connections_per_address = (int)f->per_address,
                            .handle = hd_gateway_handle,
                            .arg = s->gateway};
-    HD_TRY(hd_server_open(&s->server, &o, err));
+    return hd_server_open(out, &o, err);
+}
+
+/* Opens the door once and shuts it again, so that what is wrong with it is told before models are loaded, which may
+ * take minutes.  What --no-auth needs is seen at the address itself: a socket of systemd has one that no flag tells,
+ * and a name may stand for any. */
+static hd_status try_door(service *s, hd_error *err)
+{
+    hd_server *server = NULL;
+    int listener = -1;
+    if (s->flags->self_signed) HD_TRY(make_certificate(s, err));
+    if (s->systemd.listener >= 0 && (listener = fcntl(s->systemd.listener, F_DUPFD_CLOEXEC, 0)) < 0)
+        return hd_fail(err, HD_E_IO, "systemd's socket can't be used: %s", strerror(errno));
+    hd_status status = listen_with(s, &server, listener, err);
+    bool local = server && hd_server_is_local(server);
+    if (status != HD_OK && listener >= 0) close(listener);
+    hd_server_close(&server);
+    HD_TRY(status);
+    if (s->flags->no_auth && !local)
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "--no-auth lets in whoever reaches %s, and that is not only this machine: it goes with loopback "
+                       "addresses only; leave it out, and make keys by `hadal key create`",
+                       s->systemd.listener >= 0 ? "systemd's socket" : s->flags->host);
+    if (!local && !s->flags->certificate && !s->flags->self_signed)
+        hd_log(HD_LOG_WARN, "keys, prompts and answers travel unencrypted between machines: --tls-cert or "
+                            "--tls-self-signed encrypts them");
+    return HD_OK;
+}
+
+static hd_status open_server(service *s, hd_error *err)
+{
+    HD_TRY(listen_with(s, &s->server, s->systemd.listener, err));
     hd_gateway_set_server(s->gateway, s->server);
+    warn_of_expiry(s);
     return HD_OK;
 }
 
@@ -498,6 +557,8 @@ static hd_status serve(service *s, hd_error *err)
     char url[300];
     allow_files();
     HD_TRY(hd_systemd_open(&s->systemd, getenv, err));
+    HD_TRY(open_folder(s, err));
+    HD_TRY(try_door(s, err));
     HD_TRY(open_keys(s, err));
     HD_TRY(open_gateway(s, err));
     hd_progress_clear();
@@ -511,9 +572,18 @@ static hd_status serve(service *s, hd_error *err)
     return hd_server_run(s->server, err);
 }
 
+/* As browsers write it: a scheme, a host, perhaps a port; nothing behind them, and all in small letters. */
+static bool is_origin(const char *text)
+{
+    size_t scheme = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
+    if (scheme == 0 || strncmp(text + scheme, "://", 3) != 0) return false;
+    const char *host = text + scheme + 3;
+    return *host && host[strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789-._:[]")] == '\0';
+}
+
 static hd_status check_flags(const hd_serve_flags *f, hd_error *err)
 {
-    if (f->no_auth && !is_loopback(f->host))
+    if (f->no_auth && strcmp(f->host, "localhost") != 0 && !hd_address_is_loopback(f->host))
         return hd_fail(err, HD_E_ARGUMENT,
                        "--no-auth lets in whoever reaches %s: it goes with 127.0.0.1, ::1 and localhost only; leave it "
                        "out, and make keys by `hadal key create`",
@@ -523,6 +593,10 @@ static hd_status check_flags(const hd_serve_flags *f, hd_error *err)
         return hd_fail(err, HD_E_ARGUMENT, "--tls-self-signed makes a certificate; --tls-cert gives one: choose");
     if (f->client_ca && !f->certificate && !f->self_signed)
         return hd_fail(err, HD_E_ARGUMENT, "--tls-client-ca needs TLS: --tls-cert and --tls-key, or --tls-self-signed");
+    if (f->cors_origin && strcmp(f->cors_origin, "*") != 0 && !is_origin(f->cors_origin))
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "--cors-origin must be an origin as browsers write it, such as https://example.org or "
+                       "http://localhost:3000 (small letters, no path, no slash at the end), or * for all");
     if (f->model_count == 0)
         return hd_fail(err, HD_E_ARGUMENT, "which model?  Give a file, a folder or a name; `hadal models` lists names");
     return HD_OK;
@@ -549,9 +623,11 @@ int hd_cmd_serve(int argc, char **argv)
                     .operand_names = operands};
     int rc = hd_args_parse(&args, argc, argv);
     if (rc != HD_ARGS_OK) return rc;
+    if ((size_t)args.operand_count + f.model_paths.count > HD_SERVE_MODELS)
+        return hd_cli_usage("serve", "more than %d models", HD_SERVE_MODELS);
     for (int i = 0; i < args.operand_count; i++)
         f.models[f.model_count++] = args.operands[i];
-    for (size_t i = 0; i < f.model_paths.count && f.model_count < HD_SERVE_MODELS; i++)
+    for (size_t i = 0; i < f.model_paths.count; i++)
         f.models[f.model_count++] = f.model_paths.items[i];
     if (check_flags(&f, &err) != HD_OK) return hd_cli_usage("serve", "%s", err.text);
     set_log_level(f.log);

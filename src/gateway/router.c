@@ -1,5 +1,4 @@
 /* gateway/router.c: a request's way: the route, and the stages that it passes, in one visible array. */
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -77,18 +76,10 @@ static void identify(hd_call *call, const hd_http_request *request)
              (unsigned long long)random[1]);
 }
 
-static bool is_loopback(const char *address)
-{
-    struct in6_addr six;
-    if (strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0) return true;
-    return inet_pton(AF_INET6, address, &six) == 1 && IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127;
-}
-
 /* Whether a Host header names this machine by a name that no name server can give to another. */
 static bool is_local_name(hd_str host)
 {
     char name[64];
-    struct in_addr four;
     if (host.len == 0) return true; /* HTTP/1.0, which no browser speaks */
     const char *colon = memrchr(host.data, ':', host.len);
     size_t len = colon && host.data[host.len - 1] != ']' ? (size_t)(colon - host.data) : host.len;
@@ -96,7 +87,7 @@ static bool is_local_name(hd_str host)
     memcpy(name, host.data, len);
     name[len] = '\0';
     if (strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0) return true;
-    return inet_pton(AF_INET, name, &four) == 1 && ntohl(four.s_addr) >> 24 == 127;
+    return hd_address_is_loopback(name);
 }
 
 /* "http://127.0.0.1:8080" is the origin of pages from the host 127.0.0.1:8080. */
@@ -153,8 +144,8 @@ static hd_status authenticate(hd_call *call, bool *taken, hd_error *err)
     if (!keys || flags & HD_ROUTE_OPEN) return HD_OK;
     const hd_http_request *request = hd_exchange_request(call->exchange);
     hd_str key = presented_key(request);
-    bool local =
-        flags & HD_ROUTE_LOCAL && is_loopback(hd_exchange_peer(call->exchange)) && is_local_name(request->host);
+    bool local = flags & HD_ROUTE_LOCAL && hd_address_is_loopback(hd_exchange_peer(call->exchange)) &&
+                 is_local_name(request->host);
     if (key.len == 0 && local) return HD_OK;
     if (key.len == 0)
         return hd_fail(err, HD_E_DENIED,

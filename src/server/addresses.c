@@ -1,4 +1,5 @@
-/* server/addresses.c: how many connections each client has; see server_internal.h.
+/* server/addresses.c: addresses as text, and how many connections each client has; see
+ * server_internal.h.
  *
  * A chained hash table.  It holds no more entries than there are connections, whose number is limited, so that chains
  * that somebody makes long on purpose stay bearable.
@@ -69,6 +70,15 @@ void hd_addresses_leave(hd_addresses *addresses, hd_address *address)
         link = &(*link)->next;
     *link = address->next;
     hd_free(address);
+}
+
+bool hd_address_is_loopback(const char *address)
+{
+    struct in_addr four;
+    struct in6_addr six;
+    if (inet_pton(AF_INET, address, &four) == 1) return ntohl(four.s_addr) >> 24 == 127;
+    if (inet_pton(AF_INET6, address, &six) != 1) return false;
+    return IN6_IS_ADDR_LOOPBACK(&six) || (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127);
 }
 
 void hd_address_text(const struct sockaddr_storage *peer, char *out, size_t size)

@@ -265,8 +265,11 @@ static hd_status open_listener(hd_server *s, const char *host, int port, hd_erro
     int why = errno;
     freeaddrinfo(found);
     if (status == HD_OK) return HD_OK;
-    return hd_fail(err, HD_E_IO, "can't listen on %s port %d: %s%s", host, port, strerror(why),
-                   why == EADDRINUSE ? "; another program has it, choose another port" : "");
+    const char *hint = why == EADDRINUSE      ? "; another program has it, choose another port"
+                       : why == EADDRNOTAVAIL ? "; this machine has no such address"
+                       : why == EACCES        ? "; ports below 1024 are for root, choose another one"
+                                              : "";
+    return hd_fail(err, HD_E_IO, "can't listen on %s port %d: %s%s", host, port, strerror(why), hint);
 }
 
 static hd_status adopt_listener(hd_server *s, int fd, hd_error *err)
@@ -420,6 +423,11 @@ void hd_server_close(hd_server **server)
 int hd_server_port(const hd_server *s)
 {
     return s->port;
+}
+
+bool hd_server_is_local(const hd_server *s)
+{
+    return hd_address_is_loopback(s->host);
 }
 
 void hd_server_url(const hd_server *s, char *out, size_t size)

@@ -47,6 +47,9 @@ hd_status hd_server_open(hd_server **out, const hd_server_options *options, hd_e
 void hd_server_close(hd_server **server); /* after run has returned; every exchange must be closed before.  NULL-safe */
 
 int hd_server_port(const hd_server *server);
+/* Whether only this machine can reach it. */
+bool hd_server_is_local(const hd_server *server);
+
 /* "http://127.0.0.1:8080"; brackets around an IPv6 address. */
 void hd_server_url(const hd_server *server, char *out, size_t size);
 
@@ -60,6 +63,10 @@ void hd_server_stop(hd_server *server, uint64_t grace_ms);
 
 /* Reads the certificates again; new connections use them.  Any thread.  Errors leave the old ones in use. */
 hd_status hd_server_reload(hd_server *server, hd_error *err);
+
+/* Whether a numeric address, as of hd_exchange_peer, is one of this machine alone: 127.0.0.0/8 (RFC 1122 section
+ * 3.2.1.3), ::1, or the former within IPv6. */
+bool hd_address_is_loopback(const char *address);
 
 typedef struct hd_server_usage {
     int64_t connections;       /* open now */
