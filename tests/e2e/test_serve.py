@@ -326,7 +326,7 @@ class Queue(unittest.TestCase):
 
     def test_urgent_ones_go_first(self):
         with Server(models.slow(20), args=["--batch", "1"]) as server:
-            first = server.events("/v1/completions", {"prompt": "a", "max_tokens": 30})
+            first = server.events("/v1/completions", {"prompt": "a", "max_tokens": 120})
             next(first)
             order = []
 
@@ -568,7 +568,9 @@ class Ending(unittest.TestCase):
         """Those that wait were accepted: they are answered before the end."""
         with Server(models.slow(5), args=["--batch", "1"]) as server:
             replies = []
-            threads = [threading.Thread(target=lambda: replies.append(server.post("/v1/completions", self.BODY)[0])) for _ in range(4)]
+            bodies = [{**self.BODY, "max_tokens": count} for count in [500, 30, 30, 30]]
+            threads = [threading.Thread(target=lambda body: replies.append(server.post("/v1/completions", body)[0]), args=(body,))
+                       for body in bodies]
             threads[0].start()
             server.wait_for("vllm:num_requests_running", 1)
             for thread in threads[1:]:
