@@ -34,7 +34,7 @@ static void write_number(hd_buf *out, double value)
     if (value == floor(value) && fabs(value) < 1e15)
         (void)hd_buf_printf(out, "%.0f\n", value);
     else
-        (void)hd_buf_printf(out, "%.9g\n", value);
+        (void)hd_buf_printf(out, "%.12g\n", value); /* a time of this century to the hundredth of a second */
 }
 
 void hd_metrics_sample(hd_buf *out, const char *name, const char *labels, double value)

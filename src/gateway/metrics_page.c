@@ -2,6 +2,7 @@
  *
  * A family is a row of a table; each row is printed once with all models under it.
  */
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -246,6 +247,17 @@ static double resident_bytes(void)
     return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 
+/* Open files: connections are files, too. */
+static double open_files(void)
+{
+    double count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    while (dir && readdir(dir))
+        count++;
+    if (dir) closedir(dir);
+    return HD_MAX(count - 3, 0); /* ".", "..", and the folder itself */
+}
+
 static void write_process(hd_buf *out, const hd_gateway *g)
 {
     struct rusage r;
@@ -254,6 +266,10 @@ static void write_process(hd_buf *out, const hd_gateway *g)
         cpu = (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) + (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
     write_one(out, "process_cpu_seconds_total", "counter", "Seconds of processor time.", cpu);
     write_one(out, "process_resident_memory_bytes", "gauge", "Bytes of memory in use.", resident_bytes());
+    write_one(out, "process_open_fds", "gauge", "Open files, connections among them.", open_files());
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+        write_one(out, "process_max_fds", "gauge", "How many there may be.", (double)files.rlim_cur);
     write_one(out, "process_start_time_seconds", "gauge", "When the service started, seconds since 1970.",
               (double)hd_clock_unix_ms() / 1e3 - up);
 }

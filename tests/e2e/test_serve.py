@@ -282,7 +282,7 @@ class Health(Case):
                     self.assertEqual(buckets[-1], count, name)
             else:
                 self.assertTrue(samples[name], name)
-        for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"]:
+        for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds", "process_open_fds", "process_max_fds"]:
             self.assertIn(name, kinds)
         self.assertGreaterEqual(self.server.metric("vllm:generation_tokens_total", "tiny"), 46)
 
