@@ -91,7 +91,8 @@ static void on_finish(void *arg, const hd_finish_event *event)
     if (event->reason == HD_FINISH_CANCELLED && e->error.status == HD_OK)
         (void)hd_fail(&e->error, HD_E_BUSY, "the service is shutting down: ask again");
     pthread_mutex_unlock(&e->lock);
-    atomic_store_explicit(&e->call->model->passed_ns, hd_clock_ns(), memory_order_relaxed);
+    if (event->reason == HD_FINISH_STOP)
+        atomic_store_explicit(&e->call->model->passed_ns, hd_clock_ns(), memory_order_relaxed);
     one_less(e);
 }
 

@@ -7,7 +7,10 @@
 #include "gateway/gateway_internal.h"
 #include "server/http_url.h"
 
-#define MAX_DEPTH 128 /* of brackets in a body: tools' schemas are the deepest, with some twenty */
+/* Of a body: its bytes alone don't bound the memory that it takes once parsed, up to 80 times as much for {},{},{}. */
+#define MAX_DEPTH 128      /* brackets inside each other: tools' schemas are the deepest, with some twenty */
+#define MAX_LISTS 200000   /* lists and objects, some 250 bytes each */
+#define MAX_VALUES 1000000 /* all values, some 100 bytes each: ids of six prompts as long as any context */
 
 /* ---- the route ---- */
 
@@ -155,10 +158,11 @@ static hd_status authenticate(hd_call *call, bool *taken, hd_error *err)
 
 /* ---- what it wants ---- */
 
-/* Brackets inside each other, outside of strings; jansson would go on to 2,048 levels, on the stack. */
-static hd_status check_depth(hd_str body, hd_error *err)
+/* What stands outside of strings; jansson would go on to 2,048 levels, on the stack, and to any number of values. */
+static hd_status check_structure(hd_str body, hd_error *err)
 {
     int depth = 0;
+    size_t lists = 0, commas = 0;
     bool quoted = false;
     for (size_t i = 0; i < body.len; i++) {
         char c = body.data[i];
@@ -170,6 +174,11 @@ static hd_status check_depth(hd_str body, hd_error *err)
         } else if (c == '{' || c == '[') {
             if (++depth > MAX_DEPTH)
                 return hd_fail(err, HD_E_ARGUMENT, "the body has more than %d brackets inside each other", MAX_DEPTH);
+            if (++lists > MAX_LISTS)
+                return hd_fail(err, HD_E_LIMIT, "the body has more than %d lists and objects", MAX_LISTS);
+        } else if (c == ',') {
+            if (++commas >= MAX_VALUES)
+                return hd_fail(err, HD_E_LIMIT, "the body has more than %d values: send less at once", MAX_VALUES);
         } else if (c == '}' || c == ']') {
             depth--;
         }
@@ -183,7 +192,7 @@ static hd_status read_body(hd_call *call, bool *taken, hd_error *err)
     if (call->body || !call->route->request) return HD_OK;
     hd_str body = hd_exchange_body(call->exchange);
     if (body.len == 0) return hd_fail(err, HD_E_ARGUMENT, "the request has no body; it must be a JSON object");
-    HD_TRY(check_depth(body, err));
+    HD_TRY(check_structure(body, err));
     HD_TRY(hd_json_parse(&call->body, body.data, body.len, err));
     return hd_shape_check(call->route->request, call->body, call->param, err);
 }

@@ -1,6 +1,7 @@
 """`hadal serve` at its door: sockets that systemd opened, addresses, certificates and origins that are wrong, told before
 a model is loaded."""
 
+import json
 import os
 import re
 import shutil
@@ -113,6 +114,19 @@ class Requests(unittest.TestCase):
                 self.assertEqual(status, 400)
                 self.assertIn(f"{field}[1]: must not have", reply["error"]["message"])
 
+
+    def test_bodies_whose_values_would_fill_the_memory(self):
+        """A body of 32 MiB was 2.5 GB of JSON values."""
+        with Server(models.tiny()) as server:
+            for piece, count, text in [("{},", 200_001, "lists and objects"), ("[],", 200_001, "lists and objects"),
+                                       ("0,", 1_000_001, "values")]:
+                status, _, reply = server.post("/tokenize", b'{"prompt": "a", "x": [' + piece.encode() * count + b"0]}")
+                self.assertEqual(status, 413, piece)
+                self.assertIn(text, reply["error"]["message"])
+            ids = json.dumps({"tokens": [5] * 900_000, "x": "{[," * 1_000_000}).encode()
+            self.assertEqual(server.post("/detokenize", ids)[0], 200)
+            peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.process.pid}/status").read_text())
+            self.assertLess(int(peak[1]), 1_000_000)
 
     def test_a_message_without_blocks_is_an_empty_one(self):
         """Not none at all, wherever it stands (Anthropic's API)."""
