@@ -252,11 +252,14 @@ static void run_job(hd_job *job)
 
 /* ---- the door ---- */
 
+#define LONG_BODY ((size_t)128 << 10) /* bytes; a text of that size is tokenized in some 20 ms */
+
 static hd_call *new_call(hd_gateway *gateway, hd_exchange *exchange)
 {
     hd_call *call = hd_calloc(1, sizeof *call);
     if (!call) return NULL;
     call->job.run = run_job;
+    call->job.is_long = hd_exchange_body(exchange).len > LONG_BODY;
     call->gateway = gateway;
     call->exchange = exchange;
     identify(call, hd_exchange_request(exchange));
