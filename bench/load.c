@@ -127,11 +127,11 @@ static void ask(load *l, int index, uint64_t intended)
     l->busy++;
     reply_reset(&c->reply);
     hd_buf_clear(&c->out);
-    hd_buf_printf(&c->out,
-                  "POST %s HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n",
-                  l->path, l->host, l->port, body.len);
-    hd_buf_append(&c->out, l->headers.data, l->headers.len);
-    hd_buf_puts(&c->out, "\r\n");
+    (void)hd_buf_printf(&c->out,
+                        "POST %s HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n",
+                        l->path, l->host, l->port, body.len);
+    (void)hd_buf_append(&c->out, l->headers.data, l->headers.len);
+    (void)hd_buf_puts(&c->out, "\r\n"); /* failures stick */
     if (hd_buf_append(&c->out, body.data, body.len) != HD_OK || !push(l, index)) finish(l, index, false);
 }
 
@@ -259,7 +259,7 @@ static hd_status read_file(hd_buf *out, const char *path)
     FILE *file = fopen(path, "rb");
     if (!file) return HD_E_IO;
     while ((n = fread(bytes, 1, sizeof bytes, file)) > 0)
-        hd_buf_append(out, bytes, n);
+        (void)hd_buf_append(out, bytes, n);
     bool fine = !ferror(file);
     fclose(file);
     return fine ? out->status : HD_E_IO;
@@ -329,7 +329,7 @@ static bool take_options(load *l, int argc, char **argv)
         case 'r': l->rate = strtod(optarg, NULL); break;
         case 's': l->seconds = strtod(optarg, NULL); break;
         case 'n': l->requests = strtoull(optarg, NULL, 10); break;
-        case 'x': hd_buf_printf(&l->headers, "%s\r\n", optarg); break;
+        case 'x': (void)hd_buf_printf(&l->headers, "%s\r\n", optarg); break;
         case 'w': l->patience = strtod(optarg, NULL); break;
         default: return false;
         }

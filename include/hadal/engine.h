@@ -127,6 +127,10 @@ typedef struct hd_cache_usage {
 } hd_cache_usage;
 
 void hd_engine_get_cache(const hd_engine *engine, hd_cache_usage *out);
+
+/* Sets the limit of cache_tokens when the model's size is known: before the first session.  0: none but memory. */
+void hd_engine_limit_cache(hd_engine *engine, int64_t tokens);
+
 void hd_engine_trim(hd_engine *engine); /* gives the memory of free pages back */
 
 /* [vocab] float32, of the last token fed; NULL before the first.  Valid until the session changes. */

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include "cli/cli.h"
 #include "cli/data_dir.h"
 #include "cli/engine.h"
+#include "cli/files.h"
 #include "cli/models_dir.h"
 #include "cli/serve.h"
 #include "cli/terminal.h"
@@ -216,7 +218,7 @@ static hd_opt_group batch_group(hd_serve_flags *f)
          .min = 32,
          .max = 1e12,
          .help = "Tokens that the cache of each model holds, all requests and cached prompts together.",
-         .initial = "as memory allows"},
+         .initial = "what three quarters of the memory leave beside the weights"},
         {.name = "prefix-pages",
          .type = HD_OPT_INT,
          .value = &f->prefix_pages,
@@ -224,7 +226,7 @@ static hd_opt_group batch_group(hd_serve_flags *f)
          .min = -1,
          .max = 1e12,
          .help = "Pages of 32 tokens of past prompts that are kept for the next ones; -1: none.",
-         .initial = "as many as fit"},
+         .initial = "as many as fit into a thirty-second of the memory"},
         {.name = "keep-prefixes",
          .type = HD_OPT_FLAG,
          .value = &f->keep_prefixes,
@@ -452,6 +454,7 @@ static hd_status open_gateway(service *s, hd_error *err)
         .default_tokens = f->max_tokens,
         .stall_seconds = f->stall,
         .idle_seconds = f->idle,
+        .memory = hd_memory_limit(),
         .kept_prefixes = f->keep_prefixes ? s->folder : NULL,
         .warm_up = f->warm_up,
         .engine = {.cpu = f->engine.cpu,
@@ -552,9 +555,19 @@ static void allow_files(void)
         hd_log(HD_LOG_WARN, "the limit of open files stays: %s", strerror(errno));
 }
 
+/* glibc raises the size from which memory is given back at once to that of the largest block that was freed: after one
+ * large request all later ones leave holes.  A fixed size keeps a service that runs for months as small as it was. */
+static void keep_memory_small(void)
+{
+    const int large = 256 << 10;
+    if (!mallopt(M_MMAP_THRESHOLD, large) || !mallopt(M_TRIM_THRESHOLD, 4 * large))
+        hd_log(HD_LOG_WARN, "the allocator keeps its own limits");
+}
+
 static hd_status serve(service *s, hd_error *err)
 {
     char url[300];
+    keep_memory_small();
     allow_files();
     HD_TRY(hd_systemd_open(&s->systemd, getenv, err));
     HD_TRY(open_folder(s, err));

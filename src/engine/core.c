@@ -60,6 +60,11 @@ static uint64_t fingerprint_of(const hd_core *core)
     return h;
 }
 
+void hd_core_limit_cache(hd_core *core, int64_t tokens)
+{
+    core->pages.limit = tokens ? (tokens + HD_PAGE_ROWS - 1) / HD_PAGE_ROWS : 0;
+}
+
 static hd_status choose_context(hd_core *core, const hd_core_options *o, hd_error *err)
 {
     hd_model_config config;
@@ -87,8 +92,8 @@ static hd_status open_parts(hd_core *core, const char *path, const hd_core_optio
                            .progress = o->progress,
                            .progress_arg = o->progress_arg};
     HD_TRY(hd_model_open(&core->model, core->ckpt, &mo, err));
-    int64_t limit = o->cache_tokens ? (o->cache_tokens + HD_PAGE_ROWS - 1) / HD_PAGE_ROWS : 0;
-    hd_pages_init(&core->pages, hd_model_get_layout(core->model)->page_bytes, limit);
+    hd_pages_init(&core->pages, hd_model_get_layout(core->model)->page_bytes, 0);
+    hd_core_limit_cache(core, o->cache_tokens);
     core->spans = hd_alloc_array((size_t)core->chunk, sizeof *core->spans);
     core->ids = hd_alloc_array((size_t)core->chunk, sizeof *core->ids);
     if (!core->spans || !core->ids) return hd_fail(err, HD_E_MEMORY, "out of memory for the batch");

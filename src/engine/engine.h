@@ -35,6 +35,7 @@ int64_t hd_core_chunk(const hd_core *core);
 /* HD_E_ARGUMENT names the first id outside the vocabulary, and its number. */
 hd_status hd_core_check_ids(const hd_core *core, const int32_t *ids, int64_t n, hd_error *err);
 void hd_core_get_cache(const hd_core *core, hd_cache_usage *out);
+void hd_core_limit_cache(hd_core *core, int64_t tokens); /* 0: none; before the first sequence */
 void hd_core_trim(hd_core *core);                              /* gives the memory of free pages back */
 void hd_core_set_trace(hd_core *core, hd_expert_trace *trace); /* the caller keeps it alive; NULL: off */
 

@@ -26,6 +26,8 @@ typedef struct hd_gateway_options {
     const hd_data_folder
         *kept_prefixes;       /* where cached prompts survive a restart; NULL: they don't.  Must outlive it */
     const char *warm_up;      /* file of prompts to evaluate when a model is loaded (warm_up.h); NULL: none */
+    uint64_t memory;          /* bytes that the process may use: what the caches of models may take follows from it
+                                 where engine and scheduler set no limit; 0: none does */
     hd_engine_options engine; /* for every model */
     hd_scheduler_options scheduler;
 } hd_gateway_options;

@@ -331,6 +331,16 @@ void hd_models_list(hd_models *m, void (*visit)(void *arg, const hd_model_view *
     pthread_mutex_unlock(&m->lock);
 }
 
+int hd_models_count(hd_models *m)
+{
+    int count = 0;
+    pthread_mutex_lock(&m->lock);
+    for (const hd_served *s = m->first; s; s = s->next)
+        count++;
+    pthread_mutex_unlock(&m->lock);
+    return count;
+}
+
 void hd_models_each(hd_models *m, void (*visit)(void *arg, hd_served *model), void *arg)
 {
     pthread_mutex_lock(&m->lock);

@@ -82,6 +82,8 @@ typedef struct hd_model_view {
 /* Calls `visit` for each name and alias, under the models' lock: it must be quick, and must not call back. */
 void hd_models_list(hd_models *models, void (*visit)(void *arg, const hd_model_view *view), void *arg);
 
+int hd_models_count(hd_models *models); /* aliases are none */
+
 /* Calls `visit` for each loaded model, which stays loaded meanwhile; not under the lock. */
 void hd_models_each(hd_models *models, void (*visit)(void *arg, hd_served *model), void *arg);
 

@@ -170,16 +170,33 @@ static void on_step(void *arg, const hd_step_event *event)
     hd_histogram_add(&s->metrics.step_tokens, (double)(event->prompt_tokens + event->answer_tokens));
 }
 
+/* Limits that nobody set.  A quarter of the memory is for all else; weights are packed in memory, or read from a mapped
+ * file that had better stay in memory.  Past prompts get a small part only: they are many, and few come again. */
+static void limit_cache(hd_served *s, const hd_gateway_options *o, int models, hd_scheduler_options *scheduler)
+{
+    const hd_engine_info *info = &s->info;
+    hd_cache_usage cache;
+    hd_engine_get_cache(s->engine, &cache);
+    uint64_t share = o->memory / (uint64_t)HD_MAX(models, 1);
+    uint64_t weights = HD_MAX(info->weight_bytes, info->packed_bytes) + info->scratch_bytes;
+    uint64_t room = share / 4 * 3 > weights ? share / 4 * 3 - weights : 0;
+    room = HD_MAX(room, share / 8);
+    if (!o->memory || !cache.page_bytes || !info->cache_bytes_per_token) return;
+    if (!o->engine.cache_tokens) hd_engine_limit_cache(s->engine, (int64_t)(room / info->cache_bytes_per_token) + 1);
+    if (!o->scheduler.prefix_pages) scheduler->prefix_pages = (int64_t)(share / 32 / cache.page_bytes) + 1;
+}
+
 static hd_status open_parts(hd_served *s, const hd_gateway_options *o, hd_error *err)
 {
     hd_cache_usage cache;
     HD_TRY(hd_engine_open(&s->engine, s->path, &o->engine, err));
     hd_engine_get_info(s->engine, &s->info);
+    hd_scheduler_options scheduler = o->scheduler;
+    limit_cache(s, o, hd_models_count(s->owner), &scheduler);
     hd_engine_get_cache(s->engine, &cache);
     s->room = s->info.context;
     if (cache.pages_limit) s->room = HD_MIN(s->room, cache.pages_limit * cache.page_tokens);
     HD_TRY(read_text(s, err));
-    hd_scheduler_options scheduler = o->scheduler;
     scheduler.step = on_step;
     scheduler.step_arg = s;
     HD_TRY(hd_scheduler_open(&s->scheduler, s->engine, &scheduler, err));

@@ -114,6 +114,11 @@ void hd_engine_get_cache(const hd_engine *engine, hd_cache_usage *out)
     hd_core_get_cache(engine->core, out);
 }
 
+void hd_engine_limit_cache(hd_engine *engine, int64_t tokens)
+{
+    hd_core_limit_cache(engine->core, tokens);
+}
+
 void hd_engine_trim(hd_engine *engine)
 {
     hd_core_trim(engine->core);
