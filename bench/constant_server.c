@@ -26,9 +26,9 @@ static hd_buf answer;
 static bool make_answer(size_t bytes)
 {
     hd_buf_init(&answer, bytes + 4096);
-    hd_buf_printf(&answer, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n", bytes);
+    (void)hd_buf_printf(&answer, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n", bytes);
     for (size_t i = 0; i < bytes; i++)
-        hd_buf_putc(&answer, 'x');
+        (void)hd_buf_putc(&answer, 'x');
     return answer.status == HD_OK;
 }
 
