@@ -45,10 +45,9 @@ bool hd_choice_begins_block(const hd_choice *c, hd_piece_kind kind)
     return c->block_count == 0 || c->block_kind != kind;
 }
 
-static void collect(hd_choice *c, hd_piece_kind kind, const char *data, size_t len)
+static void collect(hd_choice *c, hd_block *b, hd_piece_kind kind, const char *data, size_t len)
 {
-    hd_block *b = hd_choice_begins_block(c, kind) ? new_block(c, kind) : &c->blocks[c->block_count - 1];
-    if (!b || kind == HD_PIECE_TOOL_END) return;
+    if (kind == HD_PIECE_TOOL_END) return;
     hd_buf *into = kind == HD_PIECE_TOOL_BEGIN ? &b->name : &b->text;
     if (hd_buf_append(into, data, len) != HD_OK) c->failure = into->status;
 }
@@ -56,12 +55,16 @@ static void collect(hd_choice *c, hd_piece_kind kind, const char *data, size_t l
 static void on_piece(void *arg, hd_piece_kind kind, const char *data, size_t len)
 {
     hd_choice *c = arg;
+    if (c->failure != HD_OK) return; /* it has a hole; blocks are counted only when they are there */
     bool begins = hd_choice_begins_block(c, kind);
     c->reasoning = kind == HD_PIECE_REASONING;
-    if (c->generation->ask.stream)
+    if (c->generation->ask.stream) {
         c->generation->dialect->piece(c, kind, data, len);
-    else
-        collect(c, kind, data, len);
+    } else {
+        hd_block *b = begins ? new_block(c, kind) : &c->blocks[c->block_count - 1];
+        if (!b) return;
+        collect(c, b, kind, data, len);
+    }
     if (!begins) return;
     c->block_kind = kind;
     c->block_count++;
@@ -180,8 +183,8 @@ static hd_go_on on_token(void *arg, const hd_token_event *e)
     hd_generation *g = c->generation;
     bool full = false;
     measure_token(c, e);
-    c->reasoning_tokens += c->reasoning;
     if (g->ask.stream && !begin_stream(g)) return HD_GO_STOP;
+    c->reasoning_tokens += c->reasoning;
     if (c->failure == HD_OK) c->failure = keep_record(c, e);
     if (c->answer && c->failure == HD_OK) c->failure = hd_answer_push(c->answer, e->chosen.id, &c->stopped, NULL);
     if (c->failure != HD_OK || (g->ask.stream && !flush(g, &full)) || c->stopped) return HD_GO_STOP;
@@ -251,8 +254,10 @@ static void on_finish(void *arg, const hd_finish_event *e)
 {
     hd_choice *c = arg;
     bool left = false;
+    pthread_mutex_lock(&c->generation->lock); /* a stream that the keeper begins just now tells the usage */
     c->end = *e;
     c->end.error = NULL;
+    pthread_mutex_unlock(&c->generation->lock);
     if (e->reason == HD_FINISH_ERROR)
         fail_choice(c, e->error->status, e->error->text);
     else if (e->reason == HD_FINISH_CANCELLED)

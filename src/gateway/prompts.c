@@ -57,12 +57,11 @@ hd_status hd_prompts_read(hd_call *call, const json_t *value, const char *field,
     bool one = !json_is_array(value) || json_is_number(json_array_get(value, 0));
     *count = one ? 1 : json_array_size(value);
     *out = hd_calloc(*count, sizeof **out);
-    if (!*out) return hd_fail(err, HD_E_MEMORY, "out of memory for %zu prompts", *count);
-    hd_status status = HD_OK;
+    hd_status status = *out ? HD_OK : hd_fail(err, HD_E_MEMORY, "out of memory for %zu prompts", *count);
     for (size_t i = 0; i < *count && status == HD_OK; i++)
         status = read_one(call, one ? value : json_array_get(value, i), field, &(*out)[i], err);
     if (status == HD_OK) return HD_OK;
-    hd_prompts_free(*out, *count);
+    if (*out) hd_prompts_free(*out, *count);
     *out = NULL;
     *count = 0;
     return status;
