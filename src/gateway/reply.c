@@ -76,8 +76,8 @@ void hd_call_preflight(hd_call *call)
     headers h = {.count = 0};
     add_common(&h, call, "text/plain");
     add(&h, "access-control-allow-methods", "GET, POST, OPTIONS");
-    add(&h, "access-control-allow-headers",
-        "authorization, content-type, x-api-key, x-request-id, anthropic-version, anthropic-beta");
+    /* The official clients bring a dozen of their own (x-stainless-os, ...): * is for all but authorization (Fetch). */
+    add(&h, "access-control-allow-headers", "authorization, content-type, x-api-key, *");
     add(&h, "access-control-max-age", "600");
     send(call, 200, &h, "", 0);
 }

@@ -84,6 +84,18 @@ class Origins(Folder):
             self.assertIn("--cors-origin", self.run_serve(models.tiny(), "--cors-origin", origin, code=2))
 
 
+    def test_headers_that_the_official_clients_send(self):
+        """As a browser compares them (Fetch, CORS-preflight fetch): * stands for all but authorization."""
+        with Server(models.tiny(), args=["--cors-origin", "http://localhost:3000"]) as server:
+            _, headers, _ = server.request("OPTIONS", "/v1/messages", key=None, origin="http://localhost:3000",
+                                           access_control_request_method="POST",
+                                           access_control_request_headers="anthropic-dangerous-direct-browser-access,authorization,x-stainless-os")
+            allowed = headers["access-control-allow-headers"].split(", ")
+            self.assertIn("*", allowed)
+            self.assertIn("authorization", allowed)
+            self.assertIsNone(headers["access-control-allow-credentials"])  # with it, * would be a name
+
+
 class Certificates(Folder):
     def names(self, path):
         done = subprocess.run(["openssl", "x509", "-in", path, "-noout", "-ext", "subjectAltName"], capture_output=True, text=True, check=True,
