@@ -315,6 +315,7 @@ static void free_generation(hd_generation *g)
         free_choice(g, &g->choices[i]);
     hd_free(g->choices);
     hd_prompts_free(g->prompts, g->prompt_count);
+    json_decref((json_t *)(uintptr_t)g->ask.stop);
     hd_buf_free(&g->wire);
     pthread_mutex_destroy(&g->lock);
     hd_free(g);
@@ -477,6 +478,15 @@ static void give_up(hd_generation *g, const hd_error *err)
         if (g->choices[i].request) hd_request_cancel(g->choices[i].request);
 }
 
+/* A request's JSON may take many times its own size in memory, and an answer may take long: only what is asked for at
+ * its end stays, the stop strings. */
+static void drop_body(hd_generation *g)
+{
+    json_decref(g->call->body);
+    g->call->body = NULL;
+    g->ask.logit_bias = g->ask.stream_options = NULL;
+}
+
 static hd_status launch(hd_generation *g, bool *taken, hd_error *err)
 {
     hd_error why;
@@ -492,6 +502,7 @@ static hd_status launch(hd_generation *g, bool *taken, hd_error *err)
         hd_exchange_watch(g->call->exchange, NULL, NULL, NULL);
         return hd_fail(err, why.status, "%s", why.text);
     }
+    drop_body(g);
     *taken = true;
     list_stream(g);
     one_less(g);
@@ -515,6 +526,7 @@ hd_status hd_generation_start(hd_call *call, const hd_ask *ask, const hd_dialect
                          .prompt_count = prompt_count,
                          .top_count = ask->logprobs ? (int)ask->top_logprobs : 0,
                          .created = (int64_t)(hd_clock_unix_ms() / 1000)};
+    json_incref((json_t *)(uintptr_t)g->ask.stop);
     const json_t *usage = json_object_get(ask->stream_options, "include_usage");
     g->usage = json_is_true(usage);
     pthread_mutex_init(&g->lock, NULL);
