@@ -23,6 +23,7 @@ static void add_common(headers *h, const hd_call *call, const char *type)
     const char *origin = call->gateway->options.cors_origin;
     add(h, "content-type", type);
     add(h, "x-request-id", call->id);
+    if (call->route && call->route->flags & HD_ROUTE_ANTHROPIC) add(h, "request-id", call->id); /* its clients' name */
     if (call->timing[0]) add(h, "server-timing", call->timing);
     if (!origin) return;
     add(h, "access-control-allow-origin", origin);
