@@ -9,14 +9,21 @@ static bool is_control(utf8proc_int32_t c)
     return c < 0x20 || (c >= 0x7f && c < 0xa0);
 }
 
-bool hd_text_is_utf8(const char *text)
+size_t hd_text_character(const char *text, size_t len)
 {
     utf8proc_int32_t c;
+    if ((unsigned char)text[0] < 0x80) return 1;
+    utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)len, &c);
+    return n > 0 ? (size_t)n : 0;
+}
+
+bool hd_text_is_utf8(const char *text)
+{
     for (size_t left = strlen(text); left > 0;) {
-        utf8proc_ssize_t len = utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)left, &c);
-        if (len <= 0) return false;
+        size_t len = hd_text_character(text, left);
+        if (len == 0) return false;
         text += len;
-        left -= (size_t)len;
+        left -= len;
     }
     return true;
 }

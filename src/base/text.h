@@ -3,6 +3,11 @@
 #define HD_BASE_TEXT_H
 
 #include <stdbool.h>
+#include <stddef.h>
+
+/* Bytes of the character of valid UTF-8 (RFC 3629) that `text` begins with, of `len` >= 1 bytes; 0: it begins with
+ * none. */
+size_t hd_text_character(const char *text, size_t len);
 
 /* Whether `text` is valid UTF-8 (RFC 3629), as JSON must be.  A path of Linux need not be. */
 bool hd_text_is_utf8(const char *text);

@@ -40,21 +40,6 @@ void hd_out_key(hd_buf *out, const char *key)
     (void)hd_buf_putc(out, ':');
 }
 
-/* Length of the UTF-8 sequence at `p` (RFC 3629), 0 when it is none. */
-static size_t sequence(const unsigned char *p, size_t len)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t n = p[0] < 0x80 ? 1 : p[0] >> 5 == 6 ? 2 : p[0] >> 4 == 14 ? 3 : p[0] >> 3 == 30 ? 4 : 0;
-    if (n == 0 || n > len) return 0;
-    if (n == 1) return 1;
-    uint32_t code = p[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if (p[i] >> 6 != 2) return 0;
-        code = code << 6 | (p[i] & 0x3f);
-    }
-    return code >= least[n] && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff) ? n : 0;
-}
-
 static void escape(hd_buf *out, unsigned char c)
 {
     switch (c) {
@@ -74,7 +59,7 @@ void hd_out_text(hd_buf *out, const char *data, size_t len)
     size_t plain = 0; /* begin of the run that is copied as it is */
     for (size_t i = 0; i < len;) {
         unsigned char c = (unsigned char)data[i];
-        size_t n = sequence((const unsigned char *)data + i, len - i);
+        size_t n = hd_text_character(data + i, len - i);
         bool as_is = n > 1 || (n == 1 && c >= 0x20 && c != '"' && c != '\\' && c != 0x7f);
         if (!as_is) {
             (void)hd_buf_append(out, data + plain, i - plain);
