@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-void hd_openai_usage(hd_buf *out, const hd_generation *g)
+static void write_usage(hd_buf *out, const hd_generation *g)
 {
     hd_usage u;
     hd_generation_usage(g, &u);
@@ -27,7 +27,8 @@ const char *hd_openai_finish(const hd_choice *c)
     return c->tools ? "tool_calls" : "stop";
 }
 
-void hd_openai_head(hd_buf *out, const hd_generation *g, const char *kind, const char *object)
+/* The members that every reply and event begins with. */
+static void write_head(hd_buf *out, const hd_generation *g, const char *kind, const char *object)
 {
     char id[64];
     snprintf(id, sizeof id, "%s-%s", kind, g->tag);
@@ -35,6 +36,39 @@ void hd_openai_head(hd_buf *out, const hd_generation *g, const char *kind, const
     hd_out_member_string(out, "object", object);
     hd_out_member_int(out, "created", g->created);
     hd_out_member_string(out, "model", g->model->name);
+}
+
+static void begin_reply(hd_buf *out, const hd_generation *g, const char *kind, const char *object)
+{
+    hd_out_begin(out, '{');
+    write_head(out, g, kind, object);
+    hd_out_member_begin(out, "choices", '[');
+}
+
+void hd_openai_whole(hd_generation *g, hd_buf *out, const char *kind, const char *object,
+                     void (*write)(hd_buf *out, hd_choice *choice))
+{
+    begin_reply(out, g, kind, object);
+    for (int i = 0; i < g->choice_count; i++)
+        write(out, &g->choices[i]);
+    hd_out_end(out, ']');
+    write_usage(out, g);
+    hd_out_end(out, '}');
+}
+
+void hd_openai_begin_chunk(hd_buf *out, const hd_generation *g, const char *kind, const char *object)
+{
+    hd_buf_init(out, HD_EVENT_MAX);
+    begin_reply(out, g, kind, object);
+}
+
+void hd_openai_end_chunk(hd_buf *out, hd_generation *g)
+{
+    hd_out_end(out, ']');
+    if (g->usage) hd_out_member_null(out, "usage");
+    hd_out_end(out, '}');
+    hd_generation_event(g, NULL, out);
+    hd_buf_free(out);
 }
 
 const hd_logprob *hd_choice_record(const hd_choice *c, size_t index)
@@ -54,12 +88,9 @@ void hd_openai_token_ids(hd_buf *out, const hd_choice *c, size_t from, size_t to
 static void write_usage_event(hd_generation *g, const char *kind, const char *object)
 {
     hd_buf out;
-    hd_buf_init(&out, HD_EVENT_MAX);
-    hd_out_begin(&out, '{');
-    hd_openai_head(&out, g, kind, object);
-    hd_out_member_begin(&out, "choices", '[');
+    hd_openai_begin_chunk(&out, g, kind, object);
     hd_out_end(&out, ']');
-    hd_openai_usage(&out, g);
+    write_usage(&out, g);
     hd_out_end(&out, '}');
     hd_generation_event(g, NULL, &out);
     hd_buf_free(&out);

@@ -4,14 +4,17 @@
 
 #include "gateway/generation.h"
 
-/* The member `usage`. */
-void hd_openai_usage(hd_buf *out, const hd_generation *g);
-
 /* "stop", "length", "tool_calls" */
 const char *hd_openai_finish(const hd_choice *choice);
 
-/* The members that every reply and event begins with; `kind` "chatcmpl" gives the id chatcmpl-TAG. */
-void hd_openai_head(hd_buf *out, const hd_generation *g, const char *kind, const char *object);
+/* A whole reply, with each choice written by `write`; `kind` "chatcmpl" gives the id chatcmpl-TAG. */
+void hd_openai_whole(hd_generation *g, hd_buf *out, const char *kind, const char *object,
+                     void (*write)(hd_buf *out, hd_choice *choice));
+
+/* An event of a stream about one choice: begun, in `out`, up to where the choice's object stands, and from there on
+ * sent. */
+void hd_openai_begin_chunk(hd_buf *out, const hd_generation *g, const char *kind, const char *object);
+void hd_openai_end_chunk(hd_buf *out, hd_generation *g);
 
 /* The member `token_ids` with the tokens of records [from, to), when they were asked for. */
 void hd_openai_token_ids(hd_buf *out, const hd_choice *choice, size_t from, size_t to);

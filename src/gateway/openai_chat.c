@@ -133,10 +133,7 @@ static void write_call_id(hd_buf *out, const hd_choice *c, int64_t number)
 /* A chunk up to its delta, and from there on. */
 static void begin_chunk(hd_buf *out, const hd_choice *c)
 {
-    hd_buf_init(out, HD_EVENT_MAX);
-    hd_out_begin(out, '{');
-    hd_openai_head(out, c->generation, "chatcmpl", "chat.completion.chunk");
-    hd_out_member_begin(out, "choices", '[');
+    hd_openai_begin_chunk(out, c->generation, "chatcmpl", "chat.completion.chunk");
     hd_out_begin(out, '{');
     hd_out_member_int(out, "index", c->index);
     hd_out_member_begin(out, "delta", '{');
@@ -144,18 +141,13 @@ static void begin_chunk(hd_buf *out, const hd_choice *c)
 
 static void end_chunk(hd_buf *out, hd_choice *c, const char *finish)
 {
-    hd_generation *g = c->generation;
     hd_out_end(out, '}');
     write_logprobs(out, c, c->records_given, c->record_count);
     hd_openai_token_ids(out, c, c->records_given, c->record_count);
     c->records_given = c->record_count;
     hd_out_member_string(out, "finish_reason", finish);
     hd_out_end(out, '}');
-    hd_out_end(out, ']');
-    if (g->usage) hd_out_member_null(out, "usage");
-    hd_out_end(out, '}');
-    hd_generation_event(g, NULL, out);
-    hd_buf_free(out);
+    hd_openai_end_chunk(out, c->generation);
 }
 
 static void stream_begin(hd_generation *g)
@@ -252,7 +244,7 @@ static void write_calls(hd_buf *out, const hd_choice *c)
     hd_out_end(out, ']');
 }
 
-static void write_choice(hd_buf *out, const hd_choice *c)
+static void write_choice(hd_buf *out, hd_choice *c)
 {
     hd_out_begin(out, '{');
     hd_out_member_int(out, "index", c->index);
@@ -270,14 +262,7 @@ static void write_choice(hd_buf *out, const hd_choice *c)
 
 static void whole(hd_generation *g, hd_buf *out)
 {
-    hd_out_begin(out, '{');
-    hd_openai_head(out, g, "chatcmpl", "chat.completion");
-    hd_out_member_begin(out, "choices", '[');
-    for (int i = 0; i < g->choice_count; i++)
-        write_choice(out, &g->choices[i]);
-    hd_out_end(out, ']');
-    hd_openai_usage(out, g);
-    hd_out_end(out, '}');
+    hd_openai_whole(g, out, "chatcmpl", "chat.completion", write_choice);
 }
 
 static const hd_dialect dialect = {.begin = stream_begin,

@@ -167,16 +167,9 @@ static void write_choice(hd_buf *out, hd_choice *c, hd_str text, const char *fin
 static void write_chunk(hd_choice *c, hd_str text, const char *finish)
 {
     hd_buf out;
-    hd_buf_init(&out, HD_EVENT_MAX);
-    hd_out_begin(&out, '{');
-    hd_openai_head(&out, c->generation, "cmpl", "text_completion");
-    hd_out_member_begin(&out, "choices", '[');
+    hd_openai_begin_chunk(&out, c->generation, "cmpl", "text_completion");
     write_choice(&out, c, text, finish);
-    hd_out_end(&out, ']');
-    if (c->generation->usage) hd_out_member_null(&out, "usage");
-    hd_out_end(&out, '}');
-    hd_generation_event(c->generation, NULL, &out);
-    hd_buf_free(&out);
+    hd_openai_end_chunk(&out, c->generation);
 }
 
 /* The prompt's text, for echo. */
@@ -234,14 +227,7 @@ static void write_whole_choice(hd_buf *out, hd_choice *c)
 
 static void whole(hd_generation *g, hd_buf *out)
 {
-    hd_out_begin(out, '{');
-    hd_openai_head(out, g, "cmpl", "text_completion");
-    hd_out_member_begin(out, "choices", '[');
-    for (int i = 0; i < g->choice_count; i++)
-        write_whole_choice(out, &g->choices[i]);
-    hd_out_end(out, ']');
-    hd_openai_usage(out, g);
-    hd_out_end(out, '}');
+    hd_openai_whole(g, out, "cmpl", "text_completion", write_whole_choice);
 }
 
 static const hd_dialect dialect = {.begin = stream_begin,
