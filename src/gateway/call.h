@@ -52,7 +52,6 @@ struct hd_call {
     hd_served *model;          /* in use by this call */
     char param[HD_SHAPE_PATH]; /* the field that an error is about; empty: none */
     int http;                  /* for an error whose status would say another; 0: none */
-    int status;                /* of the reply; 0: none yet */
     char timing[96];           /* value of Server-Timing; empty: none */
 };
 

@@ -270,13 +270,19 @@ static void on_finish(void *arg, const hd_finish_event *e)
     one_less(c->generation);
 }
 
+/* With the lock held. */
+static void cancel(hd_generation *g)
+{
+    for (int i = 0; i < g->choice_count; i++)
+        if (g->choices[i].request) hd_request_cancel(g->choices[i].request);
+}
+
 static void gone(void *arg)
 {
     hd_generation *g = arg;
     pthread_mutex_lock(&g->lock);
     g->gone = true;
-    for (int i = 0; i < g->choice_count; i++)
-        if (g->choices[i].request) hd_request_cancel(g->choices[i].request);
+    cancel(g);
     pthread_mutex_unlock(&g->lock);
 }
 
@@ -474,8 +480,7 @@ static hd_status submit(hd_generation *g, hd_error *err)
 static void give_up(hd_generation *g, const hd_error *err)
 {
     fail_generation(g, err->status, err->text);
-    for (int i = 0; i < g->choice_count; i++)
-        if (g->choices[i].request) hd_request_cancel(g->choices[i].request);
+    cancel(g);
 }
 
 /* A request's JSON may take many times its own size in memory, and an answer may take long: only what is asked for at

@@ -38,9 +38,8 @@ static void add_error(headers *h, const hd_call *call, int status)
     if (status == 429 || status == 503) add(h, "retry-after", RETRY_SECONDS);
 }
 
-static void count(hd_call *call, int status)
+static void count(const hd_call *call, int status)
 {
-    call->status = status;
     atomic_fetch_add_explicit(&call->gateway->replies[status / 100 % 6], 1, memory_order_relaxed);
 }
 
