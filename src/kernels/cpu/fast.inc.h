@@ -9,6 +9,10 @@
 
 #include "kernels/cpu/fast_vector.inc.h"
 
+#include "kernels/cpu/fast_quantize.inc.h"
+#include "kernels/cpu/fast_unpack.inc.h"
+
+#include "kernels/cpu/fast_float.inc.h"
 #include "kernels/cpu/fast_matmul.inc.h"
 
 #include "kernels/cpu/fast_attend.inc.h"

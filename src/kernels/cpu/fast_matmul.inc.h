@@ -1,277 +1,236 @@
 /* kernels/cpu/fast_matmul.inc.h: products of weights and activations.
  *
- * Packed weights (pack.h) meet activations rounded to 16 bits, with one scale per 32 values: each value is 256 * high +
- * low, two signed bytes, so that byte dot products serve; sums are float32.  (One byte a value is twice as fast in
- * prefill, but moves log-probabilities of a real 135M model by 0.3 to 0.5: single channels are a hundred times the
- * rest.)  Plain float weights meet float32 activations.  Both work in blocks of HD_LANES rows.  A (row, token) result
- * sums its columns in the same order in every form, so it does not depend on the batch. */
-
-/* Activations of n rows, as floats and, where asked for, as bytes. */
-typedef struct inputs {
-    const float *x;
-    int64_t ldx, cols, units;
-    int8_t *q; /* [n][ldq]: of each unit, 32 high bytes and 32 low ones */
-    int64_t ldq;
-    float *d;     /* [n][units] value of one step */
-    int32_t *sum; /* [n][units][2] sum of the values of each half unit, in steps */
-    float *part;  /* the same times d: what minima are multiplied with */
-} inputs;
-
-static void inputs_take(inputs *in, arena *a, int64_t n, int64_t cols)
-{
-    in->cols = cols;
-    in->units = cols / HD_UNIT;
-    /* One cache line more: rows a multiple of 4 KB apart would share the same few sets of the first-level cache. */
-    in->ldq = in->units * 2 * HD_UNIT + HD_CACHE_LINE;
-    in->q = arena_take(a, (size_t)n, (size_t)in->ldq);
-    in->d = arena_take(a, (size_t)(n * in->units), sizeof(float));
-    in->sum = arena_take(a, (size_t)(n * in->units), 2 * sizeof(int32_t));
-    in->part = arena_take(a, (size_t)(n * in->units), 2 * sizeof(float));
-}
-
-#define STEPS 32512 /* 127 * 256: the high byte stays within -127..127 */
-
-#define SMALLEST 0x1p-100f /* units whose values are all below count as zeros: STEPS / value would overflow */
-
-/* Rounds 32 values to 16 bits: d = largest magnitude / STEPS.  With a NaN or an infinity among them d is NaN, and so is
- * everything that they meet. */
-static void quantize_unit(const float *x, int8_t *q, float *d, int32_t *sum)
-{
-    const vf magic = vf_splat(12582912.0f); /* adding 1.5 * 2^23 rounds to a whole number */
-    vf most = {0}, bad = {0};               /* bad: 0, or NaN */
-    for (int i = 0; i < HD_UNIT; i += HD_LANES) {
-        vf v = vf_load(x + i);
-        most = vf_max(most, vf_max(v, -v));
-        bad += v * 0.0f;
-    }
-    float largest = vf_largest(most);
-    float inverse = largest > SMALLEST ? STEPS / largest : 0.0f;
-    vi total[2] = {{0}, {0}};
-    *d = largest / STEPS + vf_sum(bad);
-    if (isnan(*d)) {
-        memset(q, 0, 2 * HD_UNIT);
-        sum[0] = sum[1] = 0;
-        return;
-    }
-    for (int i = 0; i < HD_UNIT; i += HD_LANES) {
-        vi v = (vi)(vf_load(x + i) * inverse + magic) - (vi)magic;
-        vi high = (v + 128) >> 8, low = v - (high << 8);
-        low -= low < -127; /* -128 has no counterpart in a signed byte (AVX2's dot product changes signs) */
-        vf_store_i8(q + i, vf_of_int(high));
-        vf_store_i8(q + HD_UNIT + i, vf_of_int(low));
-        total[i / (HD_UNIT / 2)] += (high << 8) + low;
-    }
-    sum[0] = vi_sum(total[0]);
-    sum[1] = vi_sum(total[1]);
-}
-
-static void quantize_row(const inputs *in, int64_t row, const float *x)
-{
-    for (int64_t u = 0; u < in->units; u++) {
-        int64_t at = row * in->units + u;
-        quantize_unit(x + u * HD_UNIT, in->q + row * in->ldq + u * 2 * HD_UNIT, in->d + at, in->sum + at * 2);
-        for (int h = 0; h < 2; h++)
-            in->part[at * 2 + h] = in->d[at] * (float)in->sum[at * 2 + h];
-    }
-}
-
-static void quantize_range(void *arg, int64_t begin, int64_t end, int thread)
-{
-    const inputs *in = arg;
-    (void)thread;
-    for (int64_t i = begin; i < end; i++)
-        quantize_row(in, i, in->x + i * in->ldx);
-}
-
-static void quantize_rows(const hd_exec *ex, inputs *in, int64_t n)
-{
-    hd_pool_for(ex->pool, n, 4, quantize_range, in);
-}
+ * Packed weights (pack.h) meet activations rounded to bytes (fast_quantize.inc.h) in integer dot products; scales and
+ * sums are float32.  Plain float weights meet float32 activations.  Both work in blocks of HD_LANES rows.  A single row
+ * of activations takes its units straight from memory; more rows share a panel, which is a stretch of the block
+ * unpacked once.  A (row, token) result sums its columns in the same order in every form, so it does not depend on the
+ * batch. */
 
 /* ---- packed weights ---- */
 
-/* What the tile of one token reads. */
-typedef struct token_input {
-    const int8_t *q;
-    const float *d, *part;
-    const int32_t *sum;
-} token_input;
-
-/* Adds one unit of one token: `code` holds eight steps of four columns, `groups` scales and minima. */
-HD_INLINE vf add_unit(vf acc, const int groups, const bool has_min, const vi *code, const vf *scale, const vf *min,
-                      int32_t offset, const token_input *in, int64_t u)
+/* What one plane of a unit adds to a token's sums. */
+HD_INLINE vf add_plane(vf acc, const int groups, const bool has_min, const bool adds_min, const bool wide, int offset,
+                       const vi *code, const vf *scale, const vf *min, const quant_unit *x)
 {
-    const int quads = 8 / groups; /* steps of four columns that share a scale */
-    const int8_t *q = in->q + u * 2 * HD_UNIT;
+    const int quads = 8 / groups; /* vectors of four columns that share a scale */
     HD_UNROLL
     for (int g = 0; g < groups; g++) {
-        vi high = {0}, low = {0};
-        if (!has_min)
-            low = vi_splat(-offset * (groups == 2 ? in->sum[2 * u + g] : in->sum[2 * u] + in->sum[2 * u + 1]));
+        int32_t nsum = groups == 1 ? x->nsum : g == 0 ? x->nsum0 : x->nsum - x->nsum0;
+        vi sum = has_min ? (vi){0} : vi_splat(offset * nsum);
         HD_UNROLL
         for (int j = g * quads; j < (g + 1) * quads; j++) {
             int32_t four;
-            memcpy(&four, q + j * 4, sizeof four);
-            high = vi_dot4(high, code[j], four);
-            memcpy(&four, q + HD_UNIT + j * 4, sizeof four);
-            low = vi_dot4(low, code[j], four);
+            memcpy(&four, x->q + j * 4, sizeof four);
+            sum = wide ? vi_dot4_wide(sum, code[j], four) : vi_dot4(sum, code[j], four);
         }
-        acc = vf_fma(vf_of_int((high << 8) + low), scale[g] * in->d[u], acc);
-        if (has_min) {
-            float part = groups == 2 ? in->part[2 * u + g] : in->part[2 * u] + in->part[2 * u + 1];
-            acc = vf_fma(min[g], vf_splat(part), acc);
-        }
+        acc = vf_fma(vf_of_int(sum), scale[g] * x->d, acc);
+        if (adds_min && groups == 1) acc = vf_fma(min[0], vf_splat(x->part), acc);
+        if (adds_min && groups == 2) acc = vf_fma(min[g], vf_splat(-(x->d * (float)nsum)), acc);
     }
     return acc;
 }
 
-/* One block of rows times T rows of activations; the form of a unit is constant in each instance. */
-HD_INLINE void packed_tile(const int T, const int bits, const int groups, const bool has_min, const hd_packed *p,
-                           int64_t block, const inputs *in, const int32_t *token, float *out, int64_t ldo)
+HD_INLINE vf add_unit(vf acc, const int groups, const bool has_min, const bool wide, int offset, const vi *code,
+                      const vf *scale, const vf *min, const quant_unit *x)
 {
-    const uint8_t *at = p->data + (size_t)block * p->block_bytes;
-    vf sum[HD_TILE_TOKENS];
-    token_input x[HD_TILE_TOKENS];
-    HD_UNROLL
-    for (int t = 0; t < T; t++) {
-        int64_t units = token[t] * in->units;
-        sum[t] = (vf){0};
-        x[t] = (token_input){in->q + token[t] * in->ldq, in->d + units, in->part + units * 2, in->sum + units * 2};
-    }
-    for (int64_t u = 0; u < p->units; u++) {
-        vf scale[2], min[2] = {{0}, {0}};
-        vi code[8];
-        for (int g = 0; g < groups; g++, at += HD_LANES * 2)
-            scale[g] = vf_f16(at);
-        for (int g = 0; has_min && g < groups; g++, at += HD_LANES * 2)
-            min[g] = vf_f16(at);
-        HD_UNROLL
-        for (int j = 0; j < bits; j++, at += HD_LANES * 4) {
-            vi codes = vi_load(at);
-            code[j] = bits == 4 ? codes & 0x0f0f0f0f : codes;
-            if (bits == 4) code[j + 4] = (codes >> 4) & 0x0f0f0f0f;
-        }
-        HD_UNROLL
-        for (int t = 0; t < T; t++)
-            sum[t] = add_unit(sum[t], groups, has_min, code, scale, min, p->offset, &x[t], u);
-    }
-    vf row_scale = vf_load(p->row_scale + block * HD_LANES);
-    HD_UNROLL
-    for (int t = 0; t < T; t++)
-        vf_store(out + t * ldo, sum[t] * row_scale);
+    return add_plane(acc, groups, has_min, has_min, wide, offset, code, scale, min, x);
 }
 
-HD_INLINE void packed_form(const int bits, const int groups, const bool has_min, const hd_packed *p, int64_t block,
-                           const inputs *in, const int32_t *token, int64_t n, float *out, int64_t ldo)
+/* The second plane.  With one group of minima, they are in the first plane's `part` already. */
+HD_INLINE vf add_rest(vf acc, const int groups, const bool has_min, const bool wide, int offset, const vi *code,
+                      const vf *scale, const vf *min, const quant_unit *x)
+{
+    return add_plane(acc, groups, has_min, has_min && groups == 2, wide, offset, code, scale, min, x);
+}
+
+/* One block of rows times one token. */
+HD_INLINE void single_product(const hd_type type, const hd_packed *p, int64_t block, const inputs *in, int64_t token,
+                              float *out)
+{
+    const form f = form_of(type);
+    const uint8_t *at = p->data + (size_t)block * p->block_bytes;
+    const quant_unit *x = in->main + token * in->ldq, *rest = in->rest + token * in->ldq;
+    const uint8_t *has_rest = in->has_rest + token * in->ldr;
+    vf sum = {0};
+    for (int64_t u = 0; u < p->units;) {
+        super_head h;
+        load_head(type, at, &h);
+        at += p->head_bytes;
+        for (int i = 0; i < f.units; i++, u++, at += HD_LANES * 4 * f.bits) {
+            unit w;
+            load_codes(type, at, w.code);
+            load_scales(type, &h, i, &w);
+            sum = add_unit(sum, f.groups, f.has_min, f.wide, f.offset, w.code, w.scale, w.min, &x[u]);
+            if (has_rest[u])
+                sum = add_rest(sum, f.groups, f.has_min, f.wide, f.offset, w.code, w.scale, w.min, &rest[u]);
+        }
+    }
+    vf_store(out, sum);
+}
+
+/* Units [u0, u0 + count) of a block, unpacked: of each the vectors of codes, scales and minima. */
+typedef struct panel {
+    vf *data;
+    int groups, offset;
+    bool has_min, wide;
+    int64_t count;
+} panel;
+
+#define PANEL_VECTORS 12 /* of a unit at most */
+
+HD_INLINE void unpack_type(const hd_type type, const hd_packed *p, int64_t block, int64_t u0, panel *out)
+{
+    const form f = form_of(type);
+    const uint8_t *at = p->data + (size_t)block * p->block_bytes + (size_t)(u0 / f.units) * p->super_bytes;
+    vf *to = out->data;
+    out->groups = f.groups;
+    out->has_min = f.has_min;
+    out->offset = f.offset;
+    out->wide = f.wide;
+    for (int64_t u = 0; u < out->count;) {
+        super_head h;
+        load_head(type, at, &h);
+        at += p->head_bytes;
+        for (int i = 0; i < f.units; i++, u++, at += HD_LANES * 4 * f.bits) {
+            unit w;
+            load_codes(type, at, w.code);
+            load_scales(type, &h, i, &w);
+            memcpy(to, w.code, sizeof w.code);
+            to += 8;
+            for (int g = 0; g < f.groups; g++)
+                *to++ = w.scale[g];
+            for (int g = 0; f.has_min && g < f.groups; g++)
+                *to++ = w.min[g];
+        }
+    }
+}
+
+/* Calls an inlined function with the type as a constant. */
+#define FOR_TYPE(name, call)                                                                                           \
+    case HD_TYPE_##name: {                                                                                             \
+        const hd_type type = HD_TYPE_##name;                                                                           \
+        call;                                                                                                          \
+        break;                                                                                                         \
+    }
+#define WITH_TYPE(which, call)                                                                                         \
+    switch (which) {                                                                                                   \
+        FOR_TYPE(Q4_0, call)                                                                                           \
+        FOR_TYPE(Q4_1, call)                                                                                           \
+        FOR_TYPE(Q5_0, call)                                                                                           \
+        FOR_TYPE(Q5_1, call)                                                                                           \
+        FOR_TYPE(Q8_0, call)                                                                                           \
+        FOR_TYPE(IQ4_NL, call)                                                                                         \
+        FOR_TYPE(MXFP4, call)                                                                                          \
+        FOR_TYPE(Q2_K, call)                                                                                           \
+        FOR_TYPE(Q3_K, call)                                                                                           \
+        FOR_TYPE(Q4_K, call)                                                                                           \
+        FOR_TYPE(Q5_K, call)                                                                                           \
+        FOR_TYPE(Q6_K, call)                                                                                           \
+        FOR_TYPE(IQ4_XS, call)                                                                                         \
+        FOR_TYPE(IQ3_XXS, call)                                                                                        \
+        FOR_TYPE(IQ3_S, call)                                                                                          \
+        FOR_TYPE(IQ2_XXS, call)                                                                                        \
+        FOR_TYPE(IQ2_XS, call)                                                                                         \
+        FOR_TYPE(IQ2_S, call)                                                                                          \
+        FOR_TYPE(IQ1_S, call)                                                                                          \
+        FOR_TYPE(IQ1_M, call)                                                                                          \
+        FOR_TYPE(TQ1_0, call)                                                                                          \
+        FOR_TYPE(TQ2_0, call)                                                                                          \
+    default: break;                                                                                                    \
+    }
+
+static void unpack_panel(const hd_packed *p, int64_t block, int64_t u0, panel *out)
+{
+    WITH_TYPE(p->type, unpack_type(type, p, block, u0, out))
+}
+
+static void single_block(const hd_packed *p, int64_t block, const inputs *in, int64_t token,
+                         float *out){WITH_TYPE(p->type, single_product(type, p, block, in, token, out))}
+
+/* Which of the panel's units any of T tokens has a second plane of. */
+HD_INLINE void collect_rests(const int T, const inputs *in, const int32_t *token, int64_t u0, uint8_t *any)
+{
+    uint64_t line[PANEL_UNITS / 8] = {0}, one[PANEL_UNITS / 8];
+    HD_UNROLL
+    for (int t = 0; t < T; t++) {
+        memcpy(one, in->has_rest + token[t] * in->ldr + u0, sizeof one);
+        for (int i = 0; i < PANEL_UNITS / 8; i++)
+            line[i] |= one[i];
+    }
+    memcpy(any, line, sizeof line);
+}
+
+/* A panel times T tokens; adds to `out` unless the panel is the first one of its block. */
+HD_INLINE void panel_tile(const int T, const int groups, const bool has_min, const bool wide, const panel *p,
+                          int64_t u0, const inputs *in, const int32_t *token, float *out, int64_t ldo)
+{
+    const vf *at = p->data;
+    vf sum[HD_TILE_TOKENS];
+    const quant_unit *x[HD_TILE_TOKENS];
+    uint8_t any[PANEL_UNITS];
+    int64_t to_rest = in->rest - in->main;
+    collect_rests(T, in, token, u0, any);
+    HD_UNROLL
+    for (int t = 0; t < T; t++) {
+        sum[t] = u0 ? vf_load(out + t * ldo) : (vf){0};
+        x[t] = in->main + token[t] * in->ldq + u0;
+    }
+    for (int64_t u = 0; u < p->count; u++, at += 8 + groups * (has_min ? 2 : 1)) {
+        vi code[8];
+        memcpy(code, at, sizeof code);
+        HD_UNROLL
+        for (int t = 0; t < T; t++)
+            sum[t] = add_unit(sum[t], groups, has_min, wide, p->offset, code, at + 8, at + 8 + groups, x[t] + u);
+        if (!any[u]) continue;
+        HD_UNROLL
+        for (int t = 0; t < T; t++)
+            sum[t] =
+                add_rest(sum[t], groups, has_min, wide, p->offset, code, at + 8, at + 8 + groups, x[t] + to_rest + u);
+    }
+    HD_UNROLL
+    for (int t = 0; t < T; t++)
+        vf_store(out + t * ldo, sum[t]);
+}
+
+HD_INLINE void panel_form(const int groups, const bool has_min, const bool wide, const panel *p, int64_t u0,
+                          const inputs *in, const int32_t *token, int64_t n, float *out, int64_t ldo)
 {
     int64_t t = 0;
     for (; t + HD_TILE_TOKENS <= n; t += HD_TILE_TOKENS)
-        packed_tile(HD_TILE_TOKENS, bits, groups, has_min, p, block, in, token + t, out + t * ldo, ldo);
+        panel_tile(HD_TILE_TOKENS, groups, has_min, wide, p, u0, in, token + t, out + t * ldo, ldo);
     for (; HD_TILE_TOKENS > 4 && t + 4 <= n; t += 4)
-        packed_tile(4, bits, groups, has_min, p, block, in, token + t, out + t * ldo, ldo);
+        panel_tile(4, groups, has_min, wide, p, u0, in, token + t, out + t * ldo, ldo);
     for (; t < n; t++)
-        packed_tile(1, bits, groups, has_min, p, block, in, token + t, out + t * ldo, ldo);
+        panel_tile(1, groups, has_min, wide, p, u0, in, token + t, out + t * ldo, ldo);
 }
 
-static void packed_block(const hd_packed *p, int64_t block, const inputs *in, const int32_t *token, int64_t n,
-                         float *out, int64_t ldo)
+static void panel_product(const panel *p, int64_t u0, const inputs *in, const int32_t *token, int64_t n, float *out,
+                          int64_t ldo)
 {
-    if (p->bits == 4 && p->has_min)
-        packed_form(4, 1, true, p, block, in, token, n, out, ldo);
-    else if (p->bits == 4)
-        packed_form(4, 1, false, p, block, in, token, n, out, ldo);
-    else if (p->group == 32 && p->has_min)
-        packed_form(8, 1, true, p, block, in, token, n, out, ldo);
-    else if (p->group == 32)
-        packed_form(8, 1, false, p, block, in, token, n, out, ldo);
+    if (p->wide && HD_WIDE_BIAS == 0)
+        panel_form(1, false, true, p, u0, in, token, n, out, ldo);
+    else if (p->has_min && p->groups == 1)
+        panel_form(1, true, false, p, u0, in, token, n, out, ldo);
     else if (p->has_min)
-        packed_form(8, 2, true, p, block, in, token, n, out, ldo);
+        panel_form(2, true, false, p, u0, in, token, n, out, ldo);
+    else if (p->groups == 1)
+        panel_form(1, false, false, p, u0, in, token, n, out, ldo);
     else
-        packed_form(8, 2, false, p, block, in, token, n, out, ldo);
+        panel_form(2, false, false, p, u0, in, token, n, out, ldo);
 }
 
-/* ---- plain float weights ---- */
-
-/* HD_LANES weights of a row from column c on. */
-HD_INLINE vf load_weights(const hd_type type, const uint8_t *row, int64_t c)
+/* `room` holds a panel. */
+static void packed_block(const hd_packed *p, int64_t block, const inputs *in, const int32_t *token, int64_t n,
+                         float *out, int64_t ldo, float *room)
 {
-    if (type == HD_TYPE_F16) return vf_f16(row + 2 * c);
-    if (type == HD_TYPE_BF16) return vf_bf16(row + 2 * c);
-    return vf_load((const float *)(const void *)row + c);
-}
-
-#define FLOAT_ROWS 4
-#define FLOAT_TOKENS 4
-
-HD_INLINE void float_tile(const int R, const int T, const hd_type type, const uint8_t *w, size_t row_bytes,
-                          const inputs *in, const int32_t *token, float *out, int64_t ldo)
-{
-    vf sum[FLOAT_ROWS][FLOAT_TOKENS];
-    int64_t whole = in->cols / HD_LANES * HD_LANES;
-    HD_UNROLL
-    for (int r = 0; r < R; r++)
-        HD_UNROLL
-    for (int t = 0; t < T; t++)
-        sum[r][t] = (vf){0};
-    for (int64_t c = 0; c < whole; c += HD_LANES) {
-        vf x[FLOAT_TOKENS];
-        HD_UNROLL
-        for (int t = 0; t < T; t++)
-            x[t] = vf_load(in->x + token[t] * in->ldx + c);
-        HD_UNROLL
-        for (int r = 0; r < R; r++) {
-            vf weight = load_weights(type, w + (size_t)r * row_bytes, c);
-            HD_UNROLL
-            for (int t = 0; t < T; t++)
-                sum[r][t] = vf_fma(weight, x[t], sum[r][t]);
-        }
+    if (n == 1) {
+        single_block(p, block, in, token[0], out);
+        return;
     }
-    for (int r = 0; r < R; r++)
-        for (int t = 0; t < T; t++) {
-            float rest = 0.0f, last[HD_LANES];
-            if (whole < in->cols)
-                hd_decode_row(type, w + (size_t)r * row_bytes + (size_t)whole * (size_t)hd_type_block_bytes(type), last,
-                              in->cols - whole);
-            for (int64_t c = whole; c < in->cols; c++)
-                rest += last[c - whole] * in->x[token[t] * in->ldx + c];
-            out[t * ldo + r] = vf_sum(sum[r][t]) + rest;
-        }
-}
-
-HD_INLINE void float_tokens(const int R, const hd_type type, const uint8_t *w, size_t row_bytes, const inputs *in,
-                            const int32_t *token, int64_t n, float *out, int64_t ldo)
-{
-    int64_t t = 0;
-    for (; t + FLOAT_TOKENS <= n; t += FLOAT_TOKENS)
-        float_tile(R, FLOAT_TOKENS, type, w, row_bytes, in, token + t, out + t * ldo, ldo);
-    for (; t < n; t++)
-        float_tile(R, 1, type, w, row_bytes, in, token + t, out + t * ldo, ldo);
-}
-
-HD_INLINE void float_rows(const hd_type type, const uint8_t *w, size_t row_bytes, int64_t rows, const inputs *in,
-                          const int32_t *token, int64_t n, float *out, int64_t ldo)
-{
-    int64_t r = 0;
-    for (; r + FLOAT_ROWS <= rows; r += FLOAT_ROWS)
-        float_tokens(FLOAT_ROWS, type, w + (size_t)r * row_bytes, row_bytes, in, token, n, out + r, ldo);
-    for (; r < rows; r++)
-        float_tokens(1, type, w + (size_t)r * row_bytes, row_bytes, in, token, n, out + r, ldo);
-}
-
-/* `row` is room for a decoded row: types without a loader of their own go through float32. */
-static void float_block(const hd_matrix *m, int64_t first, int64_t rows, const inputs *in, const int32_t *token,
-                        int64_t n, float *out, int64_t ldo, float *row)
-{
-    const uint8_t *w = m->data + (size_t)first * m->row_bytes;
-    switch (m->type) {
-    case HD_TYPE_F16: float_rows(HD_TYPE_F16, w, m->row_bytes, rows, in, token, n, out, ldo); break;
-    case HD_TYPE_BF16: float_rows(HD_TYPE_BF16, w, m->row_bytes, rows, in, token, n, out, ldo); break;
-    case HD_TYPE_F32: float_rows(HD_TYPE_F32, w, m->row_bytes, rows, in, token, n, out, ldo); break;
-    default:
-        for (int64_t r = 0; r < rows; r++) {
-            hd_matrix_decode_row(m, first + r, row);
-            float_rows(HD_TYPE_F32, (const uint8_t *)row, 0, 1, in, token, n, out + r, ldo);
-        }
+    for (int64_t u0 = 0; u0 < p->units; u0 += PANEL_UNITS) {
+        panel part = {.data = (vf *)(void *)room, .count = HD_MIN(PANEL_UNITS, p->units - u0)};
+        unpack_panel(p, block, u0, &part);
+        panel_product(&part, u0, in, token, n, out, ldo);
     }
 }
 
@@ -283,24 +242,31 @@ static int64_t blocks_of(const hd_matrix *m)
 }
 
 /* out[i][0..rows of the block) = block of m times input row token[i], i < n.  The last block of a matrix may be short;
- * a packed block goes through `edge` [EDGE_TOKENS][HD_LANES] then. */
+ * a packed block goes through `edge` [EDGE_TOKENS][HD_LANES] then.  `room` has room_floats(cols). */
 #define EDGE_TOKENS 32
+
+/* A panel, or a row of weights decoded to float32. */
+static size_t room_floats(int64_t cols)
+{
+    return HD_MAX((size_t)cols, (size_t)PANEL_UNITS * PANEL_VECTORS * HD_LANES);
+}
+
 static void block_product(const hd_matrix *m, int64_t block, const inputs *in, const int32_t *token, int64_t n,
-                          float *out, int64_t ldo, float *row)
+                          float *out, int64_t ldo, float *room)
 {
     int64_t first = block * HD_LANES, rows = HD_MIN(HD_LANES, m->rows - first);
     if (!m->packed) {
-        float_block(m, first, rows, in, token, n, out, ldo, row);
+        float_block(m, first, rows, in, token, n, out, ldo, room);
         return;
     }
     if (rows == HD_LANES) {
-        packed_block(m->packed, block, in, token, n, out, ldo);
+        packed_block(m->packed, block, in, token, n, out, ldo, room);
         return;
     }
     float edge[EDGE_TOKENS * HD_LANES];
     for (int64_t t = 0; t < n; t += EDGE_TOKENS) {
         int64_t count = HD_MIN(EDGE_TOKENS, n - t);
-        packed_block(m->packed, block, in, token + t, count, edge, HD_LANES);
+        packed_block(m->packed, block, in, token + t, count, edge, HD_LANES, room);
         for (int64_t i = 0; i < count; i++)
             memcpy(out + (t + i) * ldo, edge + i * HD_LANES, (size_t)rows * sizeof(float));
     }
@@ -333,13 +299,13 @@ static void matmul_blocks(void *arg, int64_t begin, int64_t end, int thread)
 {
     const matmul_job *job = arg;
     arena a = arena_of_thread(job->ex, job->shared, thread);
-    float *row = arena_take(&a, (size_t)job->w[0].cols, sizeof(float));
+    float *room = arena_take(&a, room_floats(job->w[0].cols), sizeof(float));
     int64_t blocks = blocks_of(&job->w[0]);
     for (int64_t i = begin; i < end; i++) {
         int64_t t = i / (blocks * job->count) * job->chunk, j = i / blocks % job->count, block = i % blocks;
         int64_t n = HD_MIN(job->chunk, job->n - t), first = block * HD_LANES;
         float *y = job->y + t * job->ldy + j * job->y_step + first;
-        block_product(&job->w[j], block, &job->in[j], job->token + t, n, y, job->ldy, row);
+        block_product(&job->w[j], block, &job->in[j], job->token + t, n, y, job->ldy, room);
         if (job->bias) add_bias(y, job->ldy, job->bias + first, HD_MIN(HD_LANES, job->w[j].rows - first), n);
     }
 }
@@ -349,7 +315,8 @@ static void matmul_blocks(void *arg, int64_t begin, int64_t end, int thread)
 
 static void run_matmul(matmul_job *job)
 {
-    int64_t bytes = job->w[0].packed ? job->in[0].ldq : job->in[0].cols * (int64_t)sizeof(float);
+    int64_t bytes =
+        job->w[0].packed ? job->in[0].ldq * (int64_t)sizeof(quant_unit) : job->in[0].cols * (int64_t)sizeof(float);
     job->chunk = round_up(HD_MAX(1, CHUNK_BYTES / bytes), HD_TILE_TOKENS);
     int64_t items = blocks_of(&job->w[0]) * job->count * ((job->n + job->chunk - 1) / job->chunk);
     hd_pool_for(job->ex->pool, items, grain_of(job->ex, items), matmul_blocks, job);
@@ -401,7 +368,7 @@ static hd_status fast_prepare(const hd_exec *ex, hd_matrix *m)
         m->layout = 0; /* the float kernels read the file's own layout */
         return HD_OK;
     }
-    return hd_pack(ex->pool, m, HD_LANES, HD_UNSIGNED_CODES);
+    return hd_pack(ex->pool, m, HD_LANES, HD_WIDE_BIAS);
 }
 
 /* Scratch of the products above for n rows of at most `cols` values in each of `count` heads. */
@@ -414,6 +381,6 @@ static size_t matmul_scratch(int64_t n, int64_t cols, int64_t count, int threads
     for (int64_t j = 0; j < count; j++)
         inputs_take(&in, &a, n, round_up(cols, HD_UNIT));
     for (int t = 0; t < threads; t++)
-        arena_take(&a, (size_t)cols, sizeof(float));
+        arena_take(&a, room_floats(cols), sizeof(float));
     return a.used + (size_t)threads * HD_CACHE_LINE;
 }

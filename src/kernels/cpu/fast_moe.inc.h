@@ -41,7 +41,7 @@ static void moe_lay_out(moe_job *job, arena *a, int64_t experts, int64_t hidden,
 
 static size_t moe_thread_floats(int64_t hidden, int64_t ffn)
 {
-    return (size_t)HD_MAX(hidden, ffn) + 2 * MOE_TOKENS * HD_LANES;
+    return room_floats(HD_MAX(hidden, ffn)) + 2 * MOE_TOKENS * HD_LANES;
 }
 
 /* Counting sort of the pairs by expert; stable. */

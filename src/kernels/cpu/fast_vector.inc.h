@@ -11,6 +11,8 @@
 #define HD_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+typedef uint32_t vu __attribute__((vector_size(4 * HD_LANES)));
+
 HD_INLINE vf vf_splat(float x)
 {
     return (vf){0} + x;
@@ -59,7 +61,7 @@ HD_INLINE vf vf_and(vi mask, vf a)
  * -87, where float32 leaves its normal range; NaN stays NaN. */
 HD_INLINE vf vf_exp(vf x)
 {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
+    const float magic = 12582912.0f;                   /* 1.5 * 2^23: adding it rounds to a whole number */
     vf low = vf_splat(-87.0f), high = vf_splat(88.0f); /* e^88 is the last power below the largest float */
     vi keep = x > low, nan = ~(keep | (x <= low));
     x = -vf_max(-x, -high);

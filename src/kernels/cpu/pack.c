@@ -1,233 +1,344 @@
 /* kernels/cpu/pack.c: see pack.h.
  *
- * A tensor type is one function here: it takes 32 columns of a row apart into codes, scales and minima; the fast
- * kernels know only the packed form.  The block layouts are those of tensor/quant*.c. */
+ * A tensor type is one function here: it takes one block row of a super apart into scales and codes; the rest is the
+ * same for all.  The block layouts are those of tensor/quant*.c (docs/tensor.md). */
 #include "kernels/cpu/pack.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "tensor/quant.h"
+#include "tensor/quant_internal.h"
 
-/* 32 columns of one row. */
-typedef struct unit {
-    int8_t code[HD_UNIT];
-    float scale[2], min[2]; /* of columns 0..15 and 16..31; both alike for groups of 32 */
-} unit;
+/* One row of a super, taken apart. */
+typedef struct piece {
+    uint16_t half[2];
+    uint8_t byte[16];
+    uint8_t code[8][HD_UNIT];
+} piece;
 
 typedef struct pack_type {
     hd_type type;
-    int bits, group;
-    bool has_min;
-    int offset; /* of 4-bit codes; 8-bit codes are signed */
-    void (*unit_of)(const uint8_t *row, int64_t u, unit *out);
+    int bits, units, halves, bytes;
+    void (*take)(const uint8_t *block, piece *out);
 } pack_type;
 
-static float f16_at(const uint8_t *p)
-{
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return hd_f16_to_f32(h);
-}
-
-static void set_scales(unit *out, float scale, float min)
-{
-    out->scale[0] = out->scale[1] = scale;
-    out->min[0] = out->min[1] = min;
-}
+/* ---- blocks of 32 ---- */
 
 /* 16 bytes of nibbles: columns 0..15 in the low halves, 16..31 in the high ones. */
-static void nibbles(const uint8_t *q, unit *out)
+static void nibbles(const uint8_t *q, uint8_t *code)
 {
     for (int i = 0; i < 16; i++) {
-        out->code[i] = (int8_t)(q[i] & 15);
-        out->code[16 + i] = (int8_t)(q[i] >> 4);
+        code[i] = q[i] & 15;
+        code[16 + i] = q[i] >> 4;
     }
-}
-
-static void unit_q4_0(const uint8_t *row, int64_t u, unit *out)
-{
-    const uint8_t *b = row + u * 18;
-    set_scales(out, f16_at(b), 0.0f);
-    nibbles(b + 2, out);
-}
-
-static void unit_q4_1(const uint8_t *row, int64_t u, unit *out)
-{
-    const uint8_t *b = row + u * 20;
-    set_scales(out, f16_at(b), f16_at(b + 2));
-    nibbles(b + 4, out);
 }
 
 /* Adds the fifth bits, one a column, to codes 0..15. */
-static void fifth_bits(const uint8_t *bits, unit *out)
+static void fifth_bits(const uint8_t *bits, uint8_t *code)
 {
     for (int i = 0; i < HD_UNIT; i++)
-        out->code[i] = (int8_t)(out->code[i] | (bits[i / 8] >> (i % 8) & 1) << 4);
+        code[i] = (uint8_t)(code[i] | (bits[i / 8] >> (i % 8) & 1) << 4);
 }
 
-static void unit_q5_0(const uint8_t *row, int64_t u, unit *out)
+static void take_q4_0(const uint8_t *b, piece *out) /* and IQ4_NL */
 {
-    const uint8_t *b = row + u * 22;
-    set_scales(out, f16_at(b), 0.0f);
-    nibbles(b + 6, out);
-    fifth_bits(b + 2, out);
-    for (int i = 0; i < HD_UNIT; i++)
-        out->code[i] = (int8_t)(out->code[i] - 16);
+    out->half[0] = hd_le16(b);
+    nibbles(b + 2, out->code[0]);
 }
 
-static void unit_q5_1(const uint8_t *row, int64_t u, unit *out)
+static void take_q4_1(const uint8_t *b, piece *out)
 {
-    const uint8_t *b = row + u * 24;
-    set_scales(out, f16_at(b), f16_at(b + 2));
-    nibbles(b + 8, out);
-    fifth_bits(b + 4, out);
+    out->half[0] = hd_le16(b);
+    out->half[1] = hd_le16(b + 2);
+    nibbles(b + 4, out->code[0]);
 }
 
-static void unit_q8_0(const uint8_t *row, int64_t u, unit *out)
+static void take_q5_0(const uint8_t *b, piece *out)
 {
-    const uint8_t *b = row + u * 34;
-    set_scales(out, f16_at(b), 0.0f);
-    memcpy(out->code, b + 2, HD_UNIT);
+    out->half[0] = hd_le16(b);
+    nibbles(b + 6, out->code[0]);
+    fifth_bits(b + 2, out->code[0]);
 }
 
-/* The 6-bit scale and minimum of sub-block `i` of Q4_K and Q5_K: 12 bytes, the upper bits of the last four spread. */
-static void k_scale_min(const uint8_t *s, int i, int *scale, int *min)
+static void take_q5_1(const uint8_t *b, piece *out)
 {
-    if (i < 4) {
-        *scale = s[i] & 63;
-        *min = s[i + 4] & 63;
-    } else {
-        *scale = (s[i + 4] & 15) | (s[i - 4] >> 6) << 4;
-        *min = s[i + 4] >> 4 | (s[i] >> 6) << 4;
+    out->half[0] = hd_le16(b);
+    out->half[1] = hd_le16(b + 2);
+    nibbles(b + 8, out->code[0]);
+    fifth_bits(b + 4, out->code[0]);
+}
+
+static void take_q8_0(const uint8_t *b, piece *out)
+{
+    out->half[0] = hd_le16(b);
+    memcpy(out->code[0], b + 2, HD_UNIT);
+}
+
+static void take_mxfp4(const uint8_t *b, piece *out)
+{
+    out->byte[0] = b[0];
+    nibbles(b + 1, out->code[0]);
+}
+
+/* ---- K types ---- */
+
+/* Two units share 32 bytes: the even one has the low halves. */
+static void k_nibbles(const uint8_t *q, piece *out)
+{
+    for (int u = 0; u < 8; u++)
+        for (int i = 0; i < HD_UNIT; i++)
+            out->code[u][i] = u % 2 ? q[u / 2 * 32 + i] >> 4 : q[u / 2 * 32 + i] & 15;
+}
+
+/* Adds bit `u` of 32 bytes to the codes of unit u, as bit `at`. */
+static void k_high_bits(const uint8_t *high, int at, piece *out)
+{
+    for (int u = 0; u < 8; u++)
+        for (int i = 0; i < HD_UNIT; i++)
+            out->code[u][i] = (uint8_t)(out->code[u][i] | (high[i] >> u & 1) << at);
+}
+
+/* Sixteen numbers of 6 bits in 12 bytes: numbers 0..11 in the low bits, 12..15 spread over the high ones, so that the
+ * kernels unpack vectors of four. */
+static void put_six_bits(const uint8_t *value, uint8_t *byte)
+{
+    for (int i = 0; i < 12; i++)
+        byte[i] = (uint8_t)(value[i] | (value[12 + i % 4] >> (2 * (i / 4)) & 3) << 6);
+}
+
+/* The 6-bit scales and minima of Q4_K and Q5_K: 12 bytes, the upper bits of the last four spread. */
+static void k_scales(const uint8_t *s, piece *out)
+{
+    uint8_t value[16];
+    for (int i = 0; i < 4; i++) {
+        value[i] = s[i] & 63;
+        value[8 + i] = s[i + 4] & 63;
+        value[4 + i] = (uint8_t)((s[i + 8] & 15) | (s[i] >> 6) << 4);
+        value[12 + i] = (uint8_t)(s[i + 8] >> 4 | (s[i + 4] >> 6) << 4);
+    }
+    put_six_bits(value, out->byte);
+}
+
+static void take_q4_k(const uint8_t *b, piece *out)
+{
+    out->half[0] = hd_le16(b);
+    out->half[1] = hd_le16(b + 2);
+    k_scales(b + 4, out);
+    k_nibbles(b + 16, out);
+}
+
+static void take_q5_k(const uint8_t *b, piece *out)
+{
+    out->half[0] = hd_le16(b);
+    out->half[1] = hd_le16(b + 2);
+    k_scales(b + 4, out);
+    k_nibbles(b + 48, out);
+    k_high_bits(b + 16, 4, out);
+}
+
+/* low[128], high[64], scales[16], d. */
+static void take_q6_k(const uint8_t *b, piece *out)
+{
+    out->half[0] = hd_le16(b + 208);
+    memcpy(out->byte, b + 192, 16);
+    for (int u = 0; u < 8; u++) {
+        const uint8_t *low = b + u / 4 * 64 + u % 2 * 32, *high = b + 128 + u / 4 * 32;
+        for (int i = 0; i < HD_UNIT; i++) {
+            int l = u % 4 < 2 ? low[i] & 15 : low[i] >> 4;
+            out->code[u][i] = (uint8_t)(l | (high[i] >> (2 * (u % 4)) & 3) << 4);
+        }
     }
 }
 
-/* Two sub-blocks share 32 bytes: the even one has the low halves. */
-static void k_nibbles(const uint8_t *q, int sub, unit *out)
+static void two_bits(const uint8_t *q, piece *out)
 {
-    const uint8_t *from = q + sub / 2 * 32;
-    for (int i = 0; i < HD_UNIT; i++)
-        out->code[i] = (int8_t)(sub % 2 ? from[i] >> 4 : from[i] & 15);
+    for (int u = 0; u < 8; u++)
+        for (int i = 0; i < HD_UNIT; i++)
+            out->code[u][i] = q[u / 4 * 32 + i] >> (2 * (u % 4)) & 3;
 }
 
-static void unit_q4_k(const uint8_t *row, int64_t u, unit *out)
+static void take_q2_k(const uint8_t *b, piece *out)
 {
-    const uint8_t *b = row + u / 8 * 144;
-    int scale, min, sub = (int)(u % 8);
-    k_scale_min(b + 4, sub, &scale, &min);
-    set_scales(out, f16_at(b) * (float)scale, -f16_at(b + 2) * (float)min);
-    k_nibbles(b + 16, sub, out);
+    out->half[0] = hd_le16(b + 80);
+    out->half[1] = hd_le16(b + 82);
+    memcpy(out->byte, b, 16);
+    two_bits(b + 16, out);
 }
 
-static void unit_q5_k(const uint8_t *row, int64_t u, unit *out)
+/* The 16 six-bit scales: low halves in bytes 0..7, upper pairs of bits in bytes 8..11. */
+static void take_q3_k(const uint8_t *b, piece *out)
 {
-    const uint8_t *b = row + u / 8 * 176, *high = b + 16;
-    int scale, min, sub = (int)(u % 8);
-    k_scale_min(b + 4, sub, &scale, &min);
-    set_scales(out, f16_at(b) * (float)scale, -f16_at(b + 2) * (float)min);
-    k_nibbles(b + 48, sub, out);
-    for (int i = 0; i < HD_UNIT; i++)
-        out->code[i] = (int8_t)(out->code[i] | (high[i] >> sub & 1) << 4);
+    const uint8_t *s = b + 96;
+    uint8_t value[16];
+    for (int i = 0; i < 16; i++)
+        value[i] = (uint8_t)((i < 8 ? s[i] & 15 : s[i - 8] >> 4) | (s[8 + i % 4] >> (2 * (i / 4)) & 3) << 4);
+    put_six_bits(value, out->byte);
+    out->half[0] = hd_le16(b + 108);
+    two_bits(b + 32, out);
+    k_high_bits(b, 2, out);
 }
 
-static void unit_q6_k(const uint8_t *row, int64_t u, unit *out)
+/* ---- IQ and TQ types ---- */
+
+static void take_iq4_xs(const uint8_t *b, piece *out)
 {
-    const uint8_t *b = row + u / 8 * 210;
-    int half = (int)(u % 8) / 4, quarter = (int)(u % 4);
-    const uint8_t *low = b + half * 64 + quarter % 2 * 32, *high = b + 128 + half * 32;
-    float d = f16_at(b + 208);
-    for (int i = 0; i < HD_UNIT; i++) {
-        int l = quarter < 2 ? low[i] & 15 : low[i] >> 4;
-        out->code[i] = (int8_t)((l | (high[i] >> (2 * quarter) & 3) << 4) - 32);
-    }
-    for (int g = 0; g < 2; g++) {
-        out->scale[g] = d * (float)(int8_t)b[192 + u % 8 * 2 + g];
-        out->min[g] = 0.0f;
+    out->half[0] = hd_le16(b);
+    for (int u = 0; u < 8; u++) {
+        int high = (b[2] | b[3] << 8) >> (2 * u) & 3, low = b[4 + u / 2] >> (4 * (u % 2)) & 15;
+        out->byte[u] = (uint8_t)((low | high << 4) - 32);
+        nibbles(b + 8 + u * 16, out->code[u]);
     }
 }
 
-static void unit_q2_k(const uint8_t *row, int64_t u, unit *out)
+/* The codes of a type with a code book: its decoder writes the book out under d = 1, and the values, divided by what
+ * the super's own scales (already in `byte`, odd numbers below 32) make of them, are found in the table.  All of it is
+ * exact in float32. */
+static void book_codes(uint8_t *block, hd_block_decoder decode, int group, float factor, const int8_t *table,
+                       piece *out)
 {
-    const uint8_t *b = row + u / 8 * 84;
-    int sub = (int)(u % 8);
-    const uint8_t *q = b + 16 + sub / 4 * 32;
-    for (int i = 0; i < HD_UNIT; i++)
-        out->code[i] = (int8_t)(q[i] >> (2 * (sub % 4)) & 3);
-    for (int g = 0; g < 2; g++) {
-        uint8_t s = b[sub * 2 + g];
-        out->scale[g] = f16_at(b + 80) * (float)(s & 15);
-        out->min[g] = -f16_at(b + 82) * (float)(s >> 4);
+    float values[HD_SUPER_BLOCK];
+    decode(block, values);
+    for (int i = 0; i < HD_SUPER_BLOCK; i++) {
+        float value = values[i] / (factor * (float)out->byte[i / group]);
+        uint8_t *code = &out->code[i / HD_UNIT][i % HD_UNIT];
+        for (*code = 0; *code < 15 && (float)table[*code] != value;)
+            ++*code;
     }
 }
 
-/* The 16 six-bit scales of Q3_K: low halves in bytes 0..7, upper pairs of bits in bytes 8..11. */
-static int q3_scale(const uint8_t *s, int i)
+static const uint16_t one = 0x3c00; /* float16 */
+static const int8_t table_iq3_xxs[16] = HD_TABLE_IQ3_XXS(0), table_iq3_s[16] = HD_TABLE_IQ3_S(0),
+                    table_iq2[16] = HD_TABLE_IQ2(0), table_iq1[16] = HD_TABLE_IQ1(0);
+
+static void take_iq3_xxs(const uint8_t *b, piece *out)
 {
-    int low = i < 8 ? s[i] & 15 : s[i - 8] >> 4;
-    return (low | (s[8 + i % 4] >> (2 * (i / 4)) & 3) << 4) - 32;
+    uint8_t block[98];
+    memcpy(block, b, sizeof block);
+    memcpy(block, &one, 2);
+    out->half[0] = hd_le16(b);
+    for (int g = 0; g < 8; g++)
+        out->byte[g] = (uint8_t)(2 * (hd_le32(b + 66 + 4 * g) >> 28) + 1);
+    book_codes(block, hd_decode_iq3_xxs, 32, 0.25f, table_iq3_xxs, out);
 }
 
-static void unit_q3_k(const uint8_t *row, int64_t u, unit *out)
+static void take_iq3_s(const uint8_t *b, piece *out)
 {
-    const uint8_t *b = row + u / 8 * 110;
-    int sub = (int)(u % 8);
-    const uint8_t *q = b + 32 + sub / 4 * 32;
-    for (int i = 0; i < HD_UNIT; i++) {
-        int low = q[i] >> (2 * (sub % 4)) & 3;
-        out->code[i] = (int8_t)(low - (b[i] >> sub & 1 ? 0 : 4)); /* a clear high bit takes 4 off */
+    uint8_t block[110];
+    memcpy(block, b, sizeof block);
+    memcpy(block, &one, 2);
+    out->half[0] = hd_le16(b);
+    for (int g = 0; g < 8; g++)
+        out->byte[g] = (uint8_t)(2 * (b[106 + g / 2] >> (4 * (g % 2)) & 15) + 1);
+    book_codes(block, hd_decode_iq3_s, 32, 1.0f, table_iq3_s, out);
+}
+
+static void take_iq2_xxs(const uint8_t *b, piece *out)
+{
+    uint8_t block[66];
+    memcpy(block, b, sizeof block);
+    memcpy(block, &one, 2);
+    out->half[0] = hd_le16(b);
+    for (int g = 0; g < 8; g++)
+        out->byte[g] = (uint8_t)(2 * (hd_le32(b + 6 + 8 * g) >> 28) + 1);
+    book_codes(block, hd_decode_iq2_xxs, 32, 0.125f, table_iq2, out);
+}
+
+/* Sixteen nibbles s of scales 2 s + 1. */
+static void odd_scales(const uint8_t *nibble, piece *out)
+{
+    for (int g = 0; g < 16; g++)
+        out->byte[g] = (uint8_t)(2 * (nibble[g / 2] >> (4 * (g % 2)) & 15) + 1);
+}
+
+static void take_iq2_xs(const uint8_t *b, piece *out)
+{
+    uint8_t block[74];
+    memcpy(block, b, sizeof block);
+    memcpy(block, &one, 2);
+    out->half[0] = hd_le16(b);
+    odd_scales(b + 66, out);
+    book_codes(block, hd_decode_iq2_xs, 16, 0.125f, table_iq2, out);
+}
+
+static void take_iq2_s(const uint8_t *b, piece *out)
+{
+    uint8_t block[82];
+    memcpy(block, b, sizeof block);
+    memcpy(block, &one, 2);
+    out->half[0] = hd_le16(b);
+    odd_scales(b + 74, out);
+    book_codes(block, hd_decode_iq2_s, 16, 0.125f, table_iq2, out);
+}
+
+static void take_iq1_s(const uint8_t *b, piece *out)
+{
+    uint8_t block[50];
+    memcpy(block, b, sizeof block);
+    memcpy(block, &one, 2);
+    out->half[0] = hd_le16(b);
+    for (int g = 0; g < 8; g++)
+        out->byte[g] = (uint8_t)(2 * (hd_le16(b + 34 + 2 * g) >> 12 & 7) + 1);
+    book_codes(block, hd_decode_iq1_s, 32, 0.125f, table_iq1, out);
+}
+
+/* d lies in the top nibbles of the four words of scales, its lowest first. */
+static void take_iq1_m(const uint8_t *b, piece *out)
+{
+    uint8_t block[56];
+    memcpy(block, b, sizeof block);
+    out->half[0] = 0;
+    for (int w = 0; w < 4; w++) {
+        unsigned word = hd_le16(b + 48 + 2 * w);
+        out->half[0] = (uint16_t)(out->half[0] | (word >> 12) << 4 * w);
+        block[49 + 2 * w] = (uint8_t)((block[49 + 2 * w] & 15) | (one >> 4 * w & 15) << 4);
+        for (int g = 0; g < 4; g++)
+            out->byte[4 * w + g] = (uint8_t)(2 * (word >> 3 * g & 7) + 1);
     }
-    for (int g = 0; g < 2; g++) {
-        out->scale[g] = f16_at(b + 108) * (float)q3_scale(b + 96, sub * 2 + g);
-        out->min[g] = 0.0f;
-    }
+    book_codes(block, hd_decode_iq1_m, 16, 0.125f, table_iq1, out);
 }
 
-/* The 16 values of the non-linear 4-bit types. */
-static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
-static void look_up(const int8_t *values, unit *out)
+/* Codes 0, 1, 2 of the ternary types, whose decoders give -1, 0, 1. */
+static void ternary_codes(uint8_t *block, hd_block_decoder decode, piece *out)
 {
-    for (int i = 0; i < HD_UNIT; i++)
-        out->code[i] = values[out->code[i]];
+    float values[HD_SUPER_BLOCK];
+    decode(block, values);
+    for (int i = 0; i < HD_SUPER_BLOCK; i++)
+        out->code[i / HD_UNIT][i % HD_UNIT] = (uint8_t)((int)values[i] + 1);
 }
 
-static void unit_iq4_nl(const uint8_t *row, int64_t u, unit *out)
+static void take_tq1_0(const uint8_t *b, piece *out)
 {
-    const uint8_t *b = row + u * 18;
-    set_scales(out, f16_at(b), 0.0f);
-    nibbles(b + 2, out);
-    look_up(iq4_values, out);
+    uint8_t block[54];
+    memcpy(block, b, sizeof block);
+    memcpy(block + 52, &one, 2);
+    out->half[0] = hd_le16(b + 52);
+    ternary_codes(block, hd_decode_tq1_0, out);
 }
 
-static void unit_iq4_xs(const uint8_t *row, int64_t u, unit *out)
+static void take_tq2_0(const uint8_t *b, piece *out)
 {
-    const uint8_t *b = row + u / 8 * 136;
-    int sub = (int)(u % 8), high = (b[2] | b[3] << 8) >> (2 * sub) & 3;
-    int low = b[4 + sub / 2] >> (4 * (sub % 2)) & 15;
-    set_scales(out, f16_at(b) * (float)((low | high << 4) - 32), 0.0f);
-    nibbles(b + 8 + sub * 16, out);
-    look_up(iq4_values, out);
+    uint8_t block[66];
+    memcpy(block, b, sizeof block);
+    memcpy(block + 64, &one, 2);
+    out->half[0] = hd_le16(b + 64);
+    ternary_codes(block, hd_decode_tq2_0, out);
 }
 
-/* E2M1 values doubled, so that they are whole; the scale is halved. */
-static void unit_mxfp4(const uint8_t *row, int64_t u, unit *out)
-{
-    static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-    const uint8_t *b = row + u * 17;
-    set_scales(out, hd_e8m0_to_f32(b[0]) * 0.5f, 0.0f);
-    nibbles(b + 1, out);
-    look_up(doubled, out);
-}
+/* ---- packing ---- */
 
+/* Type, bits of a code, units of a super, halves and bytes of its head (pack.h). */
 static const pack_type types[] = {
-    {HD_TYPE_Q4_0, 4, 32, false, 8, unit_q4_0},     {HD_TYPE_Q4_1, 4, 32, true, 0, unit_q4_1},
-    {HD_TYPE_Q4_K, 4, 32, true, 0, unit_q4_k},      {HD_TYPE_Q5_0, 8, 32, false, 0, unit_q5_0},
-    {HD_TYPE_Q5_1, 8, 32, true, 0, unit_q5_1},      {HD_TYPE_Q5_K, 8, 32, true, 0, unit_q5_k},
-    {HD_TYPE_Q8_0, 8, 32, false, 0, unit_q8_0},     {HD_TYPE_Q6_K, 8, 16, false, 0, unit_q6_k},
-    {HD_TYPE_Q2_K, 8, 16, true, 0, unit_q2_k},      {HD_TYPE_Q3_K, 8, 16, false, 0, unit_q3_k},
-    {HD_TYPE_IQ4_NL, 8, 32, false, 0, unit_iq4_nl}, {HD_TYPE_IQ4_XS, 8, 32, false, 0, unit_iq4_xs},
-    {HD_TYPE_MXFP4, 8, 32, false, 0, unit_mxfp4},
+    {HD_TYPE_Q4_0, 4, 1, 1, 0, take_q4_0},      {HD_TYPE_Q4_1, 4, 1, 2, 0, take_q4_1},
+    {HD_TYPE_Q5_0, 5, 1, 1, 0, take_q5_0},      {HD_TYPE_Q5_1, 5, 1, 2, 0, take_q5_1},
+    {HD_TYPE_Q8_0, 8, 1, 1, 0, take_q8_0},      {HD_TYPE_IQ4_NL, 4, 1, 1, 0, take_q4_0},
+    {HD_TYPE_MXFP4, 4, 1, 0, 1, take_mxfp4},    {HD_TYPE_Q2_K, 2, 8, 2, 16, take_q2_k},
+    {HD_TYPE_Q3_K, 3, 8, 1, 12, take_q3_k},     {HD_TYPE_Q4_K, 4, 8, 2, 12, take_q4_k},
+    {HD_TYPE_Q5_K, 5, 8, 2, 12, take_q5_k},     {HD_TYPE_Q6_K, 6, 8, 1, 16, take_q6_k},
+    {HD_TYPE_IQ4_XS, 4, 8, 1, 8, take_iq4_xs},  {HD_TYPE_IQ3_XXS, 4, 8, 1, 8, take_iq3_xxs},
+    {HD_TYPE_IQ3_S, 4, 8, 1, 8, take_iq3_s},    {HD_TYPE_IQ2_XXS, 3, 8, 1, 8, take_iq2_xxs},
+    {HD_TYPE_IQ2_XS, 3, 8, 1, 16, take_iq2_xs}, {HD_TYPE_IQ2_S, 3, 8, 1, 16, take_iq2_s},
+    {HD_TYPE_IQ1_S, 3, 8, 1, 8, take_iq1_s},    {HD_TYPE_IQ1_M, 3, 8, 1, 16, take_iq1_m},
+    {HD_TYPE_TQ1_0, 2, 8, 1, 0, take_tq1_0},    {HD_TYPE_TQ2_0, 2, 8, 1, 0, take_tq2_0},
 };
 
 static const pack_type *type_of(const hd_matrix *m)
@@ -246,107 +357,102 @@ typedef struct pack_job {
     const hd_matrix *m;
     const pack_type *type;
     hd_packed *p;
-    int bias;    /* added to 8-bit codes */
-    unit *units; /* [threads][units] a row taken apart */
+    int bias; /* added to codes of 8 bits */
 } pack_job;
 
-/* The power of two next above the largest magnitude, so that float16 keeps all 11 bits of the large scales. */
-static float row_scale_of(const unit *units, int64_t count)
+/* The planes of 32 codes (pack.h), as `bits` words; uses the codes up. */
+static void put_planes(int bits, uint8_t *c, int bias, uint8_t *plane)
 {
-    float most = 0.0f;
-    for (int64_t i = 0; i < count; i++)
-        for (int g = 0; g < 2; g++) {
-            float scale = fabsf(units[i].scale[g]), min = fabsf(units[i].min[g]);
-            if (scale > most) most = scale;
-            if (min > most) most = min;
-        }
-    int exponent;
-    if (!(most > 0.0f) || !isfinite(most)) return 1.0f;
-    frexpf(most, &exponent);
-    return ldexpf(1.0f, HD_MIN(HD_MAX(exponent, -120), 126)); /* its inverse is a normal number */
-}
-
-static void put_f16(uint8_t *at, float value)
-{
-    uint16_t h = hd_f32_to_f16(value);
-    memcpy(at, &h, sizeof h);
-}
-
-/* Writes one row's part of a unit. */
-static void put_unit(const pack_job *job, uint8_t *to, int lane, const unit *u, float inverse)
-{
-    const hd_packed *p = job->p;
-    int groups = HD_UNIT / p->group, lanes = p->lanes;
-    for (int g = 0; g < groups; g++) {
-        put_f16(to + 2 * (g * lanes + lane), u->scale[g] * inverse);
-        if (p->has_min) put_f16(to + 2 * ((groups + g) * lanes + lane), u->min[g] * inverse);
+    if (bits == 8) {
+        for (int i = 0; i < HD_UNIT; i++)
+            plane[i] = (uint8_t)(c[i] + bias);
+        return;
     }
-    uint8_t *codes = to + (p->has_min ? 4 : 2) * groups * lanes;
-    for (int c = 0; c < HD_UNIT; c++) {
-        if (p->bits == 8) {
-            codes[c / 4 * lanes * 4 + lane * 4 + c % 4] = (uint8_t)(u->code[c] + job->bias);
-            continue;
-        }
-        uint8_t *at = codes + c % 16 / 4 * lanes * 4 + lane * 4 + c % 4;
-        *at = (uint8_t)(c < 16 ? u->code[c] : *at | u->code[c] << 4);
+    if (bits >= 4) {
+        for (int i = 0; i < 16; i++)
+            plane[i] = (uint8_t)((c[i] & 15) | (c[16 + i] & 15) << 4);
+        for (int i = 0; i < HD_UNIT; i++)
+            c[i] >>= 4;
+        plane += 16;
+    }
+    if (bits % 4 >= 2) {
+        for (int i = 0; i < 8; i++)
+            plane[i] = (uint8_t)((c[i] & 3) | (c[8 + i] & 3) << 2 | (c[16 + i] & 3) << 4 | (c[24 + i] & 3) << 6);
+        for (int i = 0; i < HD_UNIT; i++)
+            c[i] >>= 2;
+        plane += 8;
+    }
+    if (bits % 2 == 0) return;
+    for (int b = 0; b < 4; b++) {
+        plane[b] = 0;
+        for (int k = 0; k < 8; k++)
+            plane[b] = (uint8_t)(plane[b] | (c[4 * k + b] & 1) << k);
     }
 }
 
-static void pack_row(const pack_job *job, int64_t r, unit *units)
+/* Row `lane` of a super. */
+static void put_piece(const pack_job *job, uint8_t *to, int lane, piece *from)
 {
-    const hd_packed *p = job->p;
-    const uint8_t *row = job->m->data + (size_t)r * job->m->row_bytes;
-    uint8_t *to = p->data + (size_t)(r / p->lanes) * p->block_bytes;
-    for (int64_t i = 0; i < p->units; i++)
-        job->type->unit_of(row, i, &units[i]);
-    p->row_scale[r] = row_scale_of(units, p->units);
-    for (int64_t i = 0; i < p->units; i++)
-        put_unit(job, to + (size_t)i * p->unit_bytes, (int)(r % p->lanes), &units[i], 1.0f / p->row_scale[r]);
+    const pack_type *t = job->type;
+    size_t lanes = (size_t)job->p->lanes;
+    for (int i = 0; i < t->halves; i++)
+        memcpy(to + ((size_t)i * lanes + (size_t)lane) * 2, &from->half[i], 2);
+    to += (size_t)t->halves * lanes * 2;
+    for (int i = 0; i < t->bytes; i++)
+        to[(size_t)i * lanes + (size_t)lane] = from->byte[i];
+    to += (size_t)t->bytes * lanes;
+    for (int u = 0; u < t->units; u++, to += job->p->unit_bytes) {
+        uint8_t plane[HD_UNIT];
+        put_planes(t->bits, from->code[u], job->bias, plane);
+        for (int w = 0; w < t->bits; w++)
+            memcpy(to + ((size_t)w * lanes + (size_t)lane) * 4, plane + 4 * w, 4);
+    }
 }
 
 static void pack_blocks(void *arg, int64_t begin, int64_t end, int thread)
 {
     const pack_job *job = arg;
-    for (int64_t r = begin * job->p->lanes; r < HD_MIN(end * job->p->lanes, job->m->rows); r++)
-        pack_row(job, r, job->units + thread * job->p->units);
+    const hd_packed *p = job->p;
+    size_t bytes = (size_t)hd_type_block_bytes(job->m->type);
+    (void)thread;
+    for (int64_t block = begin; block < end; block++) {
+        int64_t rows = HD_MIN(p->lanes, job->m->rows - block * p->lanes);
+        uint8_t *to = p->data + (size_t)block * p->block_bytes;
+        if (rows < p->lanes) memset(to, 0, p->block_bytes);
+        for (int64_t s = 0; s < p->supers; s++, to += p->super_bytes)
+            for (int64_t r = 0; r < rows; r++) {
+                const uint8_t *row = job->m->data + (size_t)(block * p->lanes + r) * job->m->row_bytes;
+                piece one_row;
+                job->type->take(row + (size_t)s * bytes, &one_row);
+                put_piece(job, to, (int)r, &one_row);
+            }
+    }
 }
 
-static size_t unit_bytes_of(const hd_packed *p)
+hd_status hd_pack(hd_pool *pool, hd_matrix *m, int lanes, int bias)
 {
-    size_t scales = (size_t)(HD_UNIT / p->group) * (size_t)p->lanes * 2 * (p->has_min ? 2 : 1);
-    return scales + (size_t)p->lanes * HD_UNIT * (size_t)p->bits / 8;
-}
-
-hd_status hd_pack(hd_pool *pool, hd_matrix *m, int lanes, bool unsigned_codes)
-{
-    const pack_type *type = type_of(m);
+    const pack_type *t = type_of(m);
     hd_packed *p = hd_calloc(1, sizeof *p);
     if (!p) return HD_E_MEMORY;
-    int bias = type->bits == 8 && !type->has_min && unsigned_codes ? 128 : 0;
-    *p = (hd_packed){.lanes = lanes,
-                     .bits = type->bits,
-                     .group = type->group,
-                     .has_min = type->has_min,
-                     .offset = type->offset + bias,
+    *p = (hd_packed){.type = m->type,
+                     .lanes = lanes,
                      .units = m->cols / HD_UNIT,
+                     .supers = m->cols / HD_UNIT / t->units,
                      .blocks = (m->rows + lanes - 1) / lanes};
-    p->unit_bytes = unit_bytes_of(p);
-    p->block_bytes = p->unit_bytes * (size_t)p->units;
-    size_t scale_bytes = (size_t)(p->blocks * lanes) * sizeof(float);
-    p->row_scale = hd_alloc_aligned(scale_bytes);
+    p->head_bytes = (size_t)lanes * (size_t)(2 * t->halves + t->bytes);
+    p->unit_bytes = (size_t)lanes * (size_t)t->bits * 4;
+    p->super_bytes = p->head_bytes + p->unit_bytes * (size_t)t->units;
+    p->block_bytes = p->super_bytes * (size_t)p->supers;
     p->data = hd_alloc_aligned(p->block_bytes * (size_t)p->blocks);
     m->packed = p;
     m->layout = lanes;
-    m->packed_bytes = sizeof *p + scale_bytes + p->block_bytes * (size_t)p->blocks;
-    unit *units = hd_alloc_array((size_t)hd_pool_threads(pool) * (size_t)p->units, sizeof *units);
-    if (!p->row_scale || !p->data || !units) {
-        hd_free(units);
+    m->packed_bytes = sizeof *p + p->block_bytes * (size_t)p->blocks;
+    if (!p->data) {
         hd_unpack_free(m);
         return HD_E_MEMORY;
     }
-    pack_job job = {.m = m, .type = type, .p = p, .bias = bias, .units = units};
+    pack_job job = {.m = m, .type = t, .p = p, .bias = t->bits == 8 ? bias : 0};
     hd_pool_for(pool, p->blocks, 4, pack_blocks, &job);
-    hd_free(units);
     return HD_OK;
 }
 
@@ -354,7 +460,6 @@ void hd_unpack_free(hd_matrix *m)
 {
     hd_packed *p = m->packed;
     if (!p) return;
-    hd_free_aligned(p->row_scale);
     hd_free_aligned(p->data);
     hd_free(p);
     m->packed = NULL;

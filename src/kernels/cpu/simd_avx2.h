@@ -5,7 +5,7 @@
 #define HD_TILE_TOKENS 4
 #define HD_GEMM_ROWS 4 /* 4 x 2 sums, 2 loads and a broadcast fit 16 registers */
 #define HD_GEMM_VECTORS 2
-#define HD_UNSIGNED_CODES false
+#define HD_WIDE_BIAS 0
 
 typedef float vf __attribute__((vector_size(32)));
 typedef int32_t vi __attribute__((vector_size(32)));
@@ -55,9 +55,35 @@ static inline vf vf_of_int(vi v)
     return (vf)_mm256_cvtepi32_ps((__m256i)v);
 }
 
-/* acc[r] += the dot product of codes [r][0..3] (signed) and the four signed bytes of `four`.  maddubs wants one
- * unsigned side: the codes' magnitudes, with their signs moved to the other side; 128 * 127 * 2 fits 16 bits. */
+/* R bytes as numbers. */
+static inline vi vi_u8(const void *p)
+{
+    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64(p));
+}
+
+static inline vi vi_i8(const void *p)
+{
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
+}
+
+/* Bytes 0..15 of `codes` become those of the table. */
+static inline vi vi_look_up(const int8_t *table, vi codes)
+{
+    __m128i t = _mm_loadu_si128((const __m128i *)(const void *)table);
+    return (vi)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), (__m256i)codes);
+}
+
+/* acc[r] += the dot product of codes [r][0..3] (bytes 0..127: 127 * 127 * 2 fits 16 bits) and the four signed bytes of
+ * `four`. */
 static inline vi vi_dot4(vi acc, vi codes, int32_t four)
+{
+    __m256i pairs = _mm256_maddubs_epi16((__m256i)codes, _mm256_set1_epi32(four));
+    return acc + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* The same with codes of 8 bits, signed.  maddubs wants one unsigned side: the codes' magnitudes, with their signs
+ * moved to the other side; 128 * 127 * 2 fits 16 bits. */
+static inline vi vi_dot4_wide(vi acc, vi codes, int32_t four)
 {
     __m256i c = (__m256i)codes;
     __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(c), _mm256_sign_epi8(_mm256_set1_epi32(four), c));

@@ -1,12 +1,13 @@
 /* kernels/cpu/simd_neon.h: the vector primitives that fast_*.inc.h are written in, for AArch64. */
 #include <arm_neon.h>
 #include <math.h>
+#include <string.h>
 
 #define HD_LANES 4
 #define HD_TILE_TOKENS 8
 #define HD_GEMM_ROWS 6
 #define HD_GEMM_VECTORS 3
-#define HD_UNSIGNED_CODES false
+#define HD_WIDE_BIAS 0
 
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
@@ -52,7 +53,30 @@ static inline vf vf_of_int(vi v)
     return (vf)vcvtq_f32_s32((int32x4_t)v);
 }
 
-/* acc[r] += the dot product of codes [r][0..3] (signed) and the four signed bytes of `four`. */
+/* R bytes as numbers. */
+static inline vi vi_u8(const void *p)
+{
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    uint16x8_t w = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));
+    return (vi)vmovl_u16(vget_low_u16(w));
+}
+
+static inline vi vi_i8(const void *p)
+{
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    int16x8_t w = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four)));
+    return (vi)vmovl_s16(vget_low_s16(w));
+}
+
+/* Bytes 0..15 of `codes` become those of the table. */
+static inline vi vi_look_up(const int8_t *table, vi codes)
+{
+    return (vi)vqtbl1q_s8(vld1q_s8(table), (uint8x16_t)codes);
+}
+
+/* acc[r] += the dot product of codes [r][0..3] (bytes -128..127) and the four signed bytes of `four`. */
 static inline vi vi_dot4(vi acc, vi codes, int32_t four)
 {
     int8x16_t c = (int8x16_t)codes, a = vreinterpretq_s8_s32(vdupq_n_s32(four));
@@ -62,6 +86,11 @@ static inline vi vi_dot4(vi acc, vi codes, int32_t four)
     int16x8_t low = vmull_s8(vget_low_s8(c), vget_low_s8(a)), high = vmull_s8(vget_high_s8(c), vget_high_s8(a));
     return acc + (vi)vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high));
 #endif
+}
+
+static inline vi vi_dot4_wide(vi acc, vi codes, int32_t four)
+{
+    return vi_dot4(acc, codes, four);
 }
 
 /* Rounds to nearest and stores as signed bytes; the values fit. */

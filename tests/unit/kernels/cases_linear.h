@@ -7,6 +7,9 @@
 /* The fast tiers round activations in groups of this many columns (docs/kernels.md). */
 #define GROUP 32
 
+/* Inputs narrower than this are rounded twice as finely: two bytes a value. */
+#define NARROW 768
+
 /* Tokens as models have them, and some that they should not have: all zeros, one value alone, outliers, tiny, large. */
 static inline void spoil_token(float *x, int64_t cols, int64_t token)
 {
@@ -65,7 +68,7 @@ typedef struct matmul_case {
     int count;          /* heads; 0: plain matmul */
     hd_matrix plain[4]; /* as the twin reads them */
     hd_matrix own[4];   /* as the tier reads them */
-    float *values[4];   /* what errors are relative to: the weights, or the terms that they are sums of */
+    float *values[4];   /* the weights: what errors are relative to */
     const hd_backend *prepared;
     bool whole; /* activations are whole numbers */
     float *x, *bias;
@@ -77,35 +80,6 @@ static inline int matrices_of(const matmul_case *m)
     return HD_MAX(m->count, 1);
 }
 
-/* Scales that are a product of two numbers don't fit float16. */
-static inline bool has_product_scales(hd_type type)
-{
-    return type == HD_TYPE_Q2_K || type == HD_TYPE_Q3_K || type == HD_TYPE_Q4_K || type == HD_TYPE_Q5_K ||
-           type == HD_TYPE_Q6_K || type == HD_TYPE_IQ4_XS;
-}
-
-/* [rows][cols]: |weight|, or for types whose scales are rounded |scale * code| + |minimum|: these may be much larger
- * than their sum, and the rounding errors with them. */
-static inline float *terms_of(const hd_matrix *m)
-{
-    const block_form *form = block_form_of(m->type);
-    float *whole = decoded(m);
-    if (!has_product_scales(m->type) || form->min_at < 0) return whole;
-    uint8_t *bytes = hd_alloc_array((size_t)m->rows, m->row_bytes);
-    assert_non_null(bytes);
-    memcpy(bytes, m->data, (size_t)m->rows * m->row_bytes);
-    for (size_t at = 0; at < (size_t)m->rows * m->row_bytes; at += (size_t)hd_type_block_bytes(m->type))
-        put_half(bytes + at + form->min_at, 0.0f);
-    hd_matrix no_min = *m;
-    no_min.data = bytes;
-    float *product = decoded(&no_min);
-    for (int64_t i = 0; i < m->rows * m->cols; i++)
-        product[i] = fabsf(product[i]) + fabsf(whole[i] - product[i]);
-    hd_free(whole);
-    hd_free(bytes);
-    return product;
-}
-
 static inline void matmul_prepare(op_case *c, const hd_backend *backend)
 {
     matmul_case *m = (matmul_case *)c;
@@ -114,10 +88,10 @@ static inline void matmul_prepare(op_case *c, const hd_backend *backend)
     m->prepared = backend;
     if (!m->own[0].packed)
         c->bound = backend->tier == HD_CPU_REFERENCE ? BOUND_EXACT : BOUND_MATMUL_FLOAT;
-    else if (has_product_scales(m->plain[0].type))
-        c->bound = BOUND_MATMUL_K;
+    else if (m->whole)
+        c->bound = BOUND_MATMUL_WHOLE;
     else
-        c->bound = m->whole ? BOUND_MATMUL_WHOLE : BOUND_MATMUL_PACKED;
+        c->bound = m->plain[0].cols < NARROW ? BOUND_MATMUL_PACKED : BOUND_MATMUL_BYTES;
 }
 
 static inline void matmul_finish(op_case *c, const hd_backend *backend)
@@ -143,7 +117,7 @@ static inline void matmul_run(const op_case *c, const hd_backend *backend, const
 static inline void matmul_unit(const op_case *c, int64_t token, const float *want, float *unit)
 {
     const matmul_case *m = (const matmul_case *)c;
-    bool grouped = c->bound == BOUND_MATMUL_PACKED;
+    bool grouped = c->bound == BOUND_MATMUL_PACKED || c->bound == BOUND_MATMUL_BYTES;
     int64_t rows = m->plain[0].rows, cols = m->plain[0].cols;
     (void)want;
     for (int64_t i = 0; i < c->width; i++)
@@ -181,7 +155,7 @@ static inline matmul_case *new_matmul(hd_type type, int64_t rows, int64_t cols, 
     if (whole && count) fail_msg("whole activations lie in groups of one matrix only");
     for (int j = 0; j < matrices_of(m); j++) {
         m->plain[j] = matrix_open(type, rows, cols, &r);
-        m->values[j] = terms_of(&m->plain[j]);
+        m->values[j] = decoded(&m->plain[j]);
     }
     if (!count && rows % 2) m->bias = random_values(&r, rows, 0.1f);
     m->base = (op_case){.tokens = tokens,
@@ -302,8 +276,7 @@ static inline void moe_prepare(op_case *c, const hd_backend *backend)
         for (int e = 0; e < m->experts; e++) {
             m->own[k][e] = matrix_prepare(&m->plain[k][e], backend);
             if (!m->own[k][e].packed) continue;
-            int kind = has_product_scales(m->plain[k][e].type) ? BOUND_MOE_K : BOUND_MOE_PACKED;
-            if (c->bound != BOUND_MOE_K) c->bound = kind;
+            c->bound = BOUND_MOE_PACKED;
         }
     m->prepared = backend;
 }

@@ -110,7 +110,7 @@ static void set_terms(matmul_case *m)
 {
     const hd_matrix *w = &m->plain[0];
     hd_free(m->values[0]);
-    m->values[0] = terms_of(w);
+    m->values[0] = decoded(w);
     for (int64_t r = 0; r < w->rows; r++) {
         float *row = m->values[0] + r * w->cols, most = 0.0f;
         for (int64_t c = 0; c < w->cols; c++)
