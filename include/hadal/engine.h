@@ -35,6 +35,8 @@ typedef struct hd_engine_options {
                              counts for all until the last one is closed */
     void (*progress)(void *arg, double fraction); /* called while loading; may be NULL */
     void *progress_arg;
+    struct hd_profile *profile; /* adds up time and bytes of the operators, for `hadal bench` (src/kernels/profile.h);
+                                   NULL: off, at no cost.  Outlives the engine; a scripted model has no operators */
 } hd_engine_options;
 
 /* Loads the model at `path` (a file or a folder).  `options` may be NULL.

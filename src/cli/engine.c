@@ -73,8 +73,12 @@ static void show_loading(void *arg, double fraction)
 hd_status hd_cli_load(hd_engine **out, const char *model, const hd_engine_flags *f, char **path, double *seconds,
                       hd_error *err)
 {
-    hd_engine_options options = {
-        .cpu = f->cpu, .threads = (int)f->threads, .context = f->context, .chunk = f->chunk, .progress = show_loading};
+    hd_engine_options options = {.cpu = f->cpu,
+                                 .threads = (int)f->threads,
+                                 .context = f->context,
+                                 .chunk = f->chunk,
+                                 .progress = show_loading,
+                                 .profile = f->profile};
     char *resolved = NULL;
     *out = NULL;
     HD_TRY(hd_model_resolve(model, &resolved, err));

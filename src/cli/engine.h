@@ -12,6 +12,7 @@
 typedef struct hd_engine_flags {
     const char *cpu;
     int64_t threads, context, chunk;
+    struct hd_profile *profile; /* for hd_engine_options; NULL: none */
     hd_opt opts[4];
 } hd_engine_flags;
 

@@ -4,6 +4,7 @@
 
 #include "engine/engine.h"
 #include "kernels/kernels.h"
+#include "kernels/profile.h"
 #include "lib/engine_internal.h"
 
 #define DEFAULT_CHUNK 512
@@ -73,7 +74,9 @@ static hd_status core_options(hd_core_options *out, const hd_engine_options *o, 
                              .cache_tokens = o->cache_tokens,
                              .progress = o->progress,
                              .progress_arg = o->progress_arg};
-    return hd_kernels_cpu(&out->backend, tier, err);
+    HD_TRY(hd_kernels_cpu(&out->backend, tier, err));
+    if (o->profile) out->backend = hd_profile_wrap(o->profile, out->backend);
+    return HD_OK;
 }
 
 hd_status hd_engine_open(hd_engine **out, const char *path, const hd_engine_options *options, hd_error *err)

@@ -164,6 +164,7 @@ hd_status hd_model_open(hd_model **out, const hd_checkpoint *ckpt, const hd_mode
     if (!m) return hd_fail(err, HD_E_MEMORY, "out of memory for the model");
     m->ckpt = ckpt;
     m->backend = options->backend;
+    m->exec.backend = options->backend;
     m->exec.pool = options->pool;
     m->max_tokens = options->max_tokens;
     m->context = options->context;

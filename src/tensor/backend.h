@@ -31,6 +31,7 @@ typedef struct hd_expert_trace {
 
 /* What an operator runs with.  `scratch` is as large as hd_backend.scratch_bytes asked for. */
 typedef struct hd_exec {
+    const struct hd_backend *backend; /* whose operators are called with this; for tables that wrap another */
     hd_pool *pool;
     uint8_t *scratch;
     size_t scratch_bytes;
