@@ -1,233 +1,173 @@
-/* cli/cmd_bench.c: `hadal bench`: how fast a model reads and writes here.
+/* cli/cmd_bench.c: `hadal bench`: how fast a model reads and writes here, and what the machine could do.
  *
  * Ids are pseudo-random but always the same, so no tokenizer is needed and runs compare.  Every figure is the median
- * over the repetitions; each repetition starts from the same state.
+ * over the repetitions; each repetition of a case starts from the same state.
  */
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
+#include "cli/bench.h"
 #include "cli/cli.h"
-#include "cli/compare.h"
-#include "cli/engine.h"
-#include "cli/json.h"
-
-#define HD_BENCH_REPS_MAX 1000
-#define HD_BENCH_BATCH_MAX 256
 
 static const hd_manual manual = {
     .command = "bench",
-    .synopsis = "bench MODEL [--prefill N] [--decode N] [--depth N] [--batch B] [OPTIONS]",
+    .synopsis = "bench MODEL [--prefill LIST] [--decode N] [--depth LIST] [--batch LIST] [OPTIONS]\n"
+                "bench load MODEL [OPTIONS]\n"
+                "bench machine [OPTIONS]",
     .description =
         "Measures how many tokens a second the model reads (prefill) and writes (decode).  Tokens are pseudo-random, "
-        "the "
-        "same in every run; files without a tokenizer will do.  A run that is not counted comes first; figures are "
-        "medians over --reps repetitions.\n\n"
-        "Prefill starts from an empty cache.  Decode starts after --depth tokens, one token at a time; with --batch B "
-        "that many sequences are decoded together, one token of each in a pass, and the rate is the total of all.\n\n"
-        "load_seconds is the time until the model could be used, its file perhaps already in the page cache; "
-        "peak_memory_bytes is the largest resident set of the process, mapped weights included.",
+        "the same in every run; files without a tokenizer will do.  Figures are medians over --reps repetitions, with "
+        "the slowest and the fastest behind them; a run that is not counted comes first.\n\n"
+        "LIST is one number or several, such as 0,1024,4096.  Each length of --prefill is read behind each --depth of "
+        "tokens that the cache holds already.  Decode starts behind each --depth, one token at a time; with --batch B "
+        "that many sequences are decoded together, each with a cache of its own, one token of each in a pass, and the "
+        "rate is the total of all.\n\n"
+        "load is the time until the model could be used, its file perhaps already in the page cache; memory is the "
+        "resident set of the process, mapped weights included, after loading and at its largest.  Ctrl-C ends the "
+        "measurement; lines that are already printed stand.\n\n"
+        "--profile adds, for each case, where the time goes: time, bytes and operations of each operator and shape of "
+        "weights, for each token.  Bytes are what has to come from memory: weights as in the file and rows of the "
+        "cache, each once a call.  %read is their rate as a share of the machine's measured bandwidth, %peak that of "
+        "operations as a share of its measured arithmetic (int8 dot products; float32 on the reference tier).  "
+        "Caches may serve small models faster than memory: shares then pass 100 %.  Clocks around every operator "
+        "cost a little; without --profile there are none.\n\n"
+        "'bench load' times loading and the first token, from a warm page cache and from the disk; 'bench machine' "
+        "measures bandwidth and arithmetic alone.  Each has a --help of its own.  A model file named 'load' or "
+        "'machine' is reached as ./load.",
     .examples = "hadal bench model.gguf\nhadal bench model.gguf --threads 2 --prefill 512 --decode 64 --json\n"
-                "hadal bench model.gguf --prefill 0 --depth 4096 --batch 8",
+                "hadal bench model.gguf --prefill 128,512 --depth 0,1024,4096\n"
+                "hadal bench model.gguf --prefill 0 --depth 4096 --batch 1,4,16,32\n"
+                "hadal bench model.gguf --prefill 512 --decode 64 --profile\n"
+                "hadal bench load model.gguf\nhadal bench machine",
     .environment = HD_ENVIRONMENT_MODELS,
 };
 
-typedef struct bench {
-    /* options */
-    const char *model;
-    int64_t prefill, decode, depth, batch, reps;
-    bool json;
-    hd_engine_flags flags;
-    /* state */
-    hd_engine *engine;
-    hd_session *sessions[HD_BENCH_BATCH_MAX];
-    int32_t *ids; /* enough for the longest of prefill, depth and decode */
-    uint32_t random;
-    int32_t vocab;
-    double load_seconds;
-    double prefill_rates[HD_BENCH_REPS_MAX], decode_rates[HD_BENCH_REPS_MAX];
-} bench;
+/* ---- lists ---- */
 
-/* Numerical Recipes' linear congruential generator: any fixed sequence would do. */
-static int32_t next_id(bench *b)
+/* The numbers of "0,1024,4096"; false: `why` says what is wrong. */
+static bool parse_list(hd_bench_list *out, const char *text, int64_t least, int64_t most, char *why, size_t why_size)
 {
-    b->random = b->random * 1664525u + 1013904223u;
-    return (int32_t)(((uint64_t)b->random * (uint64_t)b->vocab) >> 32);
-}
-
-static hd_status make_ids(bench *b, hd_error *err)
-{
-    int64_t most = HD_MAX(b->prefill, b->depth);
-    b->ids = hd_alloc_array((size_t)most + 1, sizeof *b->ids);
-    if (!b->ids) return hd_fail(err, HD_E_MEMORY, "out of memory for %lld ids", (long long)most);
-    b->random = 1;
-    for (int64_t i = 0; i < most; i++)
-        b->ids[i] = next_id(b);
-    return HD_OK;
-}
-
-static hd_status check_context(const bench *b, hd_error *err)
-{
-    hd_engine_info info;
-    hd_engine_get_info(b->engine, &info);
-    int64_t need = HD_MAX(b->prefill, b->depth + b->decode);
-    if (need <= info.context) return HD_OK;
-    return hd_fail(err, HD_E_CONTEXT, "%lld tokens are needed, the context has %lld; ask for fewer or raise --context",
-                   (long long)need, (long long)info.context);
-}
-
-static hd_status time_prefill(bench *b, double *rate, hd_error *err)
-{
-    hd_session *session = b->sessions[0];
-    HD_TRY(hd_session_truncate(session, 0, err));
-    uint64_t start = hd_clock_ns();
-    HD_TRY(hd_session_feed(session, b->ids, b->prefill, err));
-    *rate = hd_rate(b->prefill, hd_seconds_since(start));
-    return HD_OK;
-}
-
-/* Brings every session to `depth` tokens; what it has already is kept. */
-static hd_status go_to_depth(bench *b, hd_error *err)
-{
-    for (int64_t i = 0; i < b->batch; i++) {
-        int64_t held = hd_session_length(b->sessions[i]);
-        if (held > b->depth) {
-            HD_TRY(hd_session_truncate(b->sessions[i], b->depth, err));
-        } else if (held < b->depth) {
-            HD_TRY(hd_session_truncate(b->sessions[i], 0, err));
-            HD_TRY(hd_cli_feed(b->sessions[i], b->engine, b->ids, b->depth, b->flags.chunk, err));
+    out->count = 0;
+    for (const char *at = text;; at++) {
+        char number[24] = "";
+        size_t len = strcspn(at, ",");
+        int64_t value;
+        if (out->count == HD_BENCH_LIST_MAX) {
+            snprintf(why, why_size, "more than %d numbers", HD_BENCH_LIST_MAX);
+            return false;
         }
+        if (len < sizeof number) memcpy(number, at, len);
+        if (!hd_parse_i64(number, &value)) {
+            snprintf(why, why_size, "'%.*s' is not a number; give one or several, such as 0,1024,4096", (int)len, at);
+            return false;
+        }
+        if (value < least || value > most) {
+            snprintf(why, why_size, "%lld is out of range; from %lld to %lld", (long long)value, (long long)least,
+                     (long long)most);
+            return false;
+        }
+        out->items[out->count++] = value;
+        at += len;
+        if (!*at) return true;
+    }
+}
+
+/* Lengths of 0 measure nothing. */
+static void drop_zeros(hd_bench_list *list)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++)
+        if (list->items[i]) list->items[kept++] = list->items[i];
+    list->count = kept;
+}
+
+/* ---- cases ---- */
+
+static hd_status add_case(hd_bench *b, bool decode, int64_t tokens, int64_t depth, int64_t batch, hd_error *err)
+{
+    double *rates = hd_alloc_array((size_t)b->reps, sizeof *rates);
+    if (!rates) return hd_fail(err, HD_E_MEMORY, "out of memory for the figures");
+    b->cases[b->case_count++] =
+        (hd_bench_case){.decode = decode, .tokens = tokens, .depth = depth, .batch = batch, .rates = rates};
+    return HD_OK;
+}
+
+/* In the order given, depth by depth, so that each depth is read once. */
+static hd_status make_cases(hd_bench *b, hd_error *err)
+{
+    size_t most = b->depth.count * (b->prefill.count + b->batch.count);
+    b->cases = hd_calloc(most, sizeof *b->cases);
+    if (!b->cases) return hd_fail(err, HD_E_MEMORY, "out of memory for the figures");
+    for (size_t d = 0; d < b->depth.count; d++) {
+        for (size_t i = 0; i < b->prefill.count; i++)
+            HD_TRY(add_case(b, false, b->prefill.items[i], b->depth.items[d], 1, err));
+        for (size_t i = 0; i < b->batch.count && b->decode; i++)
+            HD_TRY(add_case(b, true, b->decode, b->depth.items[d], b->batch.items[i], err));
     }
     return HD_OK;
 }
 
-static hd_status time_decode(bench *b, int64_t tokens, double *rate, hd_error *err)
+static void case_done(const hd_bench *b, const hd_bench_case *c)
 {
-    int32_t ids[HD_BENCH_BATCH_MAX];
-    hd_feed feeds[HD_BENCH_BATCH_MAX];
-    HD_TRY(go_to_depth(b, err));
-    for (int64_t i = 0; i < b->batch; i++)
-        feeds[i] = (hd_feed){.session = b->sessions[i], .ids = &ids[i], .n = 1};
-    uint64_t start = hd_clock_ns();
-    for (int64_t step = 0; step < tokens; step++) {
-        if (hd_interrupted()) return hd_fail(err, HD_E_CANCELLED, "interrupted");
-        for (int64_t i = 0; i < b->batch; i++)
-            ids[i] = next_id(b);
-        HD_TRY(hd_engine_step(b->engine, feeds, (int)b->batch, NULL, err));
-    }
-    *rate = hd_rate(tokens * b->batch, hd_seconds_since(start));
+    if (!b->json) hd_bench_print_case(b, c);
+}
+
+static hd_status report(const hd_bench *b, hd_error *err)
+{
+    enum { MACHINE_REPS = 7 };
+    hd_bench_machine machine;
+    if (b->profiled)
+        HD_TRY(hd_bench_measure_machine(&machine, b->info.threads, 0, MACHINE_REPS, err)); /* after memory_peak */
+    if (b->json) return hd_bench_print_json(b, b->profiled ? &machine : NULL, err);
+    hd_bench_print_tail(b);
+    if (!b->profiled) return HD_OK;
+    putchar('\n');
+    hd_bench_machine_print(&machine);
+    for (size_t i = 0; i < b->case_count; i++)
+        hd_bench_profile_print(&b->cases[i], &machine, b->info.cpu);
     return HD_OK;
 }
 
-static hd_status measure(bench *b, hd_error *err)
+static hd_status run_all(hd_bench *b, hd_error *err)
 {
-    double unused;
-    if (b->prefill) HD_TRY(time_prefill(b, &unused, err)); /* pages in weights and wakes the threads */
-    for (int64_t i = 0; i < b->reps && b->prefill; i++) {
-        hd_progress_show("prefill", (double)i / (double)b->reps);
-        HD_TRY(time_prefill(b, &b->prefill_rates[i], err));
-    }
-    hd_progress_clear();
-    if (b->decode) HD_TRY(time_decode(b, HD_MIN(b->decode, 8), &unused, err));
-    for (int64_t i = 0; i < b->reps && b->decode; i++) {
-        hd_progress_show("decode", (double)i / (double)b->reps);
-        b->random = 2;
-        HD_TRY(time_decode(b, b->decode, &b->decode_rates[i], err));
-    }
-    hd_progress_clear();
-    return HD_OK;
-}
-
-/* Largest resident set of the process so far; Linux counts ru_maxrss in KiB. */
-static uint64_t peak_memory(void)
-{
-    struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
-}
-
-static void set_rates(json_t *o, const char *name, double *rates, int64_t reps, bool measured)
-{
-    char key[64];
-    snprintf(key, sizeof key, "%s_tokens_per_second", name);
-    json_object_set_new(o, key, measured ? json_real(hd_compare_median(rates, (size_t)reps)) : json_null());
-    snprintf(key, sizeof key, "%s_tokens_per_second_range", name); /* the median sorted them */
-    if (measured) json_object_set_new(o, key, json_pack("[f, f]", rates[0], rates[reps - 1]));
-}
-
-static hd_status print_json(bench *b, hd_error *err)
-{
-    hd_engine_info info;
-    hd_engine_get_info(b->engine, &info);
-    json_t *o = json_object();
-    json_object_set_new(o, "model", hd_json_text(b->model, strlen(b->model)));
-    json_object_set_new(o, "architecture", json_string(info.architecture));
-    json_object_set_new(o, "parameters", json_integer(info.parameters));
-    json_object_set_new(o, "weight_bytes", json_integer((json_int_t)info.weight_bytes));
-    json_object_set_new(o, "cpu", json_string(info.cpu));
-    json_object_set_new(o, "machine", hd_json_text(hd_cpu_model(), strlen(hd_cpu_model())));
-    json_object_set_new(o, "threads", json_integer(info.threads));
-    json_object_set_new(o, "prefill", json_integer(b->prefill));
-    json_object_set_new(o, "decode", json_integer(b->decode));
-    json_object_set_new(o, "depth", json_integer(b->depth));
-    json_object_set_new(o, "batch", json_integer(b->batch));
-    json_object_set_new(o, "repetitions", json_integer(b->reps));
-    set_rates(o, "prefill", b->prefill_rates, b->reps, b->prefill > 0);
-    set_rates(o, "decode", b->decode_rates, b->reps, b->decode > 0);
-    json_object_set_new(o, "load_seconds", json_real(b->load_seconds));
-    json_object_set_new(o, "peak_memory_bytes", json_integer((json_int_t)peak_memory()));
-    return hd_json_print(stdout, o, false, err);
-}
-
-static void print_rates(const char *name, double *rates, int64_t reps)
-{
-    double median = hd_compare_median(rates, (size_t)reps);
-    printf("%-24s %10.2f tokens/s  (%.2f to %.2f)\n", name, median, rates[0], rates[reps - 1]);
-}
-
-static void print_table(bench *b)
-{
-    hd_engine_info info;
-    char name[64];
-    hd_engine_get_info(b->engine, &info);
-    printf("model    %s: %s, %.1f M parameters, %.1f MiB\n", b->model, info.architecture, (double)info.parameters / 1e6,
-           (double)info.weight_bytes / (1 << 20));
-    printf("machine  %s, %d threads, %s\n", hd_cpu_model(), info.threads, info.cpu);
-    snprintf(name, sizeof name, "prefill %lld", (long long)b->prefill);
-    if (b->prefill) print_rates(name, b->prefill_rates, b->reps);
-    snprintf(name, sizeof name, "decode %lld at %lld x %lld", (long long)b->decode, (long long)b->depth,
-             (long long)b->batch);
-    if (b->decode) print_rates(name, b->decode_rates, b->reps);
-    printf("%-24s %10.3f s\n%-24s %10.1f MiB\n", "load", b->load_seconds, "peak memory",
-           (double)peak_memory() / (1 << 20));
-}
-
-static hd_status run_all(bench *b, hd_error *err)
-{
+    HD_TRY(make_cases(b, err));
+    if (b->profiled) HD_TRY(hd_profile_open(&b->profile, err));
+    b->flags.profile = b->profile;
     HD_TRY(hd_cli_load(&b->engine, b->model, &b->flags, NULL, &b->load_seconds, err));
-    hd_engine_info info;
-    hd_engine_get_info(b->engine, &info);
-    b->vocab = info.vocab;
-    HD_TRY(check_context(b, err));
-    HD_TRY(make_ids(b, err));
-    for (int64_t i = 0; i < b->batch; i++)
-        HD_TRY(hd_session_open(&b->sessions[i], b->engine, err));
+    hd_engine_get_info(b->engine, &b->info);
+    b->memory_after_load = hd_bench_memory_now();
     hd_interrupt_catch(hd_cli_cancel, b->engine);
-    HD_TRY(measure(b, err));
-    if (b->json) return print_json(b, err);
-    print_table(b);
-    return HD_OK;
+    HD_TRY(hd_bench_check(b, err));
+    if (!b->json) hd_bench_print_head(b);
+    HD_TRY(hd_bench_run(b, case_done, err));
+    return report(b, err);
 }
 
-int hd_cmd_bench(int argc, char **argv)
+static void release(hd_bench *b)
 {
-    static bench b = {.prefill = 512, .decode = 64, .batch = 1, .reps = 5}; /* too large for the stack */
+    hd_interrupt_release();
+    for (int64_t i = 0; i < b->opened; i++)
+        hd_session_close(&b->sessions[i]);
+    hd_engine_close(&b->engine);
+    hd_profile_close(&b->profile);
+    for (size_t i = 0; i < b->case_count; i++) {
+        hd_free(b->cases[i].rates);
+        hd_free(b->cases[i].profile.rows);
+    }
+    hd_free(b->cases);
+    hd_free(b->ids);
+}
+
+static int model_command(int argc, char **argv)
+{
+    static hd_bench b = {.decode = 64, .reps = 5}; /* too large for the stack */
+    const char *prefill = "512", *depth = "0", *batch = "1";
     hd_opt opts[] = {
         {.name = "prefill",
          .letter = 'p',
-         .type = HD_OPT_INT,
-         .value = &b.prefill,
-         .metavar = "N",
-         .max = 1 << 30,
+         .type = HD_OPT_STRING,
+         .value = &prefill,
+         .metavar = "LIST",
          .help = "Tokens to read; 0: not measured."},
         {.name = "decode",
          .letter = 'n',
@@ -238,19 +178,16 @@ int hd_cmd_bench(int argc, char **argv)
          .help = "Tokens to write; 0: not measured."},
         {.name = "depth",
          .letter = 'd',
-         .type = HD_OPT_INT,
-         .value = &b.depth,
-         .metavar = "N",
-         .max = 1 << 30,
-         .help = "Tokens in the cache before decoding."},
+         .type = HD_OPT_STRING,
+         .value = &depth,
+         .metavar = "LIST",
+         .help = "Tokens in the cache before each."},
         {.name = "batch",
          .letter = 'b',
-         .type = HD_OPT_INT,
-         .value = &b.batch,
-         .metavar = "B",
-         .min = 1,
-         .max = HD_BENCH_BATCH_MAX,
-         .help = "Sequences decoded together."},
+         .type = HD_OPT_STRING,
+         .value = &batch,
+         .metavar = "LIST",
+         .help = "Sequences decoded together, 256 at most."},
         {.name = "reps",
          .letter = 'r',
          .type = HD_OPT_INT,
@@ -258,7 +195,8 @@ int hd_cmd_bench(int argc, char **argv)
          .metavar = "N",
          .min = 1,
          .max = HD_BENCH_REPS_MAX,
-         .help = "Repetitions."},
+         .help = "Repetitions of each case."},
+        {.name = "profile", .type = HD_OPT_FLAG, .value = &b.profiled, .help = "Time and bytes of each operator."},
         {.name = "json", .type = HD_OPT_FLAG, .value = &b.json, .help = "Prints one JSON object."},
     };
     hd_opt_group groups[] = {{"OPTIONS", opts, HD_ARRAY_LEN(opts)}, hd_engine_flags_group(&b.flags)};
@@ -270,14 +208,24 @@ int hd_cmd_bench(int argc, char **argv)
                     .operand_names = (const char *const[]){"MODEL"}};
     int rc = hd_args_parse(&args, argc, argv);
     if (rc != HD_ARGS_OK) return rc;
-    if (!b.prefill && !b.decode) return hd_cli_usage(argv[0], "--prefill 0 --decode 0 leaves nothing to measure");
+    char why[160];
+    if (!parse_list(&b.prefill, prefill, 0, 1 << 30, why, sizeof why))
+        return hd_cli_usage(argv[0], "--prefill: %s", why);
+    if (!parse_list(&b.depth, depth, 0, 1 << 30, why, sizeof why)) return hd_cli_usage(argv[0], "--depth: %s", why);
+    if (!parse_list(&b.batch, batch, 1, HD_BENCH_BATCH_MAX, why, sizeof why))
+        return hd_cli_usage(argv[0], "--batch: %s", why);
+    drop_zeros(&b.prefill);
+    if (!b.prefill.count && !b.decode) return hd_cli_usage(argv[0], "--prefill 0 --decode 0 leaves nothing to measure");
     b.model = args.operands[0];
     hd_error err = {0};
     hd_status status = run_all(&b, &err);
-    hd_interrupt_release();
-    for (int64_t i = 0; i < b.batch; i++)
-        hd_session_close(&b.sessions[i]);
-    hd_engine_close(&b.engine);
-    hd_free(b.ids);
+    release(&b);
     return status == HD_OK ? HD_EXIT_OK : hd_cli_fail(argv[0], &err);
+}
+
+int hd_cmd_bench(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "load") == 0) return hd_bench_load_command(argc, argv);
+    if (argc > 1 && strcmp(argv[1], "machine") == 0) return hd_bench_machine_command(argc, argv);
+    return model_command(argc, argv);
 }

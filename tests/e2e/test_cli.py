@@ -686,7 +686,95 @@ class Bench(Cli):
                 self.assertGreater(report[key], 0)
             self.assertEqual(report["prefill_tokens_per_second"] is None, "--prefill" in more)
             self.assertEqual(report["threads"], 2)
-        self.refused(1, "5000 tokens are needed, the context has 4096", *words, "--depth", "4996")
+        self.refused(1, "5000 tokens are needed, the context has 4096", *words, "--prefill", "0", "--depth", "4996")
+
+    def test_sweeps(self):
+        words = ["bench", model(), "--json", "--reps", "1", "--decode", "2", "--prefill", "8,16", "--depth", "0,24,5",
+                 "--batch", "1,3"]
+        report = json.loads(self.hadal(*words))
+        cases = [(c["test"], c["tokens"], c["depth"], c["batch"]) for c in report["cases"]]
+        self.assertEqual(cases, [case for depth in [0, 24, 5] for case in [
+            ("prefill", 8, depth, 1), ("prefill", 16, depth, 1), ("decode", 2, depth, 1), ("decode", 2, depth, 3)]])
+        for case in report["cases"]:
+            self.assertGreater(case["tokens_per_second"], 0)
+            low, high = case["tokens_per_second_range"]
+            self.assertLessEqual(low, high)
+        # the first of each kind stands where scripts look for it
+        self.assertEqual(report["prefill_tokens_per_second"], report["cases"][0]["tokens_per_second"])
+        self.assertEqual(report["decode_tokens_per_second"], report["cases"][2]["tokens_per_second"])
+        self.assertEqual([report[k] for k in ["prefill", "decode", "depth", "batch"]], [8, 2, 0, 1])
+        self.assertGreaterEqual(report["peak_memory_bytes"], report["memory_after_load_bytes"])
+        self.assertGreater(report["memory_after_load_bytes"], 0)
+
+    def test_profile(self):
+        report = json.loads(self.hadal("bench", model(), "--json", "--reps", "2", "--prefill", "8", "--decode", "2", "--profile"))
+        for case in report["cases"]:
+            profile = case["profile"]
+            rows = profile["operators"]
+            self.assertIn("matmul", {row["operator"] for row in rows})
+            self.assertNotIn("repack", {row["operator"] for row in rows})
+            shares = sum(row["time_share"] for row in rows) + profile["outside_operators_share"]
+            self.assertAlmostEqual(shares, 1, places=6)
+            self.assertGreater(profile["bandwidth_share"], 0)
+            self.assertAlmostEqual(profile["bytes_per_token"], sum(row["bytes_per_token"] for row in rows), delta=1)
+        prefill, decode = (case["profile"] for case in report["cases"])
+        # a prompt reads each matrix once for all its tokens
+        self.assertLess(prefill["bytes_per_token"], decode["bytes_per_token"] / 2)
+        self.assertGreater(report["limits"]["read_bytes_per_second"]["median"], 0)
+        table = self.hadal("bench", model(), "--reps", "1", "--prefill", "8", "--decode", "2", "--profile")
+        self.assertIn("decode 2 at 0 x 1: where the time goes", table)
+        self.assertIn("outside operators", table)
+
+    def test_bad_lists(self):
+        for words, text in [(["--depth", "0,,4"], "--depth: '' is not a number"),
+                            (["--depth", "1,x"], "--depth: 'x' is not a number"),
+                            (["--prefill", "-1"], "--prefill: -1 is out of range"),
+                            (["--prefill", "8,"], "--prefill: '' is not a number"),
+                            (["--batch", "1,0"], "--batch: 0 is out of range; from 1 to 256"),
+                            (["--batch", "257"], "--batch: 257 is out of range"),
+                            (["--depth", "9" * 30], "is not a number"),
+                            (["--depth", ",".join("1" * 33)], "more than 32 numbers"),
+                            (["--prefill", "0,0", "--decode", "0"], "leaves nothing to measure")]:
+            with self.subTest(text):
+                self.refused(2, text, "bench", model(), *words)
+        self.refused(1, "--batch 9: a step of this engine takes 8 tokens", "bench", model(), "--batch", "9", "--chunk", "8")
+
+    def test_load(self):
+        for path in ["qwen2/model.gguf", "qwen2"]:
+            with self.subTest(path):
+                report = json.loads(self.hadal("bench", "load", model(path), "--json", "--reps", "2"))
+                self.assertGreater(report["file_bytes"], 0)
+                for phase in ["seconds", "first_token_seconds", "bytes_per_second"]:
+                    self.assertGreater(report["warm"][phase], 0)
+                if report["cold"] is None:
+                    self.assertGreater(report["cached_share_after_drop"], 0)  # a file system that keeps its pages
+                else:
+                    self.assertGreater(report["read_alone_seconds"], 0)
+        self.assertRegex(self.hadal("bench", "load", model(), "--reps", "1"), r"warm start +[\d.]+ s")
+        self.refused(2, "MODEL is missing", "bench", "load")
+        self.refused(1, "/no/such/model", "bench", "load", "/no/such/model")
+        self.assertIn("bench load MODEL", self.hadal("bench", "load", "--help"))
+
+    def test_machine(self):
+        report = json.loads(self.hadal("bench", "machine", "--buffer", "8", "--reps", "2", "--json"))
+        self.assertGreaterEqual(report["read_bytes_per_second"]["best"], report["read_bytes_per_second"]["median"])
+        for kind in report["operations_per_second"].values():
+            self.assertGreater(kind["median"], 0)
+            self.assertTrue(kind["instruction"])
+        self.assertRegex(self.hadal("bench", "machine", "--buffer", "8", "--reps", "1"), r"read +[\d.]+ GB/s")
+        self.refused(2, "unexpected argument 'x'", "bench", "machine", "x")
+        self.assertIn("bench machine", self.hadal("bench", "machine", "--help"))
+
+    def test_interrupt(self):
+        process = subprocess.Popen([PROGRAM, "bench", model(), "--threads", "1", "--prefill", "8", "--decode", "1000",
+                                    "--reps", "1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment)
+        for line in process.stdout:
+            if line.startswith(b"prefill 8 "):
+                break
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 130)
+        self.assertEqual(said.decode().count("\n"), 1, said)
 
     def test_side_by_side_says_what_is_wrong(self):
         script = SOURCE / "bench/side-by-side"
