@@ -1,7 +1,7 @@
 /* kernels/cpu/machine_amx.c: measuring loops for AMX: four tiles of sums, two of each operand, as a kernel has them. */
 #include "kernels/cpu/machine_internal.h"
 
-#if defined(__AMX_INT8__)
+#if defined(__AMX_INT8__) || defined(__AMXINT8__) /* gcc, clang */
 
 #include <immintrin.h>
 #include <string.h>
