@@ -36,6 +36,11 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512vnni");
 }
 
+static bool has_bf16(void)
+{
+    return __builtin_cpu_supports("avx512bf16");
+}
+
 /* All that files of the AMX tier are compiled for: amx-bf16, amx-tile, amx-int8 and avx512_bf16. */
 static bool cpuid_amx(void)
 {
@@ -66,11 +71,21 @@ static bool has_avx512(void)
     return false;
 }
 
+static bool has_bf16(void)
+{
+    return false;
+}
+
 static bool has_amx(void)
 {
     return false;
 }
 #endif
+
+bool hd_cpu_has_bf16(void)
+{
+    return has_bf16();
+}
 
 bool hd_cpu_has(hd_cpu_tier tier)
 {

@@ -17,6 +17,9 @@ typedef enum hd_cpu_tier {
 /* Whether this machine can run the tier (reference: always; auto: always). */
 bool hd_cpu_has(hd_cpu_tier tier);
 
+/* Whether there are dot products of bfloat16 (AVX512_BF16), which the avx512 tier uses where they are. */
+bool hd_cpu_has_bf16(void);
+
 /* The best tier that this machine can run. */
 hd_cpu_tier hd_cpu_best(void);
 

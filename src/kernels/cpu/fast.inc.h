@@ -15,14 +15,18 @@
 #include "kernels/cpu/fast_float.inc.h"
 #include "kernels/cpu/fast_matmul.inc.h"
 
+#include "kernels/cpu/fast_bf16.inc.h"
+
+#include "kernels/cpu/fast_attend_block.inc.h"
+
 #include "kernels/cpu/fast_attend.inc.h"
+#include "kernels/cpu/fast_mla.inc.h"
 #include "kernels/cpu/fast_elementwise.inc.h"
 #include "kernels/cpu/fast_moe.inc.h"
 
 static size_t fast_scratch_bytes(const hd_shape_limits *l)
 {
-    size_t threads = (size_t)l->threads;
-    size_t attend = HD_MAX(attend_shared_bytes(l) + threads * attend_thread_bytes(l), threads * mla_thread_bytes(l));
+    size_t attend = HD_MAX(attend_scratch(l), mla_scratch(l));
     size_t matmul = matmul_scratch(l->tokens, l->cols, 1, l->threads);
     size_t heads = l->mla_lora ? matmul_scratch(l->tokens, HD_MAX(l->mla_lora, l->mla_nope), l->heads, l->threads) : 0;
     return HD_MAX(HD_MAX(attend, heads), HD_MAX(matmul, moe_scratch(l)));

@@ -1,130 +1,91 @@
-/* kernels/cpu/fast_attend.inc.h: attention over cached rows, in float32 arithmetic.
+/* kernels/cpu/fast_attend.inc.h: attention over cached keys and values.
  *
- * Rows of a block are (query, head) pairs that share their cached rows.  Scores are kept transposed, [cached row][block
- * row]: queries lie along the vector, so that the running softmax (arXiv:2205.14135) needs no horizontal step and the
- * cached rows no transposition.  Tiles start at position 0 and sums run in order of position, so that a query's result
- * does not depend on its chunk or its neighbours. */
+ * The cached rows of a sequence are cut into ranges, at positions that are the same for all sequences.  The softmax of
+ * a query over one range is computed from its start, and the results of the ranges are merged in their order.  So a
+ * query's result depends neither on its chunk or its neighbours nor on whether a thread takes all ranges of a block of
+ * queries, or each another one: as it is where there are too few blocks for all threads, in decoding above all.
+ *
+ * Queries at positions below EXACT_BELOW are computed to float32's precision or nearly so, later ones as bfloat16,
+ * where the processor has instructions for it: over so many keys the roundings of single products cancel. */
 
-#define TILE_ROWS 64  /* cached rows at a time */
-#define BLOCK_ROWS 64 /* (query, head) rows at a time; a multiple of HD_LANES on every tier */
+#define EXACT_BELOW 512
 
-/* The state of one block. */
-typedef struct attend_block {
-    int64_t rows, padded; /* rows in use, and rounded up to whole vectors */
-    float *q;             /* [k_dim][padded] transposed queries, scaled */
-    float *out;           /* [padded][ldo] weighted sums, not yet divided */
-    int64_t ldo;          /* v_dim rounded up to whole vectors */
-    float *max, *sum;     /* [padded] */
-    int64_t first_pos;    /* position of the query of row 0 */
-    int group;            /* rows per query */
-} attend_block;
-
-static void block_take(attend_block *b, arena *a, int64_t rows, int64_t k_dim, int64_t v_dim)
+/* What the query at a position is computed in (attend_block.parts), over rows of this type. */
+static int parts_of(hd_type type, bool late)
 {
-    b->rows = rows;
-    b->padded = round_up(rows, HD_LANES);
-    b->ldo = round_up(v_dim, HD_LANES);
-    b->q = arena_take(a, (size_t)(k_dim * b->padded), sizeof(float));
-    b->out = arena_take(a, (size_t)(b->padded * b->ldo), sizeof(float));
-    b->max = arena_take(a, (size_t)b->padded, sizeof(float));
-    b->sum = arena_take(a, (size_t)b->padded, sizeof(float));
+#if defined(HD_BF16)
+    if (type != HD_TYPE_F16 && type != HD_TYPE_BF16) return 0;
+#if defined(HD_AMX)
+    return late ? 1 : 2;
+#else
+    return late && hd_cpu_has_bf16() ? 1 : 0;
+#endif
+#else
+    (void)type;
+    (void)late;
+    return 0;
+#endif
 }
 
-/* Fills q from query rows: row r of the block is head `head + r % group` of query `query + r / group`. */
-static void block_start(attend_block *b, const hd_attend_span *span, int64_t query, int group, int head, int k_dim,
-                        float scale)
+/* Consecutive queries of a span that are computed alike. */
+typedef struct attend_piece {
+    const hd_attend_span *span;
+    int64_t query, queries; /* the first one's number in the span */
+    int parts;
+} attend_piece;
+
+/* Number `late` (0 or 1) of a span's two pieces; it may be empty. */
+static attend_piece piece_of(const hd_attend_span *span, bool late)
 {
-    b->group = group;
-    b->first_pos = span->pos0 + query;
-    for (int64_t r = 0; r < b->padded; r++) {
-        bool used = r < b->rows;
-        const float *from =
-            used ? span->q + (query + r / group) * span->ldq + (int64_t)(head + r % group) * k_dim : NULL;
-        for (int d = 0; d < k_dim; d++)
-            b->q[d * b->padded + r] = used ? from[d] * scale : 0.0f;
-        b->max[r] = -INFINITY;
-        b->sum[r] = 0.0f;
+    int parts = parts_of(span->k.type, late);
+    int64_t cut = HD_MAX(0, HD_MIN(EXACT_BELOW - span->pos0, span->queries));
+    if (span->k.type != span->v.type || parts_of(span->k.type, true) == parts_of(span->k.type, false)) {
+        cut = span->queries;
+        parts = span->k.type == span->v.type ? parts : 0;
     }
-    memset(b->out, 0, (size_t)(b->padded * b->ldo) * sizeof(float));
+    return (attend_piece){span, late ? cut : 0, late ? span->queries - cut : cut, parts};
 }
 
-static void block_finish(const attend_block *b, const hd_attend_span *span, int64_t query, int head, int v_dim)
+/* Position at which range `i` starts.  Sixteen ranges have the shortest length, the next sixteen twice that, and so on:
+ * a long sequence has few, whose results take little memory, and a short one enough for some threads. */
+static int64_t range_start(int parts, int64_t i)
 {
-    for (int64_t r = 0; r < b->rows; r++) {
-        float *to = span->out + (query + r / b->group) * span->ldo + (int64_t)(head + r % b->group) * v_dim;
-        float inverse = 1.0f / b->sum[r];
-        for (int d = 0; d < v_dim; d++)
-            to[d] = b->out[r * b->ldo + d] * inverse;
-    }
+    int64_t shortest = parts ? 256 : 64, doubled = i / 16;
+    return shortest * (16 * (((int64_t)1 << doubled) - 1) + ((i % 16) << doubled));
 }
 
-/* Rows of the block that see tile row j are those from this one on. */
-static int64_t first_row_seeing(const attend_block *b, int64_t pos)
+/* Ranges that `rows` rows have a part in. */
+static int64_t range_count(int parts, int64_t rows)
 {
-    return HD_MIN(b->padded, HD_MAX(0, pos - b->first_pos) * b->group);
+    int64_t n = 0;
+    while (range_start(parts, n) < rows)
+        n++;
+    return n;
 }
 
-/* Turns scores [count][padded] into probabilities relative to the new maxima; rescales sums and outputs. */
-static void block_softmax(attend_block *b, float *score, int64_t pos, int64_t count)
+/* into = the softmax over the keys of both, for one row. */
+static void row_merge(softmax_state *into, const softmax_state *from, int64_t to_row, int64_t from_row)
 {
-    for (int64_t j = 0; j < count; j++)
-        for (int64_t r = 0; r < first_row_seeing(b, pos + j); r++)
-            score[j * b->padded + r] = -INFINITY;
-    for (int64_t r = 0; r < b->padded; r += HD_LANES) {
-        vf old = vf_load(b->max + r), most = old;
-        for (int64_t j = 0; j < count; j++)
-            most = vf_max(most, vf_load(score + j * b->padded + r));
-        vf keep = vf_exp(old - most), sum = vf_load(b->sum + r) * keep;
-        for (int64_t j = 0; j < count; j++) {
-            vf p = vf_exp(vf_load(score + j * b->padded + r) - most);
-            vf_store(score + j * b->padded + r, p);
-            sum += p;
-        }
-        vf_store(b->max + r, most);
-        vf_store(b->sum + r, sum);
-        float factor[HD_LANES];
-        memcpy(factor, &keep, sizeof keep);
-        for (int64_t i = r; i < HD_MIN(r + HD_LANES, b->rows); i++)
-            for (int64_t d = 0; factor[i - r] != 1.0f && d < b->ldo; d += HD_LANES)
-                vf_store(b->out + i * b->ldo + d, vf_load(b->out + i * b->ldo + d) * factor[i - r]);
-    }
+    float most = HD_MAX(into->max[to_row], from->max[from_row]);
+    vf old = vf_exp(vf_splat(into->max[to_row] - most)), new = vf_exp(vf_splat(from->max[from_row] - most));
+    float *out = into->out + to_row * into->ldo;
+    for (int64_t d = 0; d < into->ldo; d += HD_LANES)
+        vf_store(out + d, vf_fma(vf_load(out + d), old, vf_load(from->out + from_row * from->ldo + d) * new));
+    into->sum[to_row] = into->sum[to_row] * old[0] + from->sum[from_row] * new[0];
+    into->max[to_row] = most;
 }
 
-/* One tile of `count` cached rows, k [count][ldk] and v [count][b->ldo], into the block. */
-static void block_tile(attend_block *b, const float *k, int64_t ldk, int k_dim, const float *v, int64_t pos,
-                       int64_t count, float *score)
-{
-    gemm(score, b->padded, k, ldk, 1, b->q, b->padded, count, b->padded, k_dim, false);
-    block_softmax(b, score, pos, count);
-    gemm(b->out, b->ldo, score, 1, b->padded, v, b->ldo, b->rows, b->ldo, count, true);
-}
-
-/* `width` values of `count` cached rows from position pos on, as floats with row stride ld (padding zeroed). */
-static void load_tile(const hd_rows *rows, int64_t pos, int at, int width, int64_t count, float *out, int64_t ld)
-{
-    size_t size = (size_t)hd_type_block_bytes(rows->type);
-    for (int64_t i = 0; i < count; i++) {
-        const uint8_t *page = rows->pages[(pos + i) / rows->page_rows];
-        const uint8_t *row =
-            page + rows->offset + (size_t)((pos + i) % rows->page_rows) * rows->stride + (size_t)at * size;
-        int c = 0;
-        if (rows->type == HD_TYPE_F16)
-            for (; c + HD_LANES <= width; c += HD_LANES)
-                vf_store(out + i * ld + c, vf_f16(row + 2 * c));
-        if (c < width) hd_decode_row(rows->type, row + (size_t)c * size, out + i * ld + c, width - c);
-        for (int64_t p = width; p < ld; p++)
-            out[i * ld + p] = 0.0f;
-    }
-}
-
-/* ---- heads over cached keys and values ---- */
+/* ---- jobs ---- */
 
 typedef struct attend_job {
     const hd_exec *ex;
     const hd_attend_shape *shape;
     const hd_attend_span *spans;
-    int64_t *first; /* [count + 1] number of each span's first item */
+    int64_t *first; /* [2 * count + 1] number of the first item of each piece */
     int count;
+    bool cut;       /* an item is one range of a block, not all of them */
+    float *partial; /* [item][slot] results of the ranges: rows' values, largest scores, sums */
+    int64_t slot;
     size_t shared; /* bytes of scratch before the threads' slices */
 } attend_job;
 
@@ -139,47 +100,113 @@ static int heads_per_block(const hd_attend_shape *s)
     return HD_MIN(BLOCK_ROWS, s->heads / s->kv_heads);
 }
 
-/* A span of few queries is cut finer, so that all threads have work: a decode step of MLA has one key head only. */
-static int heads_of_item(const hd_attend_shape *s, const hd_attend_span *span)
+static int64_t piece_blocks(const hd_attend_shape *s, const attend_piece *p)
 {
-    return span->queries < 4 ? HD_MIN(heads_per_block(s), HD_LANES) : heads_per_block(s);
+    int group = s->heads / s->kv_heads, part = heads_per_block(s);
+    return (p->queries + queries_per_block(s) - 1) / queries_per_block(s) * s->kv_heads * ((group + part - 1) / part);
 }
 
-static int64_t items_of(const hd_attend_shape *s, const hd_attend_span *span)
+static int64_t ranges_of(const attend_piece *p)
 {
-    int group = s->heads / s->kv_heads, part = heads_of_item(s, span);
-    int64_t blocks = (span->queries + queries_per_block(s) - 1) / queries_per_block(s);
-    return blocks * s->kv_heads * ((group + part - 1) / part);
+    return range_count(p->parts, p->span->pos0 + p->query + p->queries);
 }
 
-static void attend_item(const attend_job *job, const hd_attend_span *span, int64_t item, arena a)
+/* A block of queries, and where its keys are. */
+typedef struct attend_item {
+    attend_block b;
+    const attend_piece *piece;
+    int64_t query; /* of the span */
+    int head, kv_head;
+    int64_t rows; /* cached rows that its last query sees */
+    void *k, *v;
+} attend_item;
+
+/* Which queries block number `block` of a piece holds. */
+static void item_place(attend_item *it, const attend_job *job, const attend_piece *p, int64_t block)
 {
     const hd_attend_shape *s = job->shape;
-    int group = s->heads / s->kv_heads, part = heads_of_item(s, span), parts = (group + part - 1) / part;
-    int kv_head = (int)(item / parts % s->kv_heads), from = (int)(item % parts) * part;
-    int64_t query = item / parts / s->kv_heads * queries_per_block(s);
-    int64_t queries = HD_MIN(queries_per_block(s), span->queries - query);
-    int heads = HD_MIN(part, group - from), head = kv_head * group + from;
-    attend_block b;
-    block_take(&b, &a, queries * heads, s->k_dim, s->v_dim);
-    float *k = arena_take(&a, (size_t)(TILE_ROWS * s->k_dim), sizeof(float));
-    float *v = arena_take(&a, (size_t)(TILE_ROWS * b.ldo), sizeof(float));
-    float *score = arena_take(&a, (size_t)(TILE_ROWS * b.padded), sizeof(float));
-    block_start(&b, span, query, heads, head, s->k_dim, s->scale);
-    int64_t rows = span->pos0 + query + queries; /* seen by the block's last query */
-    for (int64_t pos = 0; pos < rows; pos += TILE_ROWS) {
-        int64_t count = HD_MIN(TILE_ROWS, rows - pos);
-        load_tile(&span->k, pos, kv_head * s->k_dim, s->k_dim, count, k, s->k_dim);
-        load_tile(&span->v, pos, kv_head * s->v_dim, s->v_dim, count, v, b.ldo);
-        block_tile(&b, k, s->k_dim, s->k_dim, v, pos, count, score);
+    int group = s->heads / s->kv_heads, part = heads_per_block(s), parts = (group + part - 1) / part;
+    int from = (int)(block % parts) * part;
+    int64_t step = queries_per_block(s), query = block / parts / s->kv_heads * step;
+    int64_t queries = HD_MIN(step, p->queries - query);
+    it->piece = p;
+    it->kv_head = (int)(block / parts % s->kv_heads);
+    it->head = it->kv_head * group + from;
+    it->query = p->query + query;
+    it->rows = p->span->pos0 + it->query + queries;
+    block_place(&it->b, p->parts, p->span->pos0 + it->query, queries, HD_MIN(part, group - from));
+}
+
+static void item_take(attend_item *it, arena *a, const hd_attend_shape *s)
+{
+    int64_t tile = tile_keys(it->b.parts);
+    block_take(&it->b, a, s->k_dim);
+    it->b.state = state_take(a, it->b.padded, s->v_dim);
+    it->k = arena_take(a, (size_t)(tile * it->b.k_dim), value_bytes(it->b.parts));
+    it->v = arena_take(a, (size_t)(tile * it->b.state.ldo), value_bytes(it->b.parts));
+}
+
+static void item_open(attend_item *it, const attend_job *job, const attend_piece *p, int64_t block, arena *a)
+{
+    const hd_attend_shape *s = job->shape;
+    item_place(it, job, p, block);
+    item_take(it, a, s);
+    block_start(&it->b, p->span, it->query, it->head, s->k_dim, s->scale);
+}
+
+static void item_load(attend_item *it, const hd_attend_shape *s, int64_t pos, int64_t count)
+{
+    const attend_block *b = &it->b;
+    const hd_rows *k = &it->piece->span->k, *v = &it->piece->span->v;
+    int k_at = it->kv_head * s->k_dim, v_at = it->kv_head * s->v_dim;
+#if defined(HD_BF16)
+    if (b->parts) {
+        int64_t k_part = BF16_TILE * b->k_dim, v_part = BF16_TILE * b->state.ldo;
+        bool same = k->pages == v->pages && k->offset == v->offset && k_at == v_at && s->v_dim <= s->k_dim;
+        load_rows_bf16(k, pos, k_at, s->k_dim, count, it->k, b->k_dim, k_part, b->parts);
+        for (int i = 0; same && i < b->parts; i++)
+            pair_rows_bf16((uint16_t *)it->k + i * k_part, b->k_dim, count, (uint16_t *)it->v + i * v_part,
+                           b->state.ldo);
+        if (!same) load_pairs_bf16(v, pos, v_at, s->v_dim, count, it->v, b->state.ldo, v_part, b->parts);
+        return;
     }
-    block_finish(&b, span, query, head, s->v_dim);
+#endif
+    load_floats(k, pos, k_at, s->k_dim, count, it->k, s->k_dim);
+    load_floats(v, pos, v_at, s->v_dim, count, it->v, b->state.ldo);
+}
+
+/* it->b.state = the block over range number `range`, as far as the block sees it. */
+static void item_range(attend_item *it, const hd_attend_shape *s, int64_t range)
+{
+    attend_block *b = &it->b;
+    int64_t end = HD_MIN(range_start(b->parts, range + 1), it->rows), tile = tile_keys(b->parts);
+    state_clear(&b->state, b->padded);
+    for (int64_t pos = range_start(b->parts, range); pos < end; pos += tile) {
+        int64_t count = HD_MIN(tile, end - pos);
+        item_load(it, s, pos, count);
+        block_tile(b, it->k, b->k_dim, BF16_TILE * b->k_dim, it->v, BF16_TILE * b->state.ldo, pos, count);
+    }
+}
+
+/* All ranges of one block. */
+static void item_whole(attend_item *it, const hd_attend_shape *s, arena *a)
+{
+    attend_block *b = &it->b;
+    softmax_state total = state_take(a, b->padded, s->v_dim);
+    state_clear(&total, b->padded);
+    int64_t start = 0;
+    for (int64_t i = 0; start < it->rows; start = range_start(b->parts, ++i)) {
+        item_range(it, s, i);
+        for (int64_t r = first_row_seeing(b, start); r < b->rows; r++)
+            row_merge(&total, &b->state, r, r);
+    }
+    block_finish(b, &total, it->piece->span, it->query, it->head, s->v_dim);
 }
 
 /* Bisection: a batch may hold hundreds of spans, and each has few items. */
-static int span_of_item(const attend_job *job, int64_t item)
+static int piece_of_item(const attend_job *job, int64_t item)
 {
-    int low = 0, high = job->count - 1;
+    int low = 0, high = 2 * job->count - 1;
     while (low < high) {
         int middle = (low + high + 1) / 2;
         if (job->first[middle] <= item)
@@ -190,157 +217,170 @@ static int span_of_item(const attend_job *job, int64_t item)
     return low;
 }
 
-static void attend_items(void *arg, int64_t begin, int64_t end, int thread)
+/* ---- a thread takes whole blocks ---- */
+
+static void attend_blocks(void *arg, int64_t begin, int64_t end, int thread)
 {
     const attend_job *job = arg;
+    tiles_begin();
     for (int64_t item = begin; item < end; item++) {
-        int span = span_of_item(job, item);
-        attend_item(job, &job->spans[span], item - job->first[span], arena_of_thread(job->ex, job->shared, thread));
+        int number = piece_of_item(job, item);
+        attend_piece p = piece_of(&job->spans[number / 2], number % 2);
+        arena a = arena_of_thread(job->ex, job->shared, thread);
+        attend_item it;
+        item_open(&it, job, &p, item - job->first[number], &a);
+        item_whole(&it, job->shape, &a);
     }
+    tiles_end();
+}
+
+/* ---- a thread takes ranges of a block ---- */
+
+/* Item (block, range) of the job; `ranges` is how many its piece has. */
+static attend_piece find_range(const attend_job *job, int64_t item, int64_t *block, int64_t *range, int64_t *ranges)
+{
+    int number = piece_of_item(job, item);
+    attend_piece p = piece_of(&job->spans[number / 2], number % 2);
+    *ranges = ranges_of(&p);
+    *block = (item - job->first[number]) / *ranges;
+    *range = (item - job->first[number]) % *ranges;
+    return p;
+}
+
+static softmax_state partial_of(const attend_job *job, int64_t item, int64_t rows, int64_t ldo)
+{
+    float *at = job->partial + item * job->slot;
+    return (softmax_state){.out = at, .max = at + rows * ldo, .sum = at + rows * ldo + rows, .ldo = ldo};
+}
+
+static void attend_ranges(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const attend_job *job = arg;
+    int64_t block, range, ranges;
+    attend_item it = {.piece = NULL};
+    tiles_begin();
+    for (int64_t item = begin; item < end; item++) {
+        attend_piece p = find_range(job, item, &block, &range, &ranges);
+        arena a = arena_of_thread(job->ex, job->shared, thread);
+        if (item == begin || range == 0) item_open(&it, job, &p, block, &a); /* else the same block as before */
+        it.piece = &p;
+        if (range_start(p.parts, range) >= it.rows) continue;
+        item_range(&it, job->shape, range);
+        const softmax_state *s = &it.b.state;
+        softmax_state keep = partial_of(job, item, it.b.rows, s->ldo);
+        memcpy(keep.out, s->out, (size_t)(it.b.rows * s->ldo) * sizeof(float));
+        memcpy(keep.max, s->max, (size_t)it.b.rows * sizeof(float));
+        memcpy(keep.sum, s->sum, (size_t)it.b.rows * sizeof(float));
+    }
+    tiles_end();
+}
+
+/* Merges the ranges of a block: as many items as made them, each a share of its rows. */
+static void attend_merge(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const attend_job *job = arg;
+    const hd_attend_shape *s = job->shape;
+    for (int64_t item = begin; item < end; item++) {
+        int64_t block, share, ranges;
+        attend_piece p = find_range(job, item, &block, &share, &ranges);
+        arena a = arena_of_thread(job->ex, job->shared, thread);
+        attend_item it;
+        item_place(&it, job, &p, block);
+        softmax_state total = state_take(&a, 1, s->v_dim);
+        for (int64_t r = it.b.rows * share / ranges; r < it.b.rows * (share + 1) / ranges; r++) {
+            state_clear(&total, 1);
+            for (int64_t i = 0; i < ranges && first_row_seeing(&it.b, range_start(p.parts, i)) <= r; i++) {
+                softmax_state part = partial_of(job, item - share + i, it.b.rows, total.ldo);
+                row_merge(&total, &part, 0, r);
+            }
+            row_finish(&it.b, r, &total, 0, p.span, it.query, it.head, s->v_dim);
+        }
+    }
+}
+
+/* ---- the operator ---- */
+
+/* Items of a piece: its blocks, or the ranges of each. */
+static int64_t items_of(const attend_job *job, const attend_piece *p)
+{
+    return p->queries ? piece_blocks(job->shape, p) * (job->cut ? ranges_of(p) : 1) : 0;
+}
+
+static void number_items(attend_job *job)
+{
+    job->first[0] = 0;
+    for (int i = 0; i < 2 * job->count; i++) {
+        attend_piece p = piece_of(&job->spans[i / 2], i % 2);
+        job->first[i + 1] = job->first[i] + items_of(job, &p);
+    }
+}
+
+/* The largest of what one thread needs for the job's blocks. */
+static size_t attend_thread_bytes(const hd_attend_shape *s)
+{
+    size_t most = 0;
+    for (int parts = 0; parts <= 2; parts++) {
+        arena a = {0};
+        attend_item it;
+        block_place(&it.b, parts, 0, queries_per_block(s), heads_per_block(s));
+        item_take(&it, &a, s);
+        state_take(&a, it.b.padded, s->v_dim);
+        most = HD_MAX(most, a.used);
+    }
+    return most + HD_CACHE_LINE;
+}
+
+/* Cuts the blocks into ranges where there are too few for all threads, and memory for the results of the ranges. */
+static void cut_blocks(attend_job *job)
+{
+    const hd_attend_shape *s = job->shape;
+    int threads = hd_pool_threads(job->ex->pool);
+    if (threads == 1 || job->first[2 * job->count] >= 4 * threads) return;
+    job->cut = true;
+    number_items(job);
+    int64_t items = job->first[2 * job->count];
+    job->slot = queries_per_block(s) * heads_per_block(s) * (round_up(s->v_dim, HD_LANES) + 2);
+    arena a = {.used = job->shared};
+    arena_take(&a, (size_t)(items * job->slot), sizeof(float));
+    if (a.used + (size_t)threads * attend_thread_bytes(s) <= job->ex->scratch_bytes) {
+        job->partial = (float *)(void *)(job->ex->scratch + job->shared);
+        job->shared = a.used;
+        return;
+    }
+    job->cut = false;
+    number_items(job);
 }
 
 static void fast_attend(const hd_exec *ex, const hd_attend_shape *shape, const hd_attend_span *spans, int n)
 {
     arena a = {.base = ex->scratch};
     attend_job job = {.ex = ex, .shape = shape, .spans = spans, .count = n};
-    job.first = arena_take(&a, (size_t)n + 1, sizeof *job.first);
+    job.first = arena_take(&a, 2 * (size_t)n + 1, sizeof *job.first);
     job.shared = a.used;
-    job.first[0] = 0;
-    for (int i = 0; i < n; i++)
-        job.first[i + 1] = job.first[i] + items_of(shape, &spans[i]);
-    hd_pool_for(ex->pool, job.first[n], 1, attend_items, &job);
+    number_items(&job);
+    cut_blocks(&job);
+    int64_t items = job.first[2 * n];
+    if (job.cut) {
+        int64_t grain = HD_MAX(1, items / (4 * hd_pool_threads(ex->pool)));
+        hd_pool_for(ex->pool, items, grain, attend_ranges, &job);
+        hd_pool_for(ex->pool, items, grain, attend_merge, &job);
+    } else
+        hd_pool_for(ex->pool, items, 1, attend_blocks, &job);
 }
 
-/* Each span has one token at least. */
+/* Each span has one token at least.  Results of ranges: for 64 rows or the heads of one query, over all the context. */
 static size_t attend_shared_bytes(const hd_shape_limits *l)
 {
     arena a = {0};
-    arena_take(&a, (size_t)l->tokens + 1, sizeof(int64_t));
+    int64_t rows = HD_MIN(HD_MAX(l->heads, BLOCK_ROWS), l->heads * l->tokens);
+    arena_take(&a, 2 * (size_t)l->tokens + 1, sizeof(int64_t));
+    if (l->threads > 1)
+        arena_take(&a, (size_t)(range_count(0, l->context) * rows * (round_up(l->v_dim, HD_LANES) + 2)), sizeof(float));
     return a.used;
 }
 
-static size_t attend_thread_bytes(const hd_shape_limits *l)
+static size_t attend_scratch(const hd_shape_limits *l)
 {
-    arena a = {0};
-    attend_block b;
-    block_take(&b, &a, BLOCK_ROWS, l->k_dim, l->v_dim);
-    arena_take(&a, (size_t)(TILE_ROWS * l->k_dim), sizeof(float));
-    arena_take(&a, (size_t)(TILE_ROWS * b.ldo), sizeof(float));
-    arena_take(&a, (size_t)(TILE_ROWS * b.padded), sizeof(float));
-    return a.used + HD_CACHE_LINE;
-}
-
-/* ---- decompressed MLA ---- */
-
-typedef struct mla_job {
-    const hd_exec *ex;
-    const hd_mla_shape *shape;
-    const hd_attend_span *spans;
-} mla_job;
-
-/* What one head needs: its weights as floats, the tile, and the state of every block of queries: keys and values are
- * decompressed once per tile for all of them. */
-typedef struct mla_head {
-    float *k_b;    /* [lora][nope padded] */
-    float *v_b;    /* [lora][v padded] transposed */
-    float *latent; /* [TILE_ROWS][lora + rope] */
-    float *k;      /* [TILE_ROWS][ldk] */
-    float *v;      /* [TILE_ROWS][ldv] */
-    float *score, *row;
-    attend_block *blocks;
-    int64_t block_count, ldk, ldv, ld_kb;
-} mla_head;
-
-static void mla_take(mla_head *h, arena *a, int64_t lora, int64_t nope, int64_t rope, int64_t v_dim, int64_t queries)
-{
-    h->ld_kb = round_up(nope, HD_LANES);
-    h->ldk = h->ld_kb + rope; /* the product writes whole vectors; the rotated part follows where nope ends */
-    h->ldv = round_up(v_dim, HD_LANES);
-    h->k_b = arena_take(a, (size_t)(lora * h->ld_kb), sizeof(float));
-    h->v_b = arena_take(a, (size_t)(lora * h->ldv), sizeof(float));
-    h->latent = arena_take(a, (size_t)(TILE_ROWS * (lora + rope)), sizeof(float));
-    h->k = arena_take(a, (size_t)(TILE_ROWS * h->ldk), sizeof(float));
-    h->v = arena_take(a, (size_t)(TILE_ROWS * h->ldv), sizeof(float));
-    h->score = arena_take(a, TILE_ROWS * BLOCK_ROWS, sizeof(float));
-    h->row = arena_take(a, (size_t)HD_MAX(lora, nope), sizeof(float));
-    h->block_count = (queries + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    h->blocks = arena_take(a, (size_t)h->block_count, sizeof *h->blocks);
-    for (int64_t i = 0; i < h->block_count; i++) {
-        attend_block b;
-        block_take(&b, a, HD_MIN(BLOCK_ROWS, queries - i * BLOCK_ROWS), nope + rope, v_dim);
-        if (h->blocks) h->blocks[i] = b;
-    }
-}
-
-static void mla_load_weights(const hd_mla_shape *s, int head, mla_head *h)
-{
-    for (int l = 0; l < s->lora; l++) {
-        float *to = h->k_b + l * h->ld_kb;
-        hd_matrix_decode_row(&s->k_b[head], l, to);
-        for (int64_t d = s->nope; d < h->ld_kb; d++)
-            to[d] = 0.0f;
-    }
-    memset(h->v_b, 0, (size_t)(s->lora * h->ldv) * sizeof(float));
-    for (int d = 0; d < s->v_dim; d++) {
-        hd_matrix_decode_row(&s->v_b[head], d, h->row);
-        for (int l = 0; l < s->lora; l++)
-            h->v_b[l * h->ldv + d] = h->row[l];
-    }
-}
-
-/* k = [k_b^T c | rope part], v = v_b c for the tile's rows. */
-static void mla_decompress(const hd_mla_shape *s, const hd_attend_span *span, mla_head *h, int64_t pos, int64_t count)
-{
-    int64_t width = s->lora + s->rope;
-    load_tile(&span->k, pos, 0, (int)width, count, h->latent, width);
-    gemm(h->k, h->ldk, h->latent, width, 1, h->k_b, h->ld_kb, count, h->ld_kb, s->lora, false);
-    gemm(h->v, h->ldv, h->latent, width, 1, h->v_b, h->ldv, count, h->ldv, s->lora, false);
-    for (int64_t i = 0; i < count; i++)
-        memcpy(h->k + i * h->ldk + s->nope, h->latent + i * width + s->lora, (size_t)s->rope * sizeof(float));
-}
-
-static void mla_item(const mla_job *job, const hd_attend_span *span, int head, arena a)
-{
-    const hd_mla_shape *s = job->shape;
-    int k_dim = s->nope + s->rope;
-    mla_head h;
-    mla_take(&h, &a, s->lora, s->nope, s->rope, s->v_dim, span->queries);
-    mla_load_weights(s, head, &h);
-    for (int64_t i = 0; i < h.block_count; i++)
-        block_start(&h.blocks[i], span, i * BLOCK_ROWS, 1, head, k_dim, s->scale);
-    int64_t rows = span->pos0 + span->queries;
-    for (int64_t pos = 0; pos < rows; pos += TILE_ROWS) {
-        int64_t count = HD_MIN(TILE_ROWS, rows - pos);
-        mla_decompress(s, span, &h, pos, count);
-        for (int64_t i = 0; i < h.block_count; i++) {
-            int64_t last = h.blocks[i].first_pos + h.blocks[i].rows; /* rows that the block sees */
-            if (pos < last) block_tile(&h.blocks[i], h.k, h.ldk, k_dim, h.v, pos, HD_MIN(count, last - pos), h.score);
-        }
-    }
-    for (int64_t i = 0; i < h.block_count; i++)
-        block_finish(&h.blocks[i], span, i * BLOCK_ROWS, head, s->v_dim);
-}
-
-/* Items are (span, head). */
-static void mla_items(void *arg, int64_t begin, int64_t end, int thread)
-{
-    const mla_job *job = arg;
-    for (int64_t i = begin; i < end; i++)
-        mla_item(job, &job->spans[i / job->shape->heads], (int)(i % job->shape->heads),
-                 arena_of_thread(job->ex, 0, thread));
-}
-
-static void fast_attend_mla(const hd_exec *ex, const hd_mla_shape *shape, const hd_attend_span *spans, int n)
-{
-    mla_job job = {.ex = ex, .shape = shape, .spans = spans};
-    hd_pool_for(ex->pool, (int64_t)n * shape->heads, 1, mla_items, &job);
-}
-
-static size_t mla_thread_bytes(const hd_shape_limits *l)
-{
-    if (!l->mla_lora) return 0;
-    arena a = {0};
-    mla_head h;
-    mla_take(&h, &a, l->mla_lora, l->mla_nope, l->mla_rope, l->v_dim, l->tokens);
-    return a.used + HD_CACHE_LINE;
+    hd_attend_shape largest = {.heads = BLOCK_ROWS, .kv_heads = 1, .k_dim = (int)l->k_dim, .v_dim = (int)l->v_dim};
+    return attend_shared_bytes(l) + (size_t)l->threads * attend_thread_bytes(&largest);
 }

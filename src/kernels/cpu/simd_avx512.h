@@ -86,3 +86,66 @@ static inline void vf_store_i8(int8_t *p, vf v)
 {
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32((__m512)v)));
 }
+
+/* ---- bfloat16 dot products (AVX512_BF16): a vector holds 32 values, neighbours in pairs ---- */
+
+#define HD_BF16
+#if defined(__AVX512BF16__)
+#define HD_BF16_CODE
+#else /* the tier runs without them, too: only functions so marked may use them, after asking hd_cpu_has_bf16 */
+#define HD_BF16_CODE __attribute__((target("avx512bf16")))
+#endif
+
+/* acc[i] + a[2i] * b[2i] + a[2i + 1] * b[2i + 1] */
+HD_BF16_CODE static inline vf vf_dot_bf16(vf acc, vi a, vi b)
+{
+    return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)(__m512i)a, (__m512bh)(__m512i)b);
+}
+
+/* 32 values in their order, rounded to nearest. */
+HD_BF16_CODE static inline vi vi_bf16(vf first, vf second)
+{
+    return (vi)(__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+}
+
+/* The same values in turn: a[0], b[0], a[1], b[1] ... */
+HD_BF16_CODE static inline vi vi_bf16_pairs(vf a, vf b)
+{
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return (vi)_mm512_permutexvar_epi16(order, (__m512i)vi_bf16(a, b));
+}
+
+/* x[r][c] becomes x[c][r], words of 32 bits. */
+static inline void vi_transpose(vi x[16])
+{
+    __m512i t[16], u[16];
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32((__m512i)x[i], (__m512i)x[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32((__m512i)x[i], (__m512i)x[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) { /* u[i + c]: column c of each group of four, rows i .. i + 3 */
+            u[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + 2 + j]);
+            u[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + 2 + j]);
+        }
+    for (int c = 0; c < 4; c++) {
+        __m512i low = _mm512_shuffle_i32x4(u[c], u[4 + c], 0x88), high = _mm512_shuffle_i32x4(u[c], u[4 + c], 0xdd);
+        __m512i low2 = _mm512_shuffle_i32x4(u[8 + c], u[12 + c], 0x88);
+        __m512i high2 = _mm512_shuffle_i32x4(u[8 + c], u[12 + c], 0xdd);
+        x[c] = (vi)_mm512_shuffle_i32x4(low, low2, 0x88);
+        x[8 + c] = (vi)_mm512_shuffle_i32x4(low, low2, 0xdd);
+        x[4 + c] = (vi)_mm512_shuffle_i32x4(high, high2, 0x88);
+        x[12 + c] = (vi)_mm512_shuffle_i32x4(high, high2, 0xdd);
+    }
+}
+
+/* 16-bit words of a and b in turn: those of the first halves, and those of the second. */
+static inline void vi_zip(vi a, vi b, vi *first, vi *second)
+{
+    const __m512i order = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6,
+                                           37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+    const __m512i sixteen = _mm512_set1_epi16(16);
+    *first = (vi)_mm512_permutex2var_epi16((__m512i)a, order, (__m512i)b);
+    *second = (vi)_mm512_permutex2var_epi16((__m512i)a, _mm512_add_epi16(order, sixteen), (__m512i)b);
+}

@@ -26,7 +26,11 @@ enum {
     BOUND_ROPE,
     BOUND_SWIGLU,
     BOUND_ATTEND,
+    BOUND_ATTEND_SPLIT,
+    BOUND_ATTEND_BF16,
     BOUND_MLA,
+    BOUND_MLA_SPLIT,
+    BOUND_MLA_BF16,
     BOUND_COUNT
 };
 
@@ -54,8 +58,18 @@ static const bound bounds[BOUND_COUNT] = {
                       "exp to 2 units in the last place; below e^-87 it is 0, above e^88 no more than that"},
     [BOUND_ATTEND] = {"attend", 4e-6, 2e-7, "rms of the cached values, times 1 + the deviation of the scores",
                       "a relative error of some u of a score becomes one of its weight"},
+    [BOUND_ATTEND_SPLIT] = {"attend, numbers as the sum of two bfloat16", 4e-5, 4e-6,
+                            "rms of the cached values, times 1 + the deviation of the scores",
+                            "queries and weights keep 16 bits, an error of 2^-17"},
+    [BOUND_ATTEND_BF16] = {"attend, late queries, bfloat16", 4e-3, 4e-4,
+                           "rms of the cached values, times 1 + the deviation of the scores",
+                           "queries, keys, weights and values keep 8 bits: an error of 2^-9, 8e-4 on average"},
     [BOUND_MLA] = {"attend_mla", 8e-6, 5e-7, "twice the rms of the decompressed values",
                    "as attend, on keys and values with the error of a product over the latent's width"},
+    [BOUND_MLA_SPLIT] = {"attend_mla, numbers as the sum of two bfloat16", 6e-5, 8e-6,
+                         "twice the rms of the decompressed values", "as attend, and decompression"},
+    [BOUND_MLA_BF16] = {"attend_mla, late queries, bfloat16", 1e-2, 1e-3, "twice the rms of the decompressed values",
+                        "as attend, and decompression of rounded latents with rounded weights"},
 };
 
 #endif

@@ -57,6 +57,8 @@ static inline void cache_close(cache *c)
 
 /* ---- spans of several sequences ---- */
 
+#define EXACT_BELOW 512 /* position from which tiers may take products of bfloat16 */
+
 #define MAX_SPANS 4
 
 typedef struct span_shape {
@@ -154,6 +156,22 @@ static inline double rows_seen(const attend_case *a)
     return rows;
 }
 
+/* Tiers with dot products of bfloat16 take them: for late queries, and with AMX for all, as sums of two. */
+static inline void attend_prepare(op_case *c, const hd_backend *backend)
+{
+    const attend_case *a = (const attend_case *)c;
+    bool amx = backend->tier == HD_CPU_AMX, late = false;
+    bool halves = a->k[0].rows.type == HD_TYPE_F16 || a->k[0].rows.type == HD_TYPE_BF16;
+    for (int i = 0; i < a->spans; i++)
+        late |= a->span[i].pos0 + a->span[i].n > EXACT_BELOW;
+    c->bound = a->k_b ? BOUND_MLA : BOUND_ATTEND;
+    if (!halves || !(amx || (backend->tier == HD_CPU_AVX512 && hd_cpu_has_bf16()))) return;
+    if (late)
+        c->bound = a->k_b ? BOUND_MLA_BF16 : BOUND_ATTEND_BF16;
+    else if (amx)
+        c->bound = a->k_b ? BOUND_MLA_SPLIT : BOUND_ATTEND_SPLIT;
+}
+
 static inline attend_case *new_attend(const span_shape *spans, rng *r, int width)
 {
     attend_case *a = hd_calloc(1, sizeof *a);
@@ -165,6 +183,7 @@ static inline attend_case *new_attend(const span_shape *spans, rng *r, int width
     a->q = random_values(r, a->base.tokens * a->ldq, 1.0f);
     a->base.run = attend_run;
     a->base.unit = attend_unit;
+    a->base.prepare = attend_prepare;
     a->base.close = attend_close;
     return a;
 }
@@ -194,6 +213,10 @@ static const struct attend_form {
     {128, 1, 576, 512, HD_TYPE_F16, 32, 1, true, {{70, 3}, {0, 5}}},
     {100, 1, 96, 64, HD_TYPE_F16, 32, 1, true, {{70, 11}, {64, 1}, {0, 2}}},
     {16, 1, 40, 24, HD_TYPE_F32, 32, 1, true, {{33, 11}}},
+    {14, 2, 64, 64, HD_TYPE_F16, 32, 1, false, {{490, 40}, {700, 1}, {4500, 2}}}, /* about where forms and ranges change
+                                                                                   */
+    {8, 2, 40, 56, HD_TYPE_BF16, 7, 1, false, {{600, 9}, {2047, 2}}},             /* no whole vectors */
+    {20, 1, 96, 64, HD_TYPE_F16, 32, 1, true, {{512, 7}, {4090, 9}, {9000, 1}}},
     {16, 4, 64, 64, HD_TYPE_F16, 32, 1, false, {{448, 64}}},
     {16, 1, 576, 512, HD_TYPE_F16, 32, 1, true, {{1000, 4}}},
 };
@@ -215,7 +238,6 @@ static inline op_case *make_attend(int index)
         if (!f->same) a->v[i] = cache_open(f->type, f->kv_heads * f->v_dim, f->page_rows, length, &r);
         a->unit[i] = 1.0f + f->sharpness; /* values have the variance 1, scores the deviation `sharpness` */
     }
-    a->base.bound = BOUND_ATTEND;
     a->base.width = (int64_t)f->heads * f->v_dim;
     a->base.large = index >= (int)HD_ARRAY_LEN(attend_forms) - 2;
     a->base.limits = (hd_shape_limits){.heads = f->heads, .k_dim = f->k_dim, .v_dim = f->v_dim, .context = 1 << 16};
@@ -240,7 +262,11 @@ static const struct mla_form {
     {2, 5, 2, 7, 3, HD_TYPE_F16, HD_TYPE_F16, {{3, 66}}},
     {3, 32, 16, 64, 32, HD_TYPE_Q8_0, HD_TYPE_F32, {{90, 20}}},
     {2, 32, 16, 96, 64, HD_TYPE_F8_E4M3, HD_TYPE_BF16, {{64, 64}}},
+    {2, 24, 8, 40, 20, HD_TYPE_F16, HD_TYPE_F16, {{500, 20}, {700, 3}, {2040, 17}}}, /* forms and segments change */
+    {2, 32, 16, 64, 32, HD_TYPE_BF16, HD_TYPE_BF16, {{600, 12}}},
+    {9, 32, 16, 64, 32, HD_TYPE_Q4_0, HD_TYPE_F16, {{4200, 70}}},
     {2, 128, 64, 512, 128, HD_TYPE_BF16, HD_TYPE_F16, {{192, 64}}},
+    {4, 128, 64, 512, 128, HD_TYPE_BF16, HD_TYPE_F16, {{1000, 64}}},
 };
 
 static inline hd_matrix *open_heads(hd_type type, int heads, int64_t rows, int64_t cols, rng *r)
@@ -296,7 +322,6 @@ static inline op_case *make_attend_mla(int index)
         a->k[i] = cache_open(f->type, f->lora + f->rope, 32, a->span[i].pos0 + a->span[i].n, &r);
         a->unit[i] = rms_of_values(a, &a->k[i]) * 2.0f; /* scores deviate by about 1 */
     }
-    a->base.bound = BOUND_MLA;
     a->base.width = (int64_t)f->heads * f->v_dim;
     a->base.large = f->lora == 512;
     a->base.limits = (hd_shape_limits){.heads = f->heads,
