@@ -776,17 +776,80 @@ class Bench(Cli):
         self.assertEqual(process.returncode, 130)
         self.assertEqual(said.decode().count("\n"), 1, said)
 
-    def test_side_by_side_says_what_is_wrong(self):
-        script = SOURCE / "bench/side-by-side"
+    def versus(self, *words):
+        return subprocess.run([sys.executable, SOURCE / "bench/versus", "--program", PROGRAM, *words], capture_output=True,
+                              text=True, timeout=TIMEOUT, env=self.environment)
+
+    def test_versus_says_what_is_wrong(self):
         for words, text in [(["/no/such/model"], "/no/such/model"), ([model(), "--rounds", "0"], "--rounds: 0"),
-                            ([model(), "--prefill", "0"], "--prefill: 0"), ([model(), "--program", "/no/such"], "/no/such"),
-                            ([model(), "--prefill", "4", "--decode", "2", "--peer", "/bin/echo"], "did not print JSON")]:
+                            ([model(), "--prefill", "4,0"], "--prefill: 0"), ([model(), "--depth", "x"], "--depth: 'x'"),
+                            ([model(), "--program", "/no/such"], "/no/such"),
+                            ([model(), "--peer-flags", "-fa 1"], "behind a --peer"),
+                            ([model(), "--peer", "hadal=/bin/echo"], "the name hadal is taken"),
+                            ([model(), "--prefill", "0", "--decode", "0"], "nothing is left to measure")]:
             with self.subTest(text):
-                done = subprocess.run([sys.executable, script, "--program", PROGRAM, *words], capture_output=True, text=True,
-                                      timeout=TIMEOUT, env=self.environment)
+                done = self.versus(*words)
                 self.assertNotEqual(done.returncode, 0)
                 self.assertNotIn("Traceback", done.stderr)
                 self.assertIn(text, done.stderr)
+
+    def test_versus_without_a_working_peer(self):
+        words = [model(), "--prefill", "4", "--decode", "2", "--rounds", "2", "--threads", "1"]
+        for peer, text in [("/bin/echo", "did not print JSON"), ("/no/such", "/no/such"), ("/bin/false", "ended with 1")]:
+            with self.subTest(peer):
+                done = self.versus(*words, "--peer", "x=" + peer, "--json")
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(text, done.stderr)
+                report = json.loads(done.stdout)["reports"][0]
+                self.assertIn(text, report["failed"]["x"])
+                self.assertEqual([len(case["figures"]["hadal"]) for case in report["cases"]], [2, 2])
+
+    def test_versus(self):
+        """A peer that knows depths, one that does not, and one for batches."""
+        script = ("#!/usr/bin/env python3\nimport json, sys\n"
+                  "if '--help' in sys.argv: print({help!r}); sys.exit()\n"
+                  "if '-gp' in sys.argv: assert sys.argv[sys.argv.index('-gp') + 1] == '16,2'\n"
+                  "assert '-x' in sys.argv\nprint(json.dumps({rows!r}))\n")
+        row = {"n_prompt": 0, "n_gen": 0, "n_depth": 0}
+        deep = [{**row, "n_prompt": 4, "n_depth": 16, "avg_ts": 1e-6}, {**row, "n_gen": 2, "n_depth": 16, "avg_ts": 1e9}]
+        flat = [{**row, "n_prompt": 16, "n_gen": 2, "avg_ts": 1e-6}]
+        batched = ("#!/usr/bin/env python3\nimport json\nprint('loading')\n"
+                   "print(json.dumps({'tg': 3, 'pl': 2, 'speed_tg': 1e-6}))\n")
+        for name, text in [("a/llama-bench", script.format(help="-d, --n-depth <n>", rows=deep)),
+                           ("b/llama-bench", script.format(help="-gp <pp,tg>", rows=flat)), ("a/llama-batched-bench", batched)]:
+            path = Path(self.file(name))
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o755)
+        done = self.versus(model(), "--peer", "deep=" + self.file("a/llama-bench"), "--peer-flags", "-x 1", "--peer",
+                           "flat=" + self.file("b/llama-bench"), "--peer-flags", "-x 2", "--prefill", "4", "--decode", "2",
+                           "--depth", "16", "--batch", "2", "--batch-decode", "3", "--rounds", "3", "--threads", "1", "--json")
+        self.assertEqual((done.returncode, done.stderr.count("round")), (0, 9), done.stderr)
+        prefill, decode, batch = json.loads(done.stdout)["reports"][0]["cases"]
+        self.assertEqual(prefill["case"], "prefill 4 after 16")
+        self.assertGreater(prefill["ratios"]["deep"], 1)
+        self.assertNotIn("flat", prefill["ratios"])
+        self.assertLess(decode["ratios"]["deep"], 1)
+        self.assertGreater(decode["ratios"]["flat"], 1)
+        self.assertEqual(decode["ratio"], decode["ratios"]["deep"])  # to the best of the others
+        self.assertEqual(list(batch["ratios"]), ["deep"])
+        done = self.versus(model(), "--peer", "deep=" + self.file("a/llama-bench"), "--peer-flags", "-x 1", "--prefill", "4",
+                           "--decode", "0", "--depth", "16", "--rounds", "1", "--threads", "1", "--markdown")
+        self.assertRegex(done.stdout, r"\| qwen2 \| prefill 4 after 16 \| [\d.]+ \| 0.00 \| [\d.]+ \|")
+
+    def test_perplexity(self):
+        words = [sys.executable, SOURCE / "bench/perplexity", model("qwen2"), "--program", PROGRAM, "--threads", "1",
+                 "--tokens", "40", "--context", "16"]
+        done = subprocess.run([*words, "--cpu", "reference", "--json"], capture_output=True, text=True, timeout=TIMEOUT)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = json.loads(done.stdout)
+        self.assertEqual((report["tokens"], report["window"], report["difference_percent"]), (40, 16, 0))
+        done = subprocess.run([*words, "--limit", "-1"], capture_output=True, text=True, timeout=TIMEOUT)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("EXCEEDED", done.stdout)
+        done = subprocess.run([*words, "--text", "/no/such"], capture_output=True, text=True, timeout=TIMEOUT)
+        self.assertIn("/no/such", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
 
     def test_table(self):
         table = self.hadal("bench", model(), "--prefill", "8", "--decode", "2", "--reps", "1")
