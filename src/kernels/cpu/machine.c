@@ -91,7 +91,7 @@ hd_status hd_machine_read(hd_pool *pool, size_t bytes, int reps, hd_machine_rate
     s->bytes = part;
     s->reader = best_reader();
     hd_pool_run(pool, fill_part, s);
-    double rates[HD_MACHINE_REPS_MAX];
+    double rates[HD_MACHINE_REPS_MAX] = {0};
     for (int i = 0; i < reps; i++) {
         uint64_t start = hd_clock_ns();
         hd_pool_run(pool, read_part, s);
@@ -170,7 +170,7 @@ hd_status hd_machine_arithmetic(hd_pool *pool, hd_arithmetic kind, int reps, hd_
                        hd_arithmetic_name(kind));
     while (time_rounds(pool, &run) < ROUNDS_NS && run.rounds < INT64_MAX / 2) /* wakes the threads and the clock, too */
         run.rounds *= 2;
-    double rates[HD_MACHINE_REPS_MAX];
+    double rates[HD_MACHINE_REPS_MAX] = {0};
     double operations = run.loop->operations * (double)run.rounds * hd_pool_threads(pool);
     for (int i = 0; i < reps; i++)
         rates[i] = operations * 1e9 / (double)time_rounds(pool, &run);
