@@ -1,8 +1,8 @@
 /* kernels/profile.h: where an engine's time goes: an operator table that calls another one's operators and keeps count.
  *
  * The wrapped table is given to an engine in place of the real one (hd_engine_options.profile); an engine without a
- * profile never meets this code.  Not thread-safe: one engine to a profile, whose operators, prepare among them, are called by one
- * thread at a time, as backend.h has it; read and reset between its steps.
+ * profile never meets this code.  Not thread-safe: one engine to a profile, whose operators, prepare among them, are
+ * called by one thread at a time, as backend.h has it; read and reset between its steps.
  */
 #ifndef HD_KERNELS_PROFILE_H
 #define HD_KERNELS_PROFILE_H
