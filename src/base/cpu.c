@@ -36,9 +36,14 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512vnni");
 }
 
-static bool has_bf16(void)
+static bool has_avx512bf16(void)
 {
-    return __builtin_cpu_supports("avx512bf16");
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+
+static bool slow_bf16(void)
+{
+    return __builtin_cpu_is("intel");
 }
 
 /* All that files of the AMX tier are compiled for: amx-bf16, amx-tile, amx-int8 and avx512_bf16. */
@@ -71,9 +76,14 @@ static bool has_avx512(void)
     return false;
 }
 
-static bool has_bf16(void)
+static bool has_avx512bf16(void)
 {
     return false;
+}
+
+static bool slow_bf16(void)
+{
+    return true;
 }
 
 static bool has_amx(void)
@@ -82,11 +92,6 @@ static bool has_amx(void)
 }
 #endif
 
-bool hd_cpu_has_bf16(void)
-{
-    return has_bf16();
-}
-
 bool hd_cpu_has(hd_cpu_tier tier)
 {
     switch (tier) {
@@ -94,6 +99,7 @@ bool hd_cpu_has(hd_cpu_tier tier)
     case HD_CPU_REFERENCE: return true;
     case HD_CPU_AVX2: return has_avx2();
     case HD_CPU_AVX512: return has_avx512();
+    case HD_CPU_AVX512BF16: return has_avx512bf16();
     case HD_CPU_AMX: return has_amx();
     case HD_CPU_NEON:
 #if defined(__aarch64__)
@@ -105,15 +111,20 @@ bool hd_cpu_has(hd_cpu_tier tier)
     return false;
 }
 
+bool hd_cpu_prefers(hd_cpu_tier tier)
+{
+    return hd_cpu_has(tier) && !(tier == HD_CPU_AVX512BF16 && slow_bf16());
+}
+
 hd_cpu_tier hd_cpu_best(void)
 {
-    static const hd_cpu_tier order[] = {HD_CPU_AMX, HD_CPU_AVX512, HD_CPU_AVX2, HD_CPU_NEON};
+    static const hd_cpu_tier order[] = {HD_CPU_AMX, HD_CPU_AVX512BF16, HD_CPU_AVX512, HD_CPU_AVX2, HD_CPU_NEON};
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
-        if (hd_cpu_has(order[i])) return order[i];
+        if (hd_cpu_prefers(order[i])) return order[i];
     return HD_CPU_REFERENCE;
 }
 
-static const char *const tier_names[] = {"auto", "reference", "avx2", "avx512", "amx", "neon"};
+static const char *const tier_names[] = {"auto", "reference", "avx2", "avx512", "avx512bf16", "amx", "neon"};
 
 const char *hd_cpu_name(hd_cpu_tier tier)
 {

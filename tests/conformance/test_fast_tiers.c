@@ -26,6 +26,7 @@ static const struct tier_bound {
     float sums, dense, experts;
 } tier_bounds[] = {{"avx2", 2e-4f, 1e-2f, 4e-2f},
                    {"avx512", 2e-4f, 1e-2f, 4e-2f},
+                   {"avx512bf16", 2e-4f, 1e-2f, 4e-2f},
                    {"amx", 2e-4f, 1e-2f, 4e-2f},
                    {"neon", 2e-4f, 1e-2f, 4e-2f}};
 

@@ -11,6 +11,7 @@ static const hd_backend *const tables[] = {
 #if defined(__x86_64__)
     &hd_backend_avx2,
     &hd_backend_avx512,
+    &hd_backend_avx512bf16,
 #elif defined(__aarch64__)
     &hd_backend_neon,
 #endif
@@ -42,6 +43,6 @@ hd_status hd_kernels_cpu(const hd_backend **out, hd_cpu_tier tier, hd_error *err
         return *out ? HD_OK : refuse(tier, err);
     }
     for (size_t i = HD_ARRAY_LEN(tables); i-- > 0 && !*out;)
-        *out = table_of(tables[i]->tier);
+        if (hd_cpu_prefers(tables[i]->tier)) *out = tables[i];
     return HD_OK; /* the reference tier runs everywhere */
 }

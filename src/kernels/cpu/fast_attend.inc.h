@@ -18,7 +18,7 @@ static int parts_of(hd_type type, bool late)
 #if defined(HD_AMX)
     return late ? 1 : 2;
 #else
-    return late && hd_cpu_has_bf16() ? 1 : 0;
+    return late ? 1 : 0;
 #endif
 #else
     (void)type;

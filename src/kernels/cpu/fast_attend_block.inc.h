@@ -162,7 +162,7 @@ static void block_softmax(attend_block *b, int64_t pos, int64_t count)
 #if defined(HD_BF16)
 
 /* p = the scores' transpose, keys beyond `count` zero. */
-HD_BF16_CODE static void block_weights(attend_block *b, int64_t count)
+static void block_weights(attend_block *b, int64_t count)
 {
     int64_t part = b->padded * BF16_TILE;
     for (int64_t r = 0; r < b->padded; r += HD_LANES)
@@ -272,8 +272,8 @@ HD_INLINE void load_halves(hd_type type, const uint8_t *row, int c, int width, v
 }
 
 /* Cached rows as rows of bfloat16, `padded` wide. */
-HD_BF16_CODE static void load_rows_bf16(const hd_rows *rows, int64_t pos, int at, int width, int64_t count,
-                                        uint16_t *out, int64_t padded, int64_t part, int parts)
+static void load_rows_bf16(const hd_rows *rows, int64_t pos, int at, int width, int64_t count, uint16_t *out,
+                           int64_t padded, int64_t part, int parts)
 {
     for (int64_t i = 0; i < count; i++) {
         const uint8_t *row = row_at(rows, pos + i, at);
@@ -286,8 +286,8 @@ HD_BF16_CODE static void load_rows_bf16(const hd_rows *rows, int64_t pos, int at
 }
 
 /* Cached rows as pairs: [count / 2][ld][2], zero from row `count` to a multiple of PAIR_ROUND. */
-HD_BF16_CODE static void load_pairs_bf16(const hd_rows *rows, int64_t pos, int at, int width, int64_t count,
-                                         uint16_t *out, int64_t ld, int64_t part, int parts)
+static void load_pairs_bf16(const hd_rows *rows, int64_t pos, int at, int width, int64_t count, uint16_t *out,
+                            int64_t ld, int64_t part, int parts)
 {
     for (int64_t i = 0; i < round_up(count, PAIR_ROUND); i += 2) {
         const uint8_t *even = i < count ? row_at(rows, pos + i, at) : NULL;
@@ -303,8 +303,7 @@ HD_BF16_CODE static void load_pairs_bf16(const hd_rows *rows, int64_t pos, int a
 }
 
 /* Rows of floats [count][ld] as pairs, zero from row `count` to a multiple of PAIR_ROUND. */
-HD_BF16_CODE static void pair_floats(uint16_t *out, int64_t ld, int64_t part, int parts, const float *x, int64_t ldx,
-                                     int64_t count)
+static void pair_floats(uint16_t *out, int64_t ld, int64_t part, int parts, const float *x, int64_t ldx, int64_t count)
 {
     for (int64_t i = 0; i < round_up(count, PAIR_ROUND); i += 2)
         for (int64_t c = 0; c < ld; c += HD_LANES) {

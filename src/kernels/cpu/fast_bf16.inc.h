@@ -11,7 +11,7 @@
 #define PAIR_ROUND 32 /* k is a multiple of it: what one AMX tile holds; the rest is zero on both sides */
 
 /* 32 values of a row; `part` is the distance of the second part. */
-HD_BF16_CODE HD_INLINE void bf16_put(uint16_t *to, int64_t part, int parts, vf first, vf second)
+HD_INLINE void bf16_put(uint16_t *to, int64_t part, int parts, vf first, vf second)
 {
     vi high = vi_bf16(first, second);
     memcpy(to, &high, sizeof high);
@@ -21,7 +21,7 @@ HD_BF16_CODE HD_INLINE void bf16_put(uint16_t *to, int64_t part, int parts, vf f
 }
 
 /* HD_LANES columns of two neighbours along k. */
-HD_BF16_CODE HD_INLINE void bf16_put_pairs(uint16_t *to, int64_t part, int parts, vf a, vf b)
+HD_INLINE void bf16_put_pairs(uint16_t *to, int64_t part, int parts, vf a, vf b)
 {
     vi high = vi_bf16_pairs(a, b);
     memcpy(to, &high, sizeof high);
@@ -31,7 +31,7 @@ HD_BF16_CODE HD_INLINE void bf16_put_pairs(uint16_t *to, int64_t part, int parts
 }
 
 /* A row of n values, followed by zeros up to `padded` (a multiple of PAIR_ROUND). */
-HD_BF16_CODE static void bf16_put_row(uint16_t *to, int64_t part, int parts, const float *x, int64_t n, int64_t padded)
+static void bf16_put_row(uint16_t *to, int64_t part, int parts, const float *x, int64_t n, int64_t padded)
 {
     int64_t c = 0;
     for (; c + 2 * HD_LANES <= n; c += 2 * HD_LANES)
@@ -184,8 +184,8 @@ static void tiles_end(void)
 
 #define BF16_ROWS 12 /* 12 x 1 or 6 x 4 sums */
 
-HD_BF16_CODE HD_INLINE void bf16_tile(const int R, const int V, float *c, int64_t ldc, const uint16_t *a, int64_t lda,
-                                      const uint16_t *b, int64_t ldb, int64_t k, bool add)
+HD_INLINE void bf16_tile(const int R, const int V, float *c, int64_t ldc, const uint16_t *a, int64_t lda,
+                         const uint16_t *b, int64_t ldb, int64_t k, bool add)
 {
     vf sum[BF16_ROWS][HD_GEMM_VECTORS];
     HD_UNROLL
@@ -215,8 +215,8 @@ HD_BF16_CODE HD_INLINE void bf16_tile(const int R, const int V, float *c, int64_
         vf_store(c + r * ldc + v * HD_LANES, sum[r][v]);
 }
 
-HD_BF16_CODE HD_INLINE void bf16_columns(const int R, const int V, float *c, int64_t ldc, const uint16_t *a,
-                                         int64_t lda, const uint16_t *b, int64_t ldb, int64_t rows, int64_t k, bool add)
+HD_INLINE void bf16_columns(const int R, const int V, float *c, int64_t ldc, const uint16_t *a, int64_t lda,
+                            const uint16_t *b, int64_t ldb, int64_t rows, int64_t k, bool add)
 {
     int64_t r = 0;
     for (; r + R <= rows; r += R)
@@ -227,8 +227,8 @@ HD_BF16_CODE HD_INLINE void bf16_columns(const int R, const int V, float *c, int
         bf16_tile(1, V, c + r * ldc, ldc, a + r * lda, lda, b, ldb, k, add);
 }
 
-HD_BF16_CODE static void bf16_gemm_part(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b,
-                                        int64_t ldb, int64_t rows, int64_t cols, int64_t k, bool add)
+static void bf16_gemm_part(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
+                           int64_t rows, int64_t cols, int64_t k, bool add)
 {
     int64_t v = 0;
     for (; v + 4 * HD_LANES <= cols; v += 4 * HD_LANES)
@@ -251,8 +251,8 @@ static void bf16_gemm(int parts, float *c, int64_t ldc, const uint16_t *a, int64
 }
 
 /* Sixteen rows of values, `from` (NULL: a row of zeros), as columns of pairs: to[i * ldb + 2 * row], 0 <= i < k. */
-HD_BF16_CODE static void bf16_put_columns(uint16_t *to, int64_t ldb, int64_t part, int parts, const float *const *from,
-                                          float scale, int64_t n, int64_t k)
+static void bf16_put_columns(uint16_t *to, int64_t ldb, int64_t part, int parts, const float *const *from, float scale,
+                             int64_t n, int64_t k)
 {
     for (int64_t c = 0; c < k; c += 2 * HD_LANES) {
         vi high[HD_LANES], low[HD_LANES];

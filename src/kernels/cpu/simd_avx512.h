@@ -87,29 +87,25 @@ static inline void vf_store_i8(int8_t *p, vf v)
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32((__m512)v)));
 }
 
-/* ---- bfloat16 dot products (AVX512_BF16): a vector holds 32 values, neighbours in pairs ---- */
+/* ---- bfloat16 dot products: a vector holds 32 values, neighbours in pairs ---- */
 
-#define HD_BF16
 #if defined(__AVX512BF16__)
-#define HD_BF16_CODE
-#else /* the tier runs without them, too: only functions so marked may use them, after asking hd_cpu_has_bf16 */
-#define HD_BF16_CODE __attribute__((target("avx512bf16")))
-#endif
+#define HD_BF16
 
 /* acc[i] + a[2i] * b[2i] + a[2i + 1] * b[2i + 1] */
-HD_BF16_CODE static inline vf vf_dot_bf16(vf acc, vi a, vi b)
+static inline vf vf_dot_bf16(vf acc, vi a, vi b)
 {
     return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)(__m512i)a, (__m512bh)(__m512i)b);
 }
 
 /* 32 values in their order, rounded to nearest. */
-HD_BF16_CODE static inline vi vi_bf16(vf first, vf second)
+static inline vi vi_bf16(vf first, vf second)
 {
     return (vi)(__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
 }
 
 /* The same values in turn: a[0], b[0], a[1], b[1] ... */
-HD_BF16_CODE static inline vi vi_bf16_pairs(vf a, vf b)
+static inline vi vi_bf16_pairs(vf a, vf b)
 {
     const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
                                            21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
@@ -149,3 +145,5 @@ static inline void vi_zip(vi a, vi b, vi *first, vi *second)
     *first = (vi)_mm512_permutex2var_epi16((__m512i)a, order, (__m512i)b);
     *second = (vi)_mm512_permutex2var_epi16((__m512i)a, _mm512_add_epi16(order, sixteen), (__m512i)b);
 }
+
+#endif

@@ -13,7 +13,8 @@
 
 #include "base/base.h"
 
-static const hd_cpu_tier tiers[] = {HD_CPU_AUTO, HD_CPU_REFERENCE, HD_CPU_AVX2, HD_CPU_AVX512, HD_CPU_AMX, HD_CPU_NEON};
+static const hd_cpu_tier tiers[] = {HD_CPU_AUTO,       HD_CPU_REFERENCE, HD_CPU_AVX2, HD_CPU_AVX512,
+                                    HD_CPU_AVX512BF16, HD_CPU_AMX,       HD_CPU_NEON};
 
 static void test_names_go_both_ways(void **state)
 {
@@ -38,7 +39,9 @@ static void test_best_is_there(void **state)
     assert_true(hd_cpu_has(HD_CPU_REFERENCE));
     assert_true(hd_cpu_has(hd_cpu_best()));
     assert_int_not_equal(hd_cpu_best(), HD_CPU_AUTO);
-    if (hd_cpu_has(HD_CPU_AMX)) assert_true(hd_cpu_has(HD_CPU_AVX512));
+    if (hd_cpu_has(HD_CPU_AMX)) assert_true(hd_cpu_has(HD_CPU_AVX512BF16));
+    if (hd_cpu_has(HD_CPU_AVX512BF16)) assert_true(hd_cpu_has(HD_CPU_AVX512));
+    assert_true(hd_cpu_prefers(hd_cpu_best()));
     if (hd_cpu_has(HD_CPU_AVX512)) assert_true(hd_cpu_has(HD_CPU_AVX2));
     assert_false(hd_cpu_has(HD_CPU_NEON) && hd_cpu_has(HD_CPU_AVX2));
     assert_false(hd_cpu_has((hd_cpu_tier)99));
@@ -74,6 +77,7 @@ static void test_tiers_have_their_instructions(void **state)
     (void)state;
     if (hd_cpu_has(HD_CPU_AVX2)) assert_true(kernel_lists("avx2 fma f16c bmi2"));
     if (hd_cpu_has(HD_CPU_AVX512)) assert_true(kernel_lists("avx512f avx512bw avx512dq avx512vl avx512_vnni"));
+    if (hd_cpu_has(HD_CPU_AVX512BF16)) assert_true(kernel_lists("avx512_bf16"));
     if (hd_cpu_has(HD_CPU_AMX)) assert_true(kernel_lists("amx_tile amx_int8 amx_bf16 avx512_bf16"));
 #if defined(__x86_64__)
     assert_int_equal(hd_cpu_has(HD_CPU_AVX2), kernel_lists("avx2 fma f16c bmi2"));

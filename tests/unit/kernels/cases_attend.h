@@ -165,7 +165,7 @@ static inline void attend_prepare(op_case *c, const hd_backend *backend)
     for (int i = 0; i < a->spans; i++)
         late |= a->span[i].pos0 + a->span[i].n > EXACT_BELOW;
     c->bound = a->k_b ? BOUND_MLA : BOUND_ATTEND;
-    if (!halves || !(amx || (backend->tier == HD_CPU_AVX512 && hd_cpu_has_bf16()))) return;
+    if (!halves || !(amx || backend->tier == HD_CPU_AVX512BF16)) return;
     if (late)
         c->bound = a->k_b ? BOUND_MLA_BF16 : BOUND_ATTEND_BF16;
     else if (amx)

@@ -7,7 +7,8 @@
 #include "unit/kernels/cases_elementwise.h"
 #include "unit/kernels/cases_linear.h"
 
-static const hd_cpu_tier tiers[] = {HD_CPU_REFERENCE, HD_CPU_AVX2, HD_CPU_AVX512, HD_CPU_AMX, HD_CPU_NEON};
+static const hd_cpu_tier tiers[] = {HD_CPU_REFERENCE,  HD_CPU_AVX2, HD_CPU_AVX512,
+                                    HD_CPU_AVX512BF16, HD_CPU_AMX,  HD_CPU_NEON};
 
 static void compare(op_case *c, const hd_backend *backend)
 {

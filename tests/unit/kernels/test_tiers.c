@@ -35,7 +35,8 @@ operators[] = {
     {"attend_mla", make_attend_mla},
 };
 
-static const hd_cpu_tier tiers[] = {HD_CPU_REFERENCE, HD_CPU_AVX2, HD_CPU_AVX512, HD_CPU_AMX, HD_CPU_NEON};
+static const hd_cpu_tier tiers[] = {HD_CPU_REFERENCE,  HD_CPU_AVX2, HD_CPU_AVX512,
+                                    HD_CPU_AVX512BF16, HD_CPU_AMX,  HD_CPU_NEON};
 
 static struct options {
     bool time;
