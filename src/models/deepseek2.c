@@ -310,6 +310,25 @@ static void project(hd_model *m, const hd_layer *l, const hd_batch *batch, int i
     }
 }
 
+typedef struct rotated_job {
+    const hd_model *m;
+    int64_t t0;
+} rotated_job;
+
+/* The rotated part of every head's query to behind its latent part, tokens from t0 on. */
+static void copy_rotated(void *arg, int64_t begin, int64_t end, int thread)
+{
+    const rotated_job *job = arg;
+    const hd_model_config *c = &job->m->config;
+    const hd_deepseek2 *s = job->m->state;
+    int64_t width = c->kv_lora + c->rope_dim;
+    (void)thread;
+    for (int64_t i = (job->t0 + begin) * c->heads; i < (job->t0 + end) * c->heads;
+         i++) /* heads of all tokens in a row */
+        memcpy(s->q_latent + i * width + c->kv_lora, s->q + i * c->head_dim + c->nope,
+               (size_t)c->rope_dim * sizeof(float));
+}
+
 /* Absorbed form, tokens [t0, t0 + n) in m->spans[0 .. count): q' = [k_b q_nope | q_rope] scores against the cached rows
  * themselves; the weighted sum of latents goes through v_b. */
 static void attend_absorbed(hd_model *m, const hd_layer *l, int64_t t0, int64_t n, int count)
@@ -320,10 +339,8 @@ static void attend_absorbed(hd_model *m, const hd_layer *l, int64_t t0, int64_t 
     int64_t ql = c->heads * width, al = (int64_t)c->heads * c->kv_lora, out = (int64_t)c->heads * c->v_dim;
     m->backend->matmul_heads(&m->exec, s->q_latent + t0 * ql, ql, width, l->k_b, c->heads, s->q + t0 * q, q,
                              c->head_dim, n);
-    for (int64_t t = t0; t < t0 + n; t++)
-        for (int h = 0; h < c->heads; h++)
-            memcpy(s->q_latent + t * ql + h * width + c->kv_lora, s->q + t * q + (int64_t)h * c->head_dim + c->nope,
-                   (size_t)c->rope_dim * sizeof(float));
+    rotated_job job = {.m = m, .t0 = t0};
+    hd_pool_for(m->exec.pool, n, 8, copy_rotated, &job);
     hd_attend_shape shape = {
         .heads = c->heads, .kv_heads = 1, .k_dim = (int)width, .v_dim = c->kv_lora, .scale = s->softmax_scale};
     m->backend->attend(&m->exec, &shape, m->spans, count);
