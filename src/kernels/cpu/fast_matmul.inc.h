@@ -8,61 +8,69 @@
 
 /* ---- packed weights ---- */
 
-/* What one plane of a unit adds to a token's sums. */
-HD_INLINE vf add_plane(vf acc, const int groups, const bool has_min, const bool adds_min, const bool wide, int offset,
-                       const vi *code, const vf *scale, const vf *min, const quant_unit *x)
+/* How the units of a product are added up; constant wherever it is inlined. */
+typedef struct summing {
+    int groups;
+    bool has_min, wide;
+} summing;
+
+/* What one plane of a unit adds to row t of a tile of M rows. */
+HD_INLINE vf add_plane(vf acc, const summing f, const bool adds_min, int offset, const vi *code, const vf *scale,
+                       const vf *min, const int M, unit_view x, int t)
 {
-    const int quads = 8 / groups; /* vectors of four columns that share a scale */
+    const int quads = 8 / f.groups; /* vectors of four columns that share a scale */
+    float d = unit_float(M, x, t, FIELD_D);
     HD_UNROLL
-    for (int g = 0; g < groups; g++) {
-        int32_t nsum = groups == 1 ? x->nsum : g == 0 ? x->nsum0 : x->nsum - x->nsum0;
-        vi sum = has_min ? (vi){0} : vi_splat(offset * nsum);
+    for (int g = 0; g < f.groups; g++) {
+        int32_t nsum = unit_int(M, x, t, f.groups == 2 && g == 0 ? FIELD_NSUM0 : FIELD_NSUM);
+        if (g == 1) nsum -= unit_int(M, x, t, FIELD_NSUM0);
+        vi sum = f.has_min ? (vi){0} : vi_splat(offset * nsum);
         HD_UNROLL
         for (int j = g * quads; j < (g + 1) * quads; j++) {
-            int32_t four;
-            memcpy(&four, x->q + j * 4, sizeof four);
-            sum = wide ? vi_dot4_wide(sum, code[j], four) : vi_dot4(sum, code[j], four);
+            int32_t four = unit_four(x, t, j);
+            sum = f.wide ? vi_dot4_wide(sum, code[j], four) : vi_dot4(sum, code[j], four);
         }
-        acc = vf_fma(vf_of_int(sum), scale[g] * x->d, acc);
-        if (adds_min && groups == 1) acc = vf_fma(min[0], vf_splat(x->part), acc);
-        if (adds_min && groups == 2) acc = vf_fma(min[g], vf_splat(-(x->d * (float)nsum)), acc);
+        acc = vf_fma(vf_of_int(sum), scale[g] * d, acc);
+        if (adds_min && f.groups == 1) acc = vf_fma(min[0], vf_splat(unit_float(M, x, t, FIELD_PART)), acc);
+        if (adds_min && f.groups == 2) acc = vf_fma(min[g], vf_splat(-(d * (float)nsum)), acc);
     }
     return acc;
 }
 
-HD_INLINE vf add_unit(vf acc, const int groups, const bool has_min, const bool wide, int offset, const vi *code,
-                      const vf *scale, const vf *min, const quant_unit *x)
+HD_INLINE vf add_unit(vf acc, const summing f, int offset, const vi *code, const vf *scale, const vf *min, const int M,
+                      unit_view x, int t)
 {
-    return add_plane(acc, groups, has_min, has_min, wide, offset, code, scale, min, x);
+    return add_plane(acc, f, f.has_min, offset, code, scale, min, M, x, t);
 }
 
 /* The second plane.  With one group of minima, they are in the first plane's `part` already. */
-HD_INLINE vf add_rest(vf acc, const int groups, const bool has_min, const bool wide, int offset, const vi *code,
-                      const vf *scale, const vf *min, const quant_unit *x)
+HD_INLINE vf add_rest(vf acc, const summing f, int offset, const vi *code, const vf *scale, const vf *min, const int M,
+                      unit_view x, int t)
 {
-    return add_plane(acc, groups, has_min, has_min && groups == 2, wide, offset, code, scale, min, x);
+    return add_plane(acc, f, f.has_min && f.groups == 2, offset, code, scale, min, M, x, t);
 }
 
-/* One block of rows times one token. */
-HD_INLINE void single_product(const hd_type type, const hd_packed *p, int64_t block, const inputs *in, int64_t token,
+/* One block of rows times a single row of activations. */
+HD_INLINE void single_product(const hd_type type, const hd_packed *p, int64_t block, const inputs *in, int64_t slot,
                               float *out)
 {
     const form f = form_of(type);
+    const summing how = {f.groups, f.has_min, f.wide};
     const uint8_t *at = p->data + (size_t)block * p->block_bytes;
-    const quant_unit *x = in->main + token * in->ldq, *rest = in->rest + token * in->ldq;
-    const uint8_t *has_rest = in->has_rest + token * in->ldr;
+    const uint8_t *x = in->main + (size_t)slot * tile_bytes_of(in), *rest = in->rest + (size_t)slot * tile_bytes_of(in);
+    const uint8_t *has_rest = in->has_rest + slot * in->ldr;
     vf sum = {0};
     for (int64_t u = 0; u < p->units;) {
         super_head h;
         load_head(type, at, &h);
         at += p->head_bytes;
         for (int i = 0; i < f.units; i++, u++, at += HD_LANES * 4 * f.bits) {
+            size_t to = (size_t)u * sizeof(quant_unit);
             unit w;
             load_codes(type, at, w.code);
             load_scales(type, &h, i, &w);
-            sum = add_unit(sum, f.groups, f.has_min, f.wide, f.offset, w.code, w.scale, w.min, &x[u]);
-            if (has_rest[u])
-                sum = add_rest(sum, f.groups, f.has_min, f.wide, f.offset, w.code, w.scale, w.min, &rest[u]);
+            sum = add_unit(sum, how, f.offset, w.code, w.scale, w.min, 1, unit_from(1, x + to, 0), 0);
+            if (has_rest[u]) sum = add_rest(sum, how, f.offset, w.code, w.scale, w.min, 1, unit_from(1, rest + to, 0), 0);
         }
     }
     vf_store(out, sum);
@@ -71,8 +79,8 @@ HD_INLINE void single_product(const hd_type type, const hd_packed *p, int64_t bl
 /* Units [u0, u0 + count) of a block, unpacked: of each the vectors of codes, scales and minima. */
 typedef struct panel {
     vf *data;
-    int groups, offset;
-    bool has_min, wide;
+    summing how;
+    int offset;
     int64_t count;
 } panel;
 
@@ -83,10 +91,8 @@ HD_INLINE void unpack_type(const hd_type type, const hd_packed *p, int64_t block
     const form f = form_of(type);
     const uint8_t *at = p->data + (size_t)block * p->block_bytes + (size_t)(u0 / f.units) * p->super_bytes;
     vf *to = out->data;
-    out->groups = f.groups;
-    out->has_min = f.has_min;
+    out->how = (summing){f.groups, f.has_min, f.wide};
     out->offset = f.offset;
-    out->wide = f.wide;
     for (int64_t u = 0; u < out->count;) {
         super_head h;
         load_head(type, at, &h);
@@ -147,90 +153,101 @@ static void unpack_panel(const hd_packed *p, int64_t block, int64_t u0, panel *o
 static void single_block(const hd_packed *p, int64_t block, const inputs *in, int64_t token,
                          float *out){WITH_TYPE(p->type, single_product(type, p, block, in, token, out))}
 
-/* Which of the panel's units any of T tokens has a second plane of. */
-HD_INLINE void collect_rests(const int T, const inputs *in, const int32_t *token, int64_t u0, uint8_t *any)
+/* A panel times rows [t, t + T) of a tile; adds to `out` unless the panel is the first one of its block. */
+HD_INLINE void panel_tile(const int T, const summing f, const panel *p, int64_t u0, const inputs *in, int64_t tile, int t,
+                          float *out, int64_t ldo)
 {
-    uint64_t line[PANEL_UNITS / 8] = {0}, one[PANEL_UNITS / 8];
-    HD_UNROLL
-    for (int t = 0; t < T; t++) {
-        memcpy(one, in->has_rest + token[t] * in->ldr + u0, sizeof one);
-        for (int i = 0; i < PANEL_UNITS / 8; i++)
-            line[i] |= one[i];
-    }
-    memcpy(any, line, sizeof line);
-}
-
-/* A panel times T tokens; adds to `out` unless the panel is the first one of its block. */
-HD_INLINE void panel_tile(const int T, const int groups, const bool has_min, const bool wide, const panel *p,
-                          int64_t u0, const inputs *in, const int32_t *token, float *out, int64_t ldo)
-{
+    const ptrdiff_t step = TILE * (ptrdiff_t)sizeof(quant_unit);
+    unit_view x = unit_from(TILE, in->main + (size_t)tile * tile_bytes_of(in) + u0 * step, t);
+    const uint8_t *any = in->has_rest + tile * in->ldr + u0;
+    const ptrdiff_t to_rest = in->rest - in->main;
     const vf *at = p->data;
-    vf sum[HD_TILE_TOKENS];
-    const quant_unit *x[HD_TILE_TOKENS];
-    uint8_t any[PANEL_UNITS];
-    int64_t to_rest = in->rest - in->main;
-    collect_rests(T, in, token, u0, any);
+    vf sum[TILE];
     HD_UNROLL
-    for (int t = 0; t < T; t++) {
-        sum[t] = u0 ? vf_load(out + t * ldo) : (vf){0};
-        x[t] = in->main + token[t] * in->ldq + u0;
-    }
-    for (int64_t u = 0; u < p->count; u++, at += 8 + groups * (has_min ? 2 : 1)) {
+    for (int i = 0; i < T; i++)
+        sum[i] = u0 ? vf_load(out + i * ldo) : (vf){0};
+    for (int64_t u = 0; u < p->count; u++, at += 8 + f.groups * (f.has_min ? 2 : 1)) {
         vi code[8];
-        memcpy(code, at, sizeof code);
+        vf scale[2], min[2] = {{0}, {0}};
         HD_UNROLL
-        for (int t = 0; t < T; t++)
-            sum[t] = add_unit(sum[t], groups, has_min, wide, p->offset, code, at + 8, at + 8 + groups, x[t] + u);
-        if (!any[u]) continue;
+        for (int j = 0; j < 8; j++)
+            code[j] = (vi)at[j];
+        for (int g = 0; g < f.groups; g++) {
+            scale[g] = at[8 + g];
+            if (f.has_min) min[g] = at[8 + f.groups + g];
+        }
         HD_UNROLL
-        for (int t = 0; t < T; t++)
-            sum[t] =
-                add_rest(sum[t], groups, has_min, wide, p->offset, code, at + 8, at + 8 + groups, x[t] + to_rest + u);
+        for (int i = 0; i < T; i++)
+            sum[i] = add_unit(sum[i], f, p->offset, code, scale, min, TILE, x, i);
+        if (any[u]) {
+            unit_view rest = unit_moved(x, to_rest);
+            HD_UNROLL
+            for (int i = 0; i < T; i++)
+                sum[i] = add_rest(sum[i], f, p->offset, code, scale, min, TILE, rest, i);
+        }
+        x = unit_moved(x, step);
     }
     HD_UNROLL
-    for (int t = 0; t < T; t++)
-        vf_store(out + t * ldo, sum[t]);
+    for (int i = 0; i < T; i++)
+        vf_store(out + i * ldo, sum[i]);
 }
 
-HD_INLINE void panel_form(const int groups, const bool has_min, const bool wide, const panel *p, int64_t u0,
-                          const inputs *in, const int32_t *token, int64_t n, float *out, int64_t ldo)
-{
-    int64_t t = 0;
-    for (; t + HD_TILE_TOKENS <= n; t += HD_TILE_TOKENS)
-        panel_tile(HD_TILE_TOKENS, groups, has_min, wide, p, u0, in, token + t, out + t * ldo, ldo);
-    for (; HD_TILE_TOKENS > 4 && t + 4 <= n; t += 4)
-        panel_tile(4, groups, has_min, wide, p, u0, in, token + t, out + t * ldo, ldo);
-    for (; t < n; t++)
-        panel_tile(1, groups, has_min, wide, p, u0, in, token + t, out + t * ldo, ldo);
-}
-
-static void panel_product(const panel *p, int64_t u0, const inputs *in, const int32_t *token, int64_t n, float *out,
+/* The same for n rows of a tile. */
+HD_INLINE void panel_rows(const summing f, const panel *p, int64_t u0, const inputs *in, int64_t tile, int n, float *out,
                           int64_t ldo)
 {
-    if (p->wide && HD_WIDE_BIAS == 0)
-        panel_form(1, false, true, p, u0, in, token, n, out, ldo);
-    else if (p->has_min && p->groups == 1)
-        panel_form(1, true, false, p, u0, in, token, n, out, ldo);
-    else if (p->has_min)
-        panel_form(2, true, false, p, u0, in, token, n, out, ldo);
-    else if (p->groups == 1)
-        panel_form(1, false, false, p, u0, in, token, n, out, ldo);
+    int t = 0;
+    for (; t + HD_TILE_TOKENS <= n; t += HD_TILE_TOKENS)
+        panel_tile(HD_TILE_TOKENS, f, p, u0, in, tile, t, out + t * ldo, ldo);
+    for (; HD_TILE_TOKENS > 4 && t + 4 <= n; t += 4)
+        panel_tile(4, f, p, u0, in, tile, t, out + t * ldo, ldo);
+    for (; t < n; t++)
+        panel_tile(1, f, p, u0, in, tile, t, out + t * ldo, ldo);
+}
+
+/* A panel times the rows in slots [slot, slot + n); slot is the first of a tile. */
+HD_INLINE void panel_form(const summing f, const panel *p, int64_t u0, const inputs *in, int64_t slot, int64_t n,
+                          float *out, int64_t ldo)
+{
+    for (int64_t t = 0; t < n; t += TILE) {
+        int rows = (int)HD_MIN(TILE, n - t);
+#if defined(HD_AMX)
+        if (rows >= AMX_ROWS) {
+            amx_tile(f, p, u0, in, (slot + t) / TILE, rows, out + t * ldo, ldo);
+            continue;
+        }
+#endif
+        panel_rows(f, p, u0, in, (slot + t) / TILE, rows, out + t * ldo, ldo);
+    }
+}
+
+static void panel_product(const panel *p, int64_t u0, const inputs *in, int64_t slot, int64_t n, float *out,
+                          int64_t ldo)
+{
+    if (p->how.wide && HD_WIDE_BIAS == 0)
+        panel_form((summing){1, false, true}, p, u0, in, slot, n, out, ldo);
+    else if (p->how.has_min && p->how.groups == 1)
+        panel_form((summing){1, true, false}, p, u0, in, slot, n, out, ldo);
+    else if (p->how.has_min)
+        panel_form((summing){2, true, false}, p, u0, in, slot, n, out, ldo);
+    else if (p->how.groups == 1)
+        panel_form((summing){1, false, false}, p, u0, in, slot, n, out, ldo);
     else
-        panel_form(2, false, false, p, u0, in, token, n, out, ldo);
+        panel_form((summing){2, false, false}, p, u0, in, slot, n, out, ldo);
 }
 
 /* `room` holds a panel. */
-static void packed_block(const hd_packed *p, int64_t block, const inputs *in, const int32_t *token, int64_t n,
-                         float *out, int64_t ldo, float *room)
+static void packed_block(const hd_packed *p, int64_t block, const inputs *in, int64_t slot, int64_t n, float *out,
+                         int64_t ldo, float *room)
 {
-    if (n == 1) {
-        single_block(p, block, in, token[0], out);
+    if (in->tile == 1) {
+        single_block(p, block, in, slot, out); /* n is 1 */
         return;
     }
     for (int64_t u0 = 0; u0 < p->units; u0 += PANEL_UNITS) {
         panel part = {.data = (vf *)(void *)room, .count = HD_MIN(PANEL_UNITS, p->units - u0)};
         unpack_panel(p, block, u0, &part);
-        panel_product(&part, u0, in, token, n, out, ldo);
+        panel_product(&part, u0, in, slot, n, out, ldo);
     }
 }
 
@@ -241,32 +258,30 @@ static int64_t blocks_of(const hd_matrix *m)
     return (m->rows + HD_LANES - 1) / HD_LANES;
 }
 
-/* out[i][0..rows of the block) = block of m times input row token[i], i < n.  The last block of a matrix may be short;
- * a packed block goes through `edge` [EDGE_TOKENS][HD_LANES] then.  `room` has room_floats(cols). */
-#define EDGE_TOKENS 32
-
 /* A panel, or a row of weights decoded to float32. */
 static size_t room_floats(int64_t cols)
 {
     return HD_MAX((size_t)cols, (size_t)PANEL_UNITS * PANEL_VECTORS * HD_LANES);
 }
 
-static void block_product(const hd_matrix *m, int64_t block, const inputs *in, const int32_t *token, int64_t n,
-                          float *out, int64_t ldo, float *room)
+/* out[i][0..rows of the block) = block of m times the row in slot + i, i < n; slot is the first of a tile.  The last
+ * block of a matrix may be short; a packed block goes through `edge` then.  `room` has room_floats(cols). */
+static void block_product(const hd_matrix *m, int64_t block, const inputs *in, int64_t slot, int64_t n, float *out,
+                          int64_t ldo, float *room)
 {
     int64_t first = block * HD_LANES, rows = HD_MIN(HD_LANES, m->rows - first);
     if (!m->packed) {
-        float_block(m, first, rows, in, token, n, out, ldo, room);
+        float_block(m, first, rows, in, slot, n, out, ldo, room);
         return;
     }
     if (rows == HD_LANES) {
-        packed_block(m->packed, block, in, token, n, out, ldo, room);
+        packed_block(m->packed, block, in, slot, n, out, ldo, room);
         return;
     }
-    float edge[EDGE_TOKENS * HD_LANES];
-    for (int64_t t = 0; t < n; t += EDGE_TOKENS) {
-        int64_t count = HD_MIN(EDGE_TOKENS, n - t);
-        packed_block(m->packed, block, in, token + t, count, edge, HD_LANES, room);
+    float edge[TILE * HD_LANES];
+    for (int64_t t = 0; t < n; t += TILE) {
+        int64_t count = HD_MIN(TILE, n - t);
+        packed_block(m->packed, block, in, slot + t, count, edge, HD_LANES, room);
         for (int64_t i = 0; i < count; i++)
             memcpy(out + (t + i) * ldo, edge + i * HD_LANES, (size_t)rows * sizeof(float));
     }
@@ -282,7 +297,6 @@ typedef struct matmul_job {
     float *y;
     int64_t ldy, y_step, n;
     const float *bias;
-    const int32_t *token; /* 0, 1, 2 ... n-1 */
     int64_t chunk; /* tokens that meet all weights before the next ones: their bytes stay in the second-level cache */
     size_t shared; /* bytes of scratch before the threads' slices */
 } matmul_job;
@@ -305,42 +319,33 @@ static void matmul_blocks(void *arg, int64_t begin, int64_t end, int thread)
         int64_t t = i / (blocks * job->count) * job->chunk, j = i / blocks % job->count, block = i % blocks;
         int64_t n = HD_MIN(job->chunk, job->n - t), first = block * HD_LANES;
         float *y = job->y + t * job->ldy + j * job->y_step + first;
-        block_product(&job->w[j], block, &job->in[j], job->token + t, n, y, job->ldy, room);
+        block_product(&job->w[j], block, &job->in[j], t, n, y, job->ldy, room);
         if (job->bias) add_bias(y, job->ldy, job->bias + first, HD_MIN(HD_LANES, job->w[j].rows - first), n);
     }
 }
 
-/* A quarter of a small second-level cache; whole tiles. */
-#define CHUNK_BYTES (256 * 1024)
+/* About half of a second-level cache; whole tiles. */
+static int64_t chunk_of(const inputs *in, bool packed)
+{
+    int64_t bytes = packed ? in->units * (int64_t)sizeof(quant_unit) : in->cols * (int64_t)sizeof(float);
+    return round_up(HD_MAX(1, HD_CHUNK_BYTES / bytes), TILE);
+}
 
 static void run_matmul(matmul_job *job)
 {
-    int64_t bytes =
-        job->w[0].packed ? job->in[0].ldq * (int64_t)sizeof(quant_unit) : job->in[0].cols * (int64_t)sizeof(float);
-    job->chunk = round_up(HD_MAX(1, CHUNK_BYTES / bytes), HD_TILE_TOKENS);
+    job->chunk = chunk_of(&job->in[0], job->w[0].packed != NULL);
     int64_t items = blocks_of(&job->w[0]) * job->count * ((job->n + job->chunk - 1) / job->chunk);
     hd_pool_for(job->ex->pool, items, grain_of(job->ex, items), matmul_blocks, job);
-}
-
-static int32_t *count_tokens(arena *a, int64_t n)
-{
-    int32_t *token = arena_take(a, (size_t)n, sizeof *token);
-    for (int64_t i = 0; token && i < n; i++)
-        token[i] = (int32_t)i;
-    return token;
 }
 
 static void fast_matmul(const hd_exec *ex, float *y, int64_t ldy, const hd_matrix *w, const float *bias, const float *x,
                         int64_t ldx, int64_t n)
 {
     arena a = {.base = ex->scratch};
-    inputs in = {.x = x, .ldx = ldx, .cols = w->cols};
+    inputs in = {.x = x, .ldx = ldx};
     matmul_job job = {.ex = ex, .w = w, .count = 1, .in = &in, .y = y, .ldy = ldy, .n = n, .bias = bias};
-    job.token = count_tokens(&a, n);
-    if (w->packed) {
-        inputs_take(&in, &a, n, w->cols);
-        quantize_rows(ex, &in, n);
-    }
+    inputs_take(&in, &a, n, tile_for(n), w->cols);
+    if (w->packed) quantize(ex, &in);
     job.shared = a.used;
     run_matmul(&job);
 }
@@ -351,12 +356,10 @@ static void fast_matmul_heads(const hd_exec *ex, float *y, int64_t ldy, int64_t 
     arena a = {.base = ex->scratch};
     inputs *in = arena_take(&a, (size_t)count, sizeof *in);
     matmul_job job = {.ex = ex, .w = w, .count = count, .in = in, .y = y, .ldy = ldy, .y_step = y_step, .n = n};
-    job.token = count_tokens(&a, n);
     for (int j = 0; j < count; j++) {
-        in[j] = (inputs){.x = x + j * x_step, .ldx = ldx, .cols = w[j].cols};
-        if (!w[j].packed) continue;
-        inputs_take(&in[j], &a, n, w[j].cols);
-        quantize_rows(ex, &in[j], n);
+        in[j] = (inputs){.x = x + j * x_step, .ldx = ldx};
+        inputs_take(&in[j], &a, n, tile_for(n), w[j].cols);
+        if (w[j].packed) quantize(ex, &in[j]);
     }
     job.shared = a.used;
     run_matmul(&job);
@@ -375,11 +378,10 @@ static hd_status fast_prepare(const hd_exec *ex, hd_matrix *m)
 static size_t matmul_scratch(int64_t n, int64_t cols, int64_t count, int threads)
 {
     arena a = {0};
-    inputs in;
+    inputs in = {0};
     arena_take(&a, (size_t)count, sizeof in);
-    count_tokens(&a, n);
     for (int64_t j = 0; j < count; j++)
-        inputs_take(&in, &a, n, round_up(cols, HD_UNIT));
+        inputs_take(&in, &a, n, TILE, round_up(cols, HD_UNIT));
     for (int t = 0; t < threads; t++)
         arena_take(&a, room_floats(cols), sizeof(float));
     return a.used + (size_t)threads * HD_CACHE_LINE;

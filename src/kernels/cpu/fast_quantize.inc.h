@@ -8,6 +8,11 @@
 /* Inputs narrower than this many columns have two planes throughout. */
 #define NARROW 768
 
+/* Rows of activations stand in slots, and slots in tiles of TILE: a unit of a tile holds the bytes of all its rows, then
+ * their scales and sums, so that kernels address all rows of a tile from one pointer (and AMX loads them at once).  A
+ * single row is a tile of its own. */
+#define TILE 16
+
 typedef struct quant_unit {
     int8_t q[HD_UNIT];
     float d;             /* value of one step */
@@ -15,27 +20,82 @@ typedef struct quant_unit {
     int32_t nsum, nsum0; /* minus the sum of q; of its first half: what offsets are multiplied with */
 } quant_unit;
 
-/* Activations of n rows, as floats and, where asked for, as bytes. */
+/* Activations, as floats and, where asked for, as bytes. */
 typedef struct inputs {
     const float *x;
-    int64_t ldx, cols, units;
-    quant_unit *main, *rest; /* [n][ldq] the two planes */
-    uint8_t *has_rest;       /* [n][ldr] whether a unit has the second one */
-    int64_t ldq, ldr;
+    const int32_t *row; /* of each slot, the row of x, or -1: none; NULL: slot i is row i */
+    int64_t ldx, cols, units, slots;
+    int tile;            /* rows of a tile: 1 or TILE */
+    uint8_t *main, *rest; /* the two planes, [tiles][units][tile * sizeof(quant_unit)] */
+    uint8_t *has_rest;   /* [tiles][ldr] whether any row of a tile has the second one in a unit */
+    int64_t ldr;
 } inputs;
+
+/* A unit of a tile of M rows, from one of its rows on: their bytes, and their fields.  Two pointers, so that all else
+ * in an address is constant. */
+typedef struct unit_view {
+    const uint8_t *q, *fields;
+} unit_view;
+
+HD_INLINE unit_view unit_from(const int M, const uint8_t *unit, int row)
+{
+    return (unit_view){unit + row * HD_UNIT, unit + M * HD_UNIT + row * 4};
+}
+
+HD_INLINE unit_view unit_moved(unit_view v, ptrdiff_t bytes)
+{
+    return (unit_view){v.q + bytes, v.fields + bytes};
+}
+
+/* Four bytes of row t; one of its fields. */
+HD_INLINE int32_t unit_four(unit_view v, int t, int i)
+{
+    int32_t four;
+    memcpy(&four, v.q + t * HD_UNIT + i * 4, sizeof four);
+    return four;
+}
+
+HD_INLINE float unit_float(const int M, unit_view v, int t, const int field)
+{
+    float value;
+    memcpy(&value, v.fields + M * 4 * field + 4 * t, sizeof value);
+    return value;
+}
+
+HD_INLINE int32_t unit_int(const int M, unit_view v, int t, const int field)
+{
+    int32_t value;
+    memcpy(&value, v.fields + M * 4 * field + 4 * t, sizeof value);
+    return value;
+}
+
+enum { FIELD_D, FIELD_PART, FIELD_NSUM, FIELD_NSUM0 };
 
 /* Flags are looked at in lines of this many units. */
 #define PANEL_UNITS 64
 
-static void inputs_take(inputs *in, arena *a, int64_t n, int64_t cols)
+static int64_t tiles_of(const inputs *in)
+{
+    return (in->slots + in->tile - 1) / in->tile;
+}
+
+/* A cache line more: tiles a multiple of 4 KB apart would share a few sets of the first-level cache. */
+static size_t tile_bytes_of(const inputs *in)
+{
+    return (size_t)(in->units * in->tile) * sizeof(quant_unit) + HD_CACHE_LINE;
+}
+
+static void inputs_take(inputs *in, arena *a, int64_t slots, int tile, int64_t cols)
 {
     in->cols = cols;
     in->units = cols / HD_UNIT;
-    in->ldq = in->units | 1; /* rows a multiple of 4 KB apart would share a few sets of the first-level cache */
+    in->slots = slots;
+    in->tile = tile;
     in->ldr = round_up(in->units, PANEL_UNITS);
-    in->main = arena_take(a, 2 * (size_t)(n * in->ldq), sizeof *in->main);
-    in->rest = in->main ? in->main + n * in->ldq : NULL;
-    in->has_rest = arena_take(a, (size_t)(n * in->ldr), 1);
+    size_t tiles = (size_t)tiles_of(in), bytes = tiles * tile_bytes_of(in);
+    in->main = arena_take(a, 2 * bytes, 1);
+    in->rest = in->main ? in->main + bytes : NULL;
+    in->has_rest = arena_take(a, tiles * (size_t)in->ldr, 1);
 }
 
 #define SMALLEST 0x1p-100f /* units whose values are all below count as zeros: 127 / value would overflow */
@@ -93,26 +153,63 @@ static bool quantize_unit(const float *x, bool narrow, quant_unit *main, quant_u
     return fine;
 }
 
-static void quantize_row(const inputs *in, int64_t row, const float *x)
+static void put_unit(const inputs *in, uint8_t *tile, int64_t u, int t, const quant_unit *from)
 {
-    uint8_t *flag = in->has_rest + row * in->ldr;
-    for (int64_t u = 0; u < in->units; u++) {
-        int64_t at = row * in->ldq + u;
-        flag[u] = quantize_unit(x + u * HD_UNIT, in->cols < NARROW, &in->main[at], &in->rest[at]);
-        if (!flag[u]) in->rest[at] = (quant_unit){.d = 0.0f}; /* a tile that has one with a second plane reads it */
-    }
-    memset(flag + in->units, 0, (size_t)(in->ldr - in->units));
+    uint8_t *to = tile + (size_t)(u * in->tile) * sizeof *from;
+    memcpy(to + t * HD_UNIT, from->q, sizeof from->q);
+    to += in->tile * HD_UNIT + 4 * t;
+    memcpy(to, &from->d, sizeof from->d);
+    memcpy(to + 4 * in->tile, &from->part, sizeof from->part);
+    memcpy(to + 8 * in->tile, &from->nsum, sizeof from->nsum);
+    memcpy(to + 12 * in->tile, &from->nsum0, sizeof from->nsum0);
 }
 
+/* Unit u of a tile; rows that a tile lacks are zeros. */
+static void quantize_tile_unit(const inputs *in, int64_t tile, int64_t u)
+{
+    uint8_t *main_tile = in->main + (size_t)tile * tile_bytes_of(in);
+    uint8_t *rest_tile = in->rest + (size_t)tile * tile_bytes_of(in);
+    quant_unit rest[TILE];
+    bool any = false;
+    for (int t = 0; t < in->tile; t++) {
+        int64_t slot = tile * in->tile + t;
+        int64_t row = slot >= in->slots ? -1 : in->row ? in->row[slot] : slot;
+        quant_unit one = {.d = 0.0f};
+        bool fine = row >= 0 && quantize_unit(in->x + row * in->ldx + u * HD_UNIT, in->cols < NARROW, &one, &rest[t]);
+        if (!fine) rest[t] = (quant_unit){.d = 0.0f};
+        any |= fine;
+        put_unit(in, main_tile, u, t, &one);
+    }
+    in->has_rest[tile * in->ldr + u] = any;
+    for (int t = 0; any && t < in->tile; t++)
+        put_unit(in, rest_tile, u, t, &rest[t]);
+}
+
+#define QUANT_UNITS 8 /* units at a time: a row of a few thousand columns makes work for all threads */
+
+/* Items are (tile, stretch of units). */
 static void quantize_range(void *arg, int64_t begin, int64_t end, int thread)
 {
     const inputs *in = arg;
+    int64_t parts = (in->units + QUANT_UNITS - 1) / QUANT_UNITS;
     (void)thread;
-    for (int64_t i = begin; i < end; i++)
-        quantize_row(in, i, in->x + i * in->ldx);
+    for (int64_t i = begin; i < end; i++) {
+        int64_t tile = i / parts, first = i % parts * QUANT_UNITS;
+        for (int64_t u = first; u < HD_MIN(first + QUANT_UNITS, in->units); u++)
+            quantize_tile_unit(in, tile, u);
+        if (first + QUANT_UNITS >= in->units)
+            memset(in->has_rest + tile * in->ldr + in->units, 0, (size_t)(in->ldr - in->units));
+    }
 }
 
-static void quantize_rows(const hd_exec *ex, inputs *in, int64_t n)
+static void quantize(const hd_exec *ex, inputs *in)
 {
-    hd_pool_for(ex->pool, n, 1, quantize_range, in);
+    int64_t items = tiles_of(in) * ((in->units + QUANT_UNITS - 1) / QUANT_UNITS);
+    hd_pool_for(ex->pool, items, in->tile == 1 ? 64 : 8, quantize_range, in);
+}
+
+/* A single row needs no tiles. */
+static int tile_for(int64_t rows)
+{
+    return rows == 1 ? 1 : TILE;
 }

@@ -5,6 +5,7 @@
 
 #define HD_LANES 4
 #define HD_TILE_TOKENS 8
+#define HD_CHUNK_BYTES (128 * 1024) /* of activations that meet all weights before the next ones do */
 #define HD_GEMM_ROWS 6
 #define HD_GEMM_VECTORS 3
 #define HD_WIDE_BIAS 0
