@@ -153,6 +153,10 @@ static void unpack_panel(const hd_packed *p, int64_t block, int64_t u0, panel *o
 static void single_block(const hd_packed *p, int64_t block, const inputs *in, int64_t token,
                          float *out){WITH_TYPE(p->type, single_product(type, p, block, in, token, out))}
 
+#if defined(HD_AMX)
+#include "kernels/cpu/fast_amx.inc.h"
+#endif
+
 /* A panel times rows [t, t + T) of a tile; adds to `out` unless the panel is the first one of its block. */
 HD_INLINE void panel_tile(const int T, const summing f, const panel *p, int64_t u0, const inputs *in, int64_t tile, int t,
                           float *out, int64_t ldo)
@@ -209,6 +213,9 @@ HD_INLINE void panel_rows(const summing f, const panel *p, int64_t u0, const inp
 HD_INLINE void panel_form(const summing f, const panel *p, int64_t u0, const inputs *in, int64_t slot, int64_t n,
                           float *out, int64_t ldo)
 {
+#if defined(HD_AMX)
+    if (n >= AMX_ROWS) amx_begin();
+#endif
     for (int64_t t = 0; t < n; t += TILE) {
         int rows = (int)HD_MIN(TILE, n - t);
 #if defined(HD_AMX)
@@ -219,6 +226,9 @@ HD_INLINE void panel_form(const summing f, const panel *p, int64_t u0, const inp
 #endif
         panel_rows(f, p, u0, in, (slot + t) / TILE, rows, out + t * ldo, ldo);
     }
+#if defined(HD_AMX)
+    if (n >= AMX_ROWS) amx_end();
+#endif
 }
 
 static void panel_product(const panel *p, int64_t u0, const inputs *in, int64_t slot, int64_t n, float *out,

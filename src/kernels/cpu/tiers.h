@@ -5,6 +5,6 @@
 
 #include "tensor/backend.h"
 
-extern const hd_backend hd_backend_avx2, hd_backend_avx512, hd_backend_avx512bf16, hd_backend_neon;
+extern const hd_backend hd_backend_avx2, hd_backend_avx512, hd_backend_avx512bf16, hd_backend_amx, hd_backend_neon;
 
 #endif
