@@ -20,8 +20,8 @@
 #include "kernels/cpu/fast_attend_block.inc.h"
 
 #include "kernels/cpu/fast_attend.inc.h"
-#include "kernels/cpu/fast_mla.inc.h"
 #include "kernels/cpu/fast_elementwise.inc.h"
+#include "kernels/cpu/fast_mla.inc.h"
 #include "kernels/cpu/fast_moe.inc.h"
 
 static size_t fast_scratch_bytes(const hd_shape_limits *l)

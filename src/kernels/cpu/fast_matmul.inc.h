@@ -14,40 +14,51 @@ typedef struct summing {
     bool has_min, wide;
 } summing;
 
-/* What one plane of a unit adds to row t of a tile of M rows. */
-HD_INLINE vf add_plane(vf acc, const summing f, const bool adds_min, int offset, const vi *code, const vf *scale,
-                       const vf *min, const int M, unit_view x, int t)
+/* What one plane of a unit adds to T rows of a tile of M.  Rows go side by side: one row's dot products alone would
+ * wait for each other. */
+HD_INLINE void add_plane(const int T, vf *acc, const summing f, const bool adds_min, int offset, const vi *code,
+                         const vf *scale, const vf *min, const int M, unit_view x)
 {
     const int quads = 8 / f.groups; /* vectors of four columns that share a scale */
-    float d = unit_float(M, x, t, FIELD_D);
     HD_UNROLL
     for (int g = 0; g < f.groups; g++) {
-        int32_t nsum = unit_int(M, x, t, f.groups == 2 && g == 0 ? FIELD_NSUM0 : FIELD_NSUM);
-        if (g == 1) nsum -= unit_int(M, x, t, FIELD_NSUM0);
-        vi sum = f.has_min ? (vi){0} : vi_splat(offset * nsum);
+        int32_t nsum[TILE];
+        vi sum[TILE];
+        HD_UNROLL
+        for (int t = 0; t < T; t++) {
+            nsum[t] = unit_int(M, x, t, f.groups == 2 && g == 0 ? FIELD_NSUM0 : FIELD_NSUM);
+            if (g == 1) nsum[t] -= unit_int(M, x, t, FIELD_NSUM0);
+            sum[t] = f.has_min ? (vi){0} : vi_splat(offset * nsum[t]);
+        }
         HD_UNROLL
         for (int j = g * quads; j < (g + 1) * quads; j++) {
-            int32_t four = unit_four(x, t, j);
-            sum = f.wide ? vi_dot4_wide(sum, code[j], four) : vi_dot4(sum, code[j], four);
+            vi four_columns = code[j];
+            HD_UNROLL
+            for (int t = 0; t < T; t++)
+                sum[t] = f.wide ? vi_dot4_wide(sum[t], four_columns, unit_four(x, t, j))
+                                : vi_dot4(sum[t], four_columns, unit_four(x, t, j));
         }
-        acc = vf_fma(vf_of_int(sum), scale[g] * d, acc);
-        if (adds_min && f.groups == 1) acc = vf_fma(min[0], vf_splat(unit_float(M, x, t, FIELD_PART)), acc);
-        if (adds_min && f.groups == 2) acc = vf_fma(min[g], vf_splat(-(d * (float)nsum)), acc);
+        HD_UNROLL
+        for (int t = 0; t < T; t++) {
+            float d = unit_float(M, x, t, FIELD_D);
+            acc[t] = vf_fma(vf_of_int(sum[t]), scale[g] * d, acc[t]);
+            if (adds_min && f.groups == 1) acc[t] = vf_fma(min[0], vf_splat(unit_float(M, x, t, FIELD_PART)), acc[t]);
+            if (adds_min && f.groups == 2) acc[t] = vf_fma(min[g], vf_splat(-(d * (float)nsum[t])), acc[t]);
+        }
     }
-    return acc;
 }
 
-HD_INLINE vf add_unit(vf acc, const summing f, int offset, const vi *code, const vf *scale, const vf *min, const int M,
-                      unit_view x, int t)
+HD_INLINE void add_unit(const int T, vf *acc, const summing f, int offset, const vi *code, const vf *scale,
+                        const vf *min, const int M, unit_view x)
 {
-    return add_plane(acc, f, f.has_min, offset, code, scale, min, M, x, t);
+    add_plane(T, acc, f, f.has_min, offset, code, scale, min, M, x);
 }
 
 /* The second plane.  With one group of minima, they are in the first plane's `part` already. */
-HD_INLINE vf add_rest(vf acc, const summing f, int offset, const vi *code, const vf *scale, const vf *min, const int M,
-                      unit_view x, int t)
+HD_INLINE void add_rest(const int T, vf *acc, const summing f, int offset, const vi *code, const vf *scale,
+                        const vf *min, const int M, unit_view x)
 {
-    return add_plane(acc, f, f.has_min && f.groups == 2, offset, code, scale, min, M, x, t);
+    add_plane(T, acc, f, f.has_min && f.groups == 2, offset, code, scale, min, M, x);
 }
 
 /* One block of rows times a single row of activations. */
@@ -69,8 +80,8 @@ HD_INLINE void single_product(const hd_type type, const hd_packed *p, int64_t bl
             unit w;
             load_codes(type, at, w.code);
             load_scales(type, &h, i, &w);
-            sum = add_unit(sum, how, f.offset, w.code, w.scale, w.min, 1, unit_from(1, x + to, 0), 0);
-            if (has_rest[u]) sum = add_rest(sum, how, f.offset, w.code, w.scale, w.min, 1, unit_from(1, rest + to, 0), 0);
+            add_unit(1, &sum, how, f.offset, w.code, w.scale, w.min, 1, unit_from(1, x + to, 0));
+            if (has_rest[u]) add_rest(1, &sum, how, f.offset, w.code, w.scale, w.min, 1, unit_from(1, rest + to, 0));
         }
     }
     vf_store(out, sum);
@@ -150,16 +161,18 @@ static void unpack_panel(const hd_packed *p, int64_t block, int64_t u0, panel *o
     WITH_TYPE(p->type, unpack_type(type, p, block, u0, out))
 }
 
-static void single_block(const hd_packed *p, int64_t block, const inputs *in, int64_t token,
-                         float *out){WITH_TYPE(p->type, single_product(type, p, block, in, token, out))}
+static void single_block(const hd_packed *p, int64_t block, const inputs *in, int64_t token, float *out)
+{
+    WITH_TYPE(p->type, single_product(type, p, block, in, token, out))
+}
 
 #if defined(HD_AMX)
 #include "kernels/cpu/fast_amx.inc.h"
 #endif
 
 /* A panel times rows [t, t + T) of a tile; adds to `out` unless the panel is the first one of its block. */
-HD_INLINE void panel_tile(const int T, const summing f, const panel *p, int64_t u0, const inputs *in, int64_t tile, int t,
-                          float *out, int64_t ldo)
+HD_INLINE void panel_tile(const int T, const summing f, const panel *p, int64_t u0, const inputs *in, int64_t tile,
+                          int t, float *out, int64_t ldo)
 {
     const ptrdiff_t step = TILE * (ptrdiff_t)sizeof(quant_unit);
     unit_view x = unit_from(TILE, in->main + (size_t)tile * tile_bytes_of(in) + u0 * step, t);
@@ -171,24 +184,10 @@ HD_INLINE void panel_tile(const int T, const summing f, const panel *p, int64_t 
     for (int i = 0; i < T; i++)
         sum[i] = u0 ? vf_load(out + i * ldo) : (vf){0};
     for (int64_t u = 0; u < p->count; u++, at += 8 + f.groups * (f.has_min ? 2 : 1)) {
-        vi code[8];
-        vf scale[2], min[2] = {{0}, {0}};
-        HD_UNROLL
-        for (int j = 0; j < 8; j++)
-            code[j] = (vi)at[j];
-        for (int g = 0; g < f.groups; g++) {
-            scale[g] = at[8 + g];
-            if (f.has_min) min[g] = at[8 + f.groups + g];
-        }
-        HD_UNROLL
-        for (int i = 0; i < T; i++)
-            sum[i] = add_unit(sum[i], f, p->offset, code, scale, min, TILE, x, i);
-        if (any[u]) {
-            unit_view rest = unit_moved(x, to_rest);
-            HD_UNROLL
-            for (int i = 0; i < T; i++)
-                sum[i] = add_rest(sum[i], f, p->offset, code, scale, min, TILE, rest, i);
-        }
+        const vi *code = (const vi *)at;
+        const vf *scale = at + 8, *min = at + 8 + f.groups;
+        add_unit(T, sum, f, p->offset, code, scale, min, TILE, x);
+        if (any[u]) add_rest(T, sum, f, p->offset, code, scale, min, TILE, unit_moved(x, to_rest));
         x = unit_moved(x, step);
     }
     HD_UNROLL
@@ -197,8 +196,8 @@ HD_INLINE void panel_tile(const int T, const summing f, const panel *p, int64_t 
 }
 
 /* The same for n rows of a tile. */
-HD_INLINE void panel_rows(const summing f, const panel *p, int64_t u0, const inputs *in, int64_t tile, int n, float *out,
-                          int64_t ldo)
+HD_INLINE void panel_rows(const summing f, const panel *p, int64_t u0, const inputs *in, int64_t tile, int n,
+                          float *out, int64_t ldo)
 {
     int t = 0;
     for (; t + HD_TILE_TOKENS <= n; t += HD_TILE_TOKENS)
@@ -214,7 +213,7 @@ HD_INLINE void panel_form(const summing f, const panel *p, int64_t u0, const inp
                           float *out, int64_t ldo)
 {
 #if defined(HD_AMX)
-    if (n >= AMX_ROWS) amx_begin();
+    if (n >= AMX_ROWS) amx_begin(f.groups);
 #endif
     for (int64_t t = 0; t < n; t += TILE) {
         int rows = (int)HD_MIN(TILE, n - t);

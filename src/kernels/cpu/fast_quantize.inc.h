@@ -8,9 +8,9 @@
 /* Inputs narrower than this many columns have two planes throughout. */
 #define NARROW 768
 
-/* Rows of activations stand in slots, and slots in tiles of TILE: a unit of a tile holds the bytes of all its rows, then
- * their scales and sums, so that kernels address all rows of a tile from one pointer (and AMX loads them at once).  A
- * single row is a tile of its own. */
+/* Rows of activations stand in slots, and slots in tiles of TILE: a unit of a tile holds the bytes of all its rows,
+ * then their scales and sums, so that kernels address all rows of a tile from one pointer (and AMX loads them at once).
+ * A single row is a tile of its own. */
 #define TILE 16
 
 typedef struct quant_unit {
@@ -25,9 +25,9 @@ typedef struct inputs {
     const float *x;
     const int32_t *row; /* of each slot, the row of x, or -1: none; NULL: slot i is row i */
     int64_t ldx, cols, units, slots;
-    int tile;            /* rows of a tile: 1 or TILE */
+    int tile;             /* rows of a tile: 1 or TILE */
     uint8_t *main, *rest; /* the two planes, [tiles][units][tile * sizeof(quant_unit)] */
-    uint8_t *has_rest;   /* [tiles][ldr] whether any row of a tile has the second one in a unit */
+    uint8_t *has_rest;    /* [tiles][ldr] whether any row of a tile has the second one in a unit */
     int64_t ldr;
 } inputs;
 

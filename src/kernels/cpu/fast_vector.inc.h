@@ -15,7 +15,7 @@ typedef uint32_t vu __attribute__((vector_size(4 * HD_LANES)));
 
 HD_INLINE vf vf_splat(float x)
 {
-    return (vf){0} + x;
+    return x - (vf){0}; /* 0 + x would be an addition: it turns -0 into 0 */
 }
 
 HD_INLINE vi vi_splat(int32_t x)

@@ -7,7 +7,19 @@
 #include <math.h>
 #include <string.h>
 
-#include "tensor/quant_internal.h"
+#include "tensor/quant.h"
+
+#define SUPER_COLS 256 /* of the K, IQ and TQ types */
+
+static uint16_t le16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] | p[1] << 8);
+}
+
+static uint32_t le32(const uint8_t *p)
+{
+    return le16(p) | (uint32_t)le16(p + 2) << 16;
+}
 
 /* One row of a super, taken apart. */
 typedef struct piece {
@@ -42,35 +54,35 @@ static void fifth_bits(const uint8_t *bits, uint8_t *code)
 
 static void take_q4_0(const uint8_t *b, piece *out) /* and IQ4_NL */
 {
-    out->half[0] = hd_le16(b);
+    out->half[0] = le16(b);
     nibbles(b + 2, out->code[0]);
 }
 
 static void take_q4_1(const uint8_t *b, piece *out)
 {
-    out->half[0] = hd_le16(b);
-    out->half[1] = hd_le16(b + 2);
+    out->half[0] = le16(b);
+    out->half[1] = le16(b + 2);
     nibbles(b + 4, out->code[0]);
 }
 
 static void take_q5_0(const uint8_t *b, piece *out)
 {
-    out->half[0] = hd_le16(b);
+    out->half[0] = le16(b);
     nibbles(b + 6, out->code[0]);
     fifth_bits(b + 2, out->code[0]);
 }
 
 static void take_q5_1(const uint8_t *b, piece *out)
 {
-    out->half[0] = hd_le16(b);
-    out->half[1] = hd_le16(b + 2);
+    out->half[0] = le16(b);
+    out->half[1] = le16(b + 2);
     nibbles(b + 8, out->code[0]);
     fifth_bits(b + 4, out->code[0]);
 }
 
 static void take_q8_0(const uint8_t *b, piece *out)
 {
-    out->half[0] = hd_le16(b);
+    out->half[0] = le16(b);
     memcpy(out->code[0], b + 2, HD_UNIT);
 }
 
@@ -121,16 +133,16 @@ static void k_scales(const uint8_t *s, piece *out)
 
 static void take_q4_k(const uint8_t *b, piece *out)
 {
-    out->half[0] = hd_le16(b);
-    out->half[1] = hd_le16(b + 2);
+    out->half[0] = le16(b);
+    out->half[1] = le16(b + 2);
     k_scales(b + 4, out);
     k_nibbles(b + 16, out);
 }
 
 static void take_q5_k(const uint8_t *b, piece *out)
 {
-    out->half[0] = hd_le16(b);
-    out->half[1] = hd_le16(b + 2);
+    out->half[0] = le16(b);
+    out->half[1] = le16(b + 2);
     k_scales(b + 4, out);
     k_nibbles(b + 48, out);
     k_high_bits(b + 16, 4, out);
@@ -139,7 +151,7 @@ static void take_q5_k(const uint8_t *b, piece *out)
 /* low[128], high[64], scales[16], d. */
 static void take_q6_k(const uint8_t *b, piece *out)
 {
-    out->half[0] = hd_le16(b + 208);
+    out->half[0] = le16(b + 208);
     memcpy(out->byte, b + 192, 16);
     for (int u = 0; u < 8; u++) {
         const uint8_t *low = b + u / 4 * 64 + u % 2 * 32, *high = b + 128 + u / 4 * 32;
@@ -159,8 +171,8 @@ static void two_bits(const uint8_t *q, piece *out)
 
 static void take_q2_k(const uint8_t *b, piece *out)
 {
-    out->half[0] = hd_le16(b + 80);
-    out->half[1] = hd_le16(b + 82);
+    out->half[0] = le16(b + 80);
+    out->half[1] = le16(b + 82);
     memcpy(out->byte, b, 16);
     two_bits(b + 16, out);
 }
@@ -173,7 +185,7 @@ static void take_q3_k(const uint8_t *b, piece *out)
     for (int i = 0; i < 16; i++)
         value[i] = (uint8_t)((i < 8 ? s[i] & 15 : s[i - 8] >> 4) | (s[8 + i % 4] >> (2 * (i / 4)) & 3) << 4);
     put_six_bits(value, out->byte);
-    out->half[0] = hd_le16(b + 108);
+    out->half[0] = le16(b + 108);
     two_bits(b + 32, out);
     k_high_bits(b, 2, out);
 }
@@ -182,7 +194,7 @@ static void take_q3_k(const uint8_t *b, piece *out)
 
 static void take_iq4_xs(const uint8_t *b, piece *out)
 {
-    out->half[0] = hd_le16(b);
+    out->half[0] = le16(b);
     for (int u = 0; u < 8; u++) {
         int high = (b[2] | b[3] << 8) >> (2 * u) & 3, low = b[4 + u / 2] >> (4 * (u % 2)) & 15;
         out->byte[u] = (uint8_t)((low | high << 4) - 32);
@@ -193,12 +205,11 @@ static void take_iq4_xs(const uint8_t *b, piece *out)
 /* The codes of a type with a code book: its decoder writes the book out under d = 1, and the values, divided by what
  * the super's own scales (already in `byte`, odd numbers below 32) make of them, are found in the table.  All of it is
  * exact in float32. */
-static void book_codes(uint8_t *block, hd_block_decoder decode, int group, float factor, const int8_t *table,
-                       piece *out)
+static void book_codes(const uint8_t *block, hd_type type, int group, float factor, const int8_t *table, piece *out)
 {
-    float values[HD_SUPER_BLOCK];
-    decode(block, values);
-    for (int i = 0; i < HD_SUPER_BLOCK; i++) {
+    float values[SUPER_COLS];
+    (void)hd_decode_row(type, block, values, SUPER_COLS);
+    for (int i = 0; i < SUPER_COLS; i++) {
         float value = values[i] / (factor * (float)out->byte[i / group]);
         uint8_t *code = &out->code[i / HD_UNIT][i % HD_UNIT];
         for (*code = 0; *code < 15 && (float)table[*code] != value;)
@@ -215,10 +226,10 @@ static void take_iq3_xxs(const uint8_t *b, piece *out)
     uint8_t block[98];
     memcpy(block, b, sizeof block);
     memcpy(block, &one, 2);
-    out->half[0] = hd_le16(b);
+    out->half[0] = le16(b);
     for (int g = 0; g < 8; g++)
-        out->byte[g] = (uint8_t)(2 * (hd_le32(b + 66 + 4 * g) >> 28) + 1);
-    book_codes(block, hd_decode_iq3_xxs, 32, 0.25f, table_iq3_xxs, out);
+        out->byte[g] = (uint8_t)(2 * (le32(b + 66 + 4 * g) >> 28) + 1);
+    book_codes(block, HD_TYPE_IQ3_XXS, 32, 0.25f, table_iq3_xxs, out);
 }
 
 static void take_iq3_s(const uint8_t *b, piece *out)
@@ -226,10 +237,10 @@ static void take_iq3_s(const uint8_t *b, piece *out)
     uint8_t block[110];
     memcpy(block, b, sizeof block);
     memcpy(block, &one, 2);
-    out->half[0] = hd_le16(b);
+    out->half[0] = le16(b);
     for (int g = 0; g < 8; g++)
         out->byte[g] = (uint8_t)(2 * (b[106 + g / 2] >> (4 * (g % 2)) & 15) + 1);
-    book_codes(block, hd_decode_iq3_s, 32, 1.0f, table_iq3_s, out);
+    book_codes(block, HD_TYPE_IQ3_S, 32, 1.0f, table_iq3_s, out);
 }
 
 static void take_iq2_xxs(const uint8_t *b, piece *out)
@@ -237,10 +248,10 @@ static void take_iq2_xxs(const uint8_t *b, piece *out)
     uint8_t block[66];
     memcpy(block, b, sizeof block);
     memcpy(block, &one, 2);
-    out->half[0] = hd_le16(b);
+    out->half[0] = le16(b);
     for (int g = 0; g < 8; g++)
-        out->byte[g] = (uint8_t)(2 * (hd_le32(b + 6 + 8 * g) >> 28) + 1);
-    book_codes(block, hd_decode_iq2_xxs, 32, 0.125f, table_iq2, out);
+        out->byte[g] = (uint8_t)(2 * (le32(b + 6 + 8 * g) >> 28) + 1);
+    book_codes(block, HD_TYPE_IQ2_XXS, 32, 0.125f, table_iq2, out);
 }
 
 /* Sixteen nibbles s of scales 2 s + 1. */
@@ -255,9 +266,9 @@ static void take_iq2_xs(const uint8_t *b, piece *out)
     uint8_t block[74];
     memcpy(block, b, sizeof block);
     memcpy(block, &one, 2);
-    out->half[0] = hd_le16(b);
+    out->half[0] = le16(b);
     odd_scales(b + 66, out);
-    book_codes(block, hd_decode_iq2_xs, 16, 0.125f, table_iq2, out);
+    book_codes(block, HD_TYPE_IQ2_XS, 16, 0.125f, table_iq2, out);
 }
 
 static void take_iq2_s(const uint8_t *b, piece *out)
@@ -265,9 +276,9 @@ static void take_iq2_s(const uint8_t *b, piece *out)
     uint8_t block[82];
     memcpy(block, b, sizeof block);
     memcpy(block, &one, 2);
-    out->half[0] = hd_le16(b);
+    out->half[0] = le16(b);
     odd_scales(b + 74, out);
-    book_codes(block, hd_decode_iq2_s, 16, 0.125f, table_iq2, out);
+    book_codes(block, HD_TYPE_IQ2_S, 16, 0.125f, table_iq2, out);
 }
 
 static void take_iq1_s(const uint8_t *b, piece *out)
@@ -275,10 +286,10 @@ static void take_iq1_s(const uint8_t *b, piece *out)
     uint8_t block[50];
     memcpy(block, b, sizeof block);
     memcpy(block, &one, 2);
-    out->half[0] = hd_le16(b);
+    out->half[0] = le16(b);
     for (int g = 0; g < 8; g++)
-        out->byte[g] = (uint8_t)(2 * (hd_le16(b + 34 + 2 * g) >> 12 & 7) + 1);
-    book_codes(block, hd_decode_iq1_s, 32, 0.125f, table_iq1, out);
+        out->byte[g] = (uint8_t)(2 * (le16(b + 34 + 2 * g) >> 12 & 7) + 1);
+    book_codes(block, HD_TYPE_IQ1_S, 32, 0.125f, table_iq1, out);
 }
 
 /* d lies in the top nibbles of the four words of scales, its lowest first. */
@@ -288,21 +299,21 @@ static void take_iq1_m(const uint8_t *b, piece *out)
     memcpy(block, b, sizeof block);
     out->half[0] = 0;
     for (int w = 0; w < 4; w++) {
-        unsigned word = hd_le16(b + 48 + 2 * w);
+        unsigned word = le16(b + 48 + 2 * w);
         out->half[0] = (uint16_t)(out->half[0] | (word >> 12) << 4 * w);
         block[49 + 2 * w] = (uint8_t)((block[49 + 2 * w] & 15) | (one >> 4 * w & 15) << 4);
         for (int g = 0; g < 4; g++)
             out->byte[4 * w + g] = (uint8_t)(2 * (word >> 3 * g & 7) + 1);
     }
-    book_codes(block, hd_decode_iq1_m, 16, 0.125f, table_iq1, out);
+    book_codes(block, HD_TYPE_IQ1_M, 16, 0.125f, table_iq1, out);
 }
 
 /* Codes 0, 1, 2 of the ternary types, whose decoders give -1, 0, 1. */
-static void ternary_codes(uint8_t *block, hd_block_decoder decode, piece *out)
+static void ternary_codes(const uint8_t *block, hd_type type, piece *out)
 {
-    float values[HD_SUPER_BLOCK];
-    decode(block, values);
-    for (int i = 0; i < HD_SUPER_BLOCK; i++)
+    float values[SUPER_COLS];
+    (void)hd_decode_row(type, block, values, SUPER_COLS);
+    for (int i = 0; i < SUPER_COLS; i++)
         out->code[i / HD_UNIT][i % HD_UNIT] = (uint8_t)((int)values[i] + 1);
 }
 
@@ -311,8 +322,8 @@ static void take_tq1_0(const uint8_t *b, piece *out)
     uint8_t block[54];
     memcpy(block, b, sizeof block);
     memcpy(block + 52, &one, 2);
-    out->half[0] = hd_le16(b + 52);
-    ternary_codes(block, hd_decode_tq1_0, out);
+    out->half[0] = le16(b + 52);
+    ternary_codes(block, HD_TYPE_TQ1_0, out);
 }
 
 static void take_tq2_0(const uint8_t *b, piece *out)
@@ -320,8 +331,8 @@ static void take_tq2_0(const uint8_t *b, piece *out)
     uint8_t block[66];
     memcpy(block, b, sizeof block);
     memcpy(block + 64, &one, 2);
-    out->half[0] = hd_le16(b + 64);
-    ternary_codes(block, hd_decode_tq2_0, out);
+    out->half[0] = le16(b + 64);
+    ternary_codes(block, HD_TYPE_TQ2_0, out);
 }
 
 /* ---- packing ---- */

@@ -4,7 +4,7 @@
 #define HD_LANES 8
 #define HD_TILE_TOKENS 4
 #define HD_CHUNK_BYTES (128 * 1024) /* of activations that meet all weights before the next ones do */
-#define HD_GEMM_ROWS 4 /* 4 x 2 sums, 2 loads and a broadcast fit 16 registers */
+#define HD_GEMM_ROWS 4              /* 4 x 2 sums, 2 loads and a broadcast fit 16 registers */
 #define HD_GEMM_VECTORS 2
 #define HD_WIDE_BIAS 0
 

@@ -2,9 +2,9 @@
 #include <immintrin.h>
 
 #define HD_LANES 16
-#define HD_TILE_TOKENS 8 /* 8 sums, 8 vectors of codes and temporaries fit 32 registers */
+#define HD_TILE_TOKENS 8            /* 8 sums, 8 vectors of codes and temporaries fit 32 registers */
 #define HD_CHUNK_BYTES (256 * 1024) /* of activations that meet all weights before the next ones do */
-#define HD_GEMM_ROWS 6    /* 6 x 4 sums, 4 loads and a broadcast fit 32 registers */
+#define HD_GEMM_ROWS 6              /* 6 x 4 sums, 4 loads and a broadcast fit 32 registers */
 #define HD_GEMM_VECTORS 4
 #define HD_WIDE_BIAS 128 /* vpdpbusd wants unsigned codes */
 
