@@ -61,6 +61,9 @@ HD_INLINE void add_rest(const int T, vf *acc, const summing f, int offset, const
     add_plane(T, acc, f, f.has_min && f.groups == 2, offset, code, scale, min, M, x);
 }
 
+/* How far ahead of a single row weights are asked for: the processor's own prefetching ends with each page. */
+#define PREFETCH_BYTES 4096
+
 /* One block of rows times a single row of activations. */
 HD_INLINE void single_product(const hd_type type, const hd_packed *p, int64_t block, const inputs *in, int64_t slot,
                               float *out)
@@ -78,6 +81,9 @@ HD_INLINE void single_product(const hd_type type, const hd_packed *p, int64_t bl
         for (int i = 0; i < f.units; i++, u++, at += HD_LANES * 4 * f.bits) {
             size_t to = (size_t)u * sizeof(quant_unit);
             unit w;
+            HD_UNROLL
+            for (int line = 0; line < HD_LANES * 4 * f.bits; line += HD_CACHE_LINE)
+                __builtin_prefetch(at + PREFETCH_BYTES + line);
             load_codes(type, at, w.code);
             load_scales(type, &h, i, &w);
             add_unit(1, &sum, how, f.offset, w.code, w.scale, w.min, 1, unit_from(1, x + to, 0));
