@@ -202,100 +202,93 @@ static void take_iq4_xs(const uint8_t *b, piece *out)
     }
 }
 
-/* The codes of a type with a code book: its decoder writes the book out under d = 1, and the values, divided by what
- * the super's own scales (already in `byte`, odd numbers below 32) make of them, are found in the table.  All of it is
- * exact in float32. */
-static void book_codes(const uint8_t *block, hd_type type, int group, float factor, const int8_t *table, piece *out)
+static const uint16_t one = 0x3c00; /* float16 */
+
+/* What a type's decoder makes of a block whose d, the half at byte `d_at`, is 1: the code book written out, exactly. */
+static void decode_with_d_one(const uint8_t *b, hd_type type, int d_at, float *values)
 {
-    float values[SUPER_COLS];
+    uint8_t block[128]; /* the largest of these types has 110 bytes */
+    memcpy(block, b, (size_t)hd_type_block_bytes(type));
+    memcpy(block + d_at, &one, 2);
     (void)hd_decode_row(type, block, values, SUPER_COLS);
+}
+
+/* The codes of the types with a code book: `values`, decoded under d = 1 and divided by what the super's own scales
+ * (already in `byte`, odd numbers below 32) make of them, are found in the table.  All of it is exact in float32. */
+static void book_codes(const float *values, int group, float factor, const int8_t *table, piece *out)
+{
     for (int i = 0; i < SUPER_COLS; i++) {
-        float value = values[i] / (factor * (float)out->byte[i / group]);
+        int at = i / group;
+        float value = values[i] / (factor * (float)out->byte[at]);
         uint8_t *code = &out->code[i / HD_UNIT][i % HD_UNIT];
         for (*code = 0; *code < 15 && (float)table[*code] != value;)
             ++*code;
     }
 }
 
-static const uint16_t one = 0x3c00; /* float16 */
 static const int8_t table_iq3_xxs[16] = HD_TABLE_IQ3_XXS(0), table_iq3_s[16] = HD_TABLE_IQ3_S(0),
                     table_iq2[16] = HD_TABLE_IQ2(0), table_iq1[16] = HD_TABLE_IQ1(0);
 
+/* Types whose d comes first and whose scales are in `byte`. */
+static void take_book(const uint8_t *b, hd_type type, int group, float factor, const int8_t *table, piece *out)
+{
+    float values[SUPER_COLS];
+    out->half[0] = le16(b);
+    decode_with_d_one(b, type, 0, values);
+    book_codes(values, group, factor, table, out);
+}
+
 static void take_iq3_xxs(const uint8_t *b, piece *out)
 {
-    uint8_t block[98];
-    memcpy(block, b, sizeof block);
-    memcpy(block, &one, 2);
-    out->half[0] = le16(b);
     for (int g = 0; g < 8; g++)
         out->byte[g] = (uint8_t)(2 * (le32(b + 66 + 4 * g) >> 28) + 1);
-    book_codes(block, HD_TYPE_IQ3_XXS, 32, 0.25f, table_iq3_xxs, out);
+    take_book(b, HD_TYPE_IQ3_XXS, 32, 0.25f, table_iq3_xxs, out);
+}
+
+/* `n` nibbles s of scales 2 s + 1. */
+static void odd_scales(const uint8_t *nibble, int n, piece *out)
+{
+    for (int g = 0; g < n; g++)
+        out->byte[g] = (uint8_t)(2 * (nibble[g / 2] >> (4 * (g % 2)) & 15) + 1);
 }
 
 static void take_iq3_s(const uint8_t *b, piece *out)
 {
-    uint8_t block[110];
-    memcpy(block, b, sizeof block);
-    memcpy(block, &one, 2);
-    out->half[0] = le16(b);
-    for (int g = 0; g < 8; g++)
-        out->byte[g] = (uint8_t)(2 * (b[106 + g / 2] >> (4 * (g % 2)) & 15) + 1);
-    book_codes(block, HD_TYPE_IQ3_S, 32, 1.0f, table_iq3_s, out);
+    odd_scales(b + 106, 8, out);
+    take_book(b, HD_TYPE_IQ3_S, 32, 1.0f, table_iq3_s, out);
 }
 
 static void take_iq2_xxs(const uint8_t *b, piece *out)
 {
-    uint8_t block[66];
-    memcpy(block, b, sizeof block);
-    memcpy(block, &one, 2);
-    out->half[0] = le16(b);
     for (int g = 0; g < 8; g++)
         out->byte[g] = (uint8_t)(2 * (le32(b + 6 + 8 * g) >> 28) + 1);
-    book_codes(block, HD_TYPE_IQ2_XXS, 32, 0.125f, table_iq2, out);
-}
-
-/* Sixteen nibbles s of scales 2 s + 1. */
-static void odd_scales(const uint8_t *nibble, piece *out)
-{
-    for (int g = 0; g < 16; g++)
-        out->byte[g] = (uint8_t)(2 * (nibble[g / 2] >> (4 * (g % 2)) & 15) + 1);
+    take_book(b, HD_TYPE_IQ2_XXS, 32, 0.125f, table_iq2, out);
 }
 
 static void take_iq2_xs(const uint8_t *b, piece *out)
 {
-    uint8_t block[74];
-    memcpy(block, b, sizeof block);
-    memcpy(block, &one, 2);
-    out->half[0] = le16(b);
-    odd_scales(b + 66, out);
-    book_codes(block, HD_TYPE_IQ2_XS, 16, 0.125f, table_iq2, out);
+    odd_scales(b + 66, 16, out);
+    take_book(b, HD_TYPE_IQ2_XS, 16, 0.125f, table_iq2, out);
 }
 
 static void take_iq2_s(const uint8_t *b, piece *out)
 {
-    uint8_t block[82];
-    memcpy(block, b, sizeof block);
-    memcpy(block, &one, 2);
-    out->half[0] = le16(b);
-    odd_scales(b + 74, out);
-    book_codes(block, HD_TYPE_IQ2_S, 16, 0.125f, table_iq2, out);
+    odd_scales(b + 74, 16, out);
+    take_book(b, HD_TYPE_IQ2_S, 16, 0.125f, table_iq2, out);
 }
 
 static void take_iq1_s(const uint8_t *b, piece *out)
 {
-    uint8_t block[50];
-    memcpy(block, b, sizeof block);
-    memcpy(block, &one, 2);
-    out->half[0] = le16(b);
     for (int g = 0; g < 8; g++)
         out->byte[g] = (uint8_t)(2 * (le16(b + 34 + 2 * g) >> 12 & 7) + 1);
-    book_codes(block, HD_TYPE_IQ1_S, 32, 0.125f, table_iq1, out);
+    take_book(b, HD_TYPE_IQ1_S, 32, 0.125f, table_iq1, out);
 }
 
 /* d lies in the top nibbles of the four words of scales, its lowest first. */
 static void take_iq1_m(const uint8_t *b, piece *out)
 {
     uint8_t block[56];
+    float values[SUPER_COLS];
     memcpy(block, b, sizeof block);
     out->half[0] = 0;
     for (int w = 0; w < 4; w++) {
@@ -305,34 +298,28 @@ static void take_iq1_m(const uint8_t *b, piece *out)
         for (int g = 0; g < 4; g++)
             out->byte[4 * w + g] = (uint8_t)(2 * (word >> 3 * g & 7) + 1);
     }
-    book_codes(block, HD_TYPE_IQ1_M, 16, 0.125f, table_iq1, out);
+    (void)hd_decode_row(HD_TYPE_IQ1_M, block, values, SUPER_COLS);
+    book_codes(values, 16, 0.125f, table_iq1, out);
 }
 
 /* Codes 0, 1, 2 of the ternary types, whose decoders give -1, 0, 1. */
-static void ternary_codes(const uint8_t *block, hd_type type, piece *out)
+static void ternary_codes(const uint8_t *b, hd_type type, int d_at, piece *out)
 {
     float values[SUPER_COLS];
-    (void)hd_decode_row(type, block, values, SUPER_COLS);
+    out->half[0] = le16(b + d_at);
+    decode_with_d_one(b, type, d_at, values);
     for (int i = 0; i < SUPER_COLS; i++)
         out->code[i / HD_UNIT][i % HD_UNIT] = (uint8_t)((int)values[i] + 1);
 }
 
 static void take_tq1_0(const uint8_t *b, piece *out)
 {
-    uint8_t block[54];
-    memcpy(block, b, sizeof block);
-    memcpy(block + 52, &one, 2);
-    out->half[0] = le16(b + 52);
-    ternary_codes(block, HD_TYPE_TQ1_0, out);
+    ternary_codes(b, HD_TYPE_TQ1_0, 52, out);
 }
 
 static void take_tq2_0(const uint8_t *b, piece *out)
 {
-    uint8_t block[66];
-    memcpy(block, b, sizeof block);
-    memcpy(block + 64, &one, 2);
-    out->half[0] = le16(b + 64);
-    ternary_codes(block, HD_TYPE_TQ2_0, out);
+    ternary_codes(b, HD_TYPE_TQ2_0, 64, out);
 }
 
 /* ---- packing ---- */
