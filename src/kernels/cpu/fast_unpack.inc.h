@@ -73,6 +73,7 @@ HD_INLINE void six_bits(const uint8_t *at, uint8_t *out)
 HD_INLINE void load_head(const hd_type type, const uint8_t *at, super_head *h)
 {
     const form f = form_of(type);
+    h->bytes = at;
     if (type == HD_TYPE_MXFP4) { /* 2^(e-128): doubled codes; below 2^-126 it is 0, and 255 is no number */
         vi e = vi_u8(at);
         h->d = (vf)(((e > 1) & (e - 1) << 23) | (e == 255));

@@ -7,9 +7,6 @@
 #include "unit/kernels/cases_elementwise.h"
 #include "unit/kernels/cases_linear.h"
 
-static const hd_cpu_tier tiers[] = {HD_CPU_REFERENCE,  HD_CPU_AVX2, HD_CPU_AVX512,
-                                    HD_CPU_AVX512BF16, HD_CPU_AMX,  HD_CPU_NEON};
-
 /* An infinite key has the weight 0 or makes everything NaN; as a sum of two bfloat16 it has no second part, and is NaN
  * in any case.  Either is honest. */
 static bool nan_will_do;
@@ -47,8 +44,8 @@ static void compare(op_case *c, const hd_backend *backend)
 /* Calls make(index, argument) for each tier. */
 #define ON_EACH_TIER(make)                                                                                             \
     for (size_t tier_ = 0; tier_ < HD_ARRAY_LEN(tiers); tier_++) {                                                     \
-        const hd_backend *backend_;                                                                                    \
-        if (hd_kernels_cpu(&backend_, tiers[tier_], NULL) == HD_OK) compare((make), backend_);                         \
+        const hd_backend *backend_ = checked_tier(tiers[tier_]);                                                       \
+        if (backend_) compare((make), backend_);                                                                       \
     }
 
 /* ---- activations ---- */

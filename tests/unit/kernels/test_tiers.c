@@ -5,7 +5,8 @@
  *     ... [--tier NAME] [--op NAME] [--case TEXT] [--threads N]   only what matches; N threads for --time
  *     unit-kernels-tiers --bounds                prints the table of bounds
  *
- * With HD_TEST_QUICK in the environment (set where a processor is emulated) large cases and most batches are left out.
+ * With HD_TEST_QUICK in the environment (set where a processor is emulated, or instrumented) large cases, most batches,
+ * and tiers whose bodies another one has are left out.
  * Bounds and their reasons stand in bounds.h; docs/kernels.md explains them.
  */
 #include <stdlib.h>
@@ -34,9 +35,6 @@ operators[] = {
     {"attend", make_attend},
     {"attend_mla", make_attend_mla},
 };
-
-static const hd_cpu_tier tiers[] = {HD_CPU_REFERENCE,  HD_CPU_AVX2, HD_CPU_AVX512,
-                                    HD_CPU_AVX512BF16, HD_CPU_AMX,  HD_CPU_NEON};
 
 static struct options {
     bool time;
@@ -98,7 +96,7 @@ static int run_checks(void)
     size_t n = 0;
     for (size_t t = 0; t < HD_ARRAY_LEN(tiers); t++) {
         const hd_backend *backend;
-        if (hd_kernels_cpu(&backend, tiers[t], NULL) != HD_OK || !matches(options.tier, backend->name)) continue;
+        if (!(backend = checked_tier(tiers[t])) || !matches(options.tier, backend->name)) continue;
         for (size_t i = 0; i < HD_ARRAY_LEN(operators); i++) {
             if (!matches(options.op, operators[i].name)) continue;
             checks[n] = (check){.op = &operators[i], .backend = backend};
