@@ -16,6 +16,7 @@
 #include "cli/compare.h"
 #include "cli/files.h"
 #include "cli/json.h"
+#include "cli/models_dir.h"
 
 #define READ_BYTES ((size_t)4 << 20) /* of one read when the file is read alone */
 #define COLD_SHARE 0.05              /* more than this in the page cache is not cold */
@@ -60,15 +61,6 @@ typedef struct load_bench {
 
 typedef hd_status (*file_fn)(load_bench *b, const char *path, size_t size, hd_error *err);
 
-/* "name-00001-of-00003.gguf" is one file of several: the length of "name-", else 0. */
-static size_t split_stem(const char *name)
-{
-    enum { TAIL = 20 }; /* 00001-of-00003.gguf and one before it */
-    size_t len = strlen(name);
-    if (len < TAIL || strcmp(name + len - 5, ".gguf") != 0 || strncmp(name + len - 14, "-of-", 4) != 0) return 0;
-    return len - TAIL + 1;
-}
-
 static hd_status each_in_folder(load_bench *b, const char *folder, const char *stem, file_fn fn, hd_error *err)
 {
     DIR *dir = opendir(folder);
@@ -94,10 +86,11 @@ static hd_status each_file(load_bench *b, file_fn fn, hd_error *err)
     if (stat(b->path, &st) != 0) return hd_fail(err, HD_E_IO, "%s cannot be read", b->path);
     if (S_ISDIR(st.st_mode)) return each_in_folder(b, b->path, "", fn, err);
     const char *base = hd_path_base(b->path);
-    size_t stem = split_stem(base);
-    if (!stem) return fn(b, b->path, (size_t)st.st_size, err);
+    int part = 1, parts = 1;
+    size_t stem = hd_gguf_split_name(base, &part, &parts);
+    if (parts == 1) return fn(b, b->path, (size_t)st.st_size, err);
     char *folder = base > b->path ? hd_strndup(b->path, (size_t)(base - b->path)) : hd_strdup(".");
-    char *prefix = hd_strndup(base, stem);
+    char *prefix = hd_strndup(base, stem + 1); /* and the "-" before the number */
     hd_status status = folder && prefix ? each_in_folder(b, folder, prefix, fn, err)
                                         : hd_fail(err, HD_E_MEMORY, "out of memory for names of files");
     hd_free(folder);

@@ -32,10 +32,14 @@ static hd_profile_row *row_of(hd_profile *p, const char *op, hd_type type, int64
     return &p->rows[p->count++];
 }
 
-static void count(hd_profile_row *row, uint64_t start)
+/* Counts one call, begun at `start`. */
+static hd_profile_row *count_call(hd_profile *p, uint64_t start, const char *op, hd_type type, int64_t rows,
+                                  int64_t cols)
 {
+    hd_profile_row *row = row_of(p, op, type, rows, cols);
     row->seconds += (double)(hd_clock_ns() - start) / 1e9;
     row->calls++;
+    return row;
 }
 
 static double file_bytes(const hd_matrix *m)
@@ -69,8 +73,7 @@ static hd_status prepare(const hd_exec *ex, hd_matrix *m)
     hd_profile *p = profile_of(ex);
     uint64_t start = hd_clock_ns();
     hd_status status = p->inner->prepare(ex, m);
-    hd_profile_row *row = row_of(p, "repack", m->type, 0, 0);
-    count(row, start);
+    hd_profile_row *row = count_call(p, start, "repack", m->type, 0, 0);
     row->bytes += file_bytes(m);
     row->read_bytes += m->packed ? (double)m->packed_bytes : 0;
     return status;
@@ -81,8 +84,7 @@ static void embed(const hd_exec *ex, float *out, const hd_matrix *m, const int32
     hd_profile *p = profile_of(ex);
     uint64_t start = hd_clock_ns();
     p->inner->embed(ex, out, m, ids, n);
-    hd_profile_row *row = row_of(p, "embed", m->type, m->rows, m->cols);
-    count(row, start);
+    hd_profile_row *row = count_call(p, start, "embed", m->type, m->rows, m->cols);
     row->bytes += (double)m->row_bytes * (double)n;
     row->read_bytes += (double)m->row_bytes * (double)n;
 }
@@ -93,8 +95,7 @@ static void matmul(const hd_exec *ex, float *y, int64_t ldy, const hd_matrix *w,
     hd_profile *p = profile_of(ex);
     uint64_t start = hd_clock_ns();
     p->inner->matmul(ex, y, ldy, w, bias, x, ldx, n);
-    hd_profile_row *row = row_of(p, "matmul", w->type, w->rows, w->cols);
-    count(row, start);
+    hd_profile_row *row = count_call(p, start, "matmul", w->type, w->rows, w->cols);
     count_product(row, w, n);
 }
 
@@ -104,8 +105,7 @@ static void matmul_heads(const hd_exec *ex, float *y, int64_t ldy, int64_t y_ste
     hd_profile *p = profile_of(ex);
     uint64_t start = hd_clock_ns();
     p->inner->matmul_heads(ex, y, ldy, y_step, w, heads, x, ldx, x_step, n);
-    hd_profile_row *row = row_of(p, "matmul_heads", w->type, w->rows, w->cols);
-    count(row, start);
+    hd_profile_row *row = count_call(p, start, "matmul_heads", w->type, w->rows, w->cols);
     for (int i = 0; i < heads; i++)
         count_product(row, &w[i], n);
 }
@@ -116,7 +116,7 @@ static void rms_norm(const hd_exec *ex, float *out, int64_t ldo, const float *x,
     hd_profile *p = profile_of(ex);
     uint64_t start = hd_clock_ns();
     p->inner->rms_norm(ex, out, ldo, x, ldx, weight, cols, eps, n);
-    count(row_of(p, "rms_norm", HD_TYPE_F32, 0, 0), start);
+    count_call(p, start, "rms_norm", HD_TYPE_F32, 0, 0);
 }
 
 static void rope(const hd_exec *ex, float *x, int64_t ldx, int64_t step, int vectors, const hd_rope *r, int64_t n)
@@ -124,7 +124,7 @@ static void rope(const hd_exec *ex, float *x, int64_t ldx, int64_t step, int vec
     hd_profile *p = profile_of(ex);
     uint64_t start = hd_clock_ns();
     p->inner->rope(ex, x, ldx, step, vectors, r, n);
-    count(row_of(p, "rope", HD_TYPE_F32, 0, 0), start);
+    count_call(p, start, "rope", HD_TYPE_F32, 0, 0);
 }
 
 static void store_rows(const hd_exec *ex, const hd_rows *rows, int at, const float *x, int64_t ldx, int width,
@@ -133,7 +133,7 @@ static void store_rows(const hd_exec *ex, const hd_rows *rows, int at, const flo
     hd_profile *p = profile_of(ex);
     uint64_t start = hd_clock_ns();
     p->inner->store_rows(ex, rows, at, x, ldx, width, pos0, n);
-    count(row_of(p, "store_rows", rows->type, 0, 0), start);
+    count_call(p, start, "store_rows", rows->type, 0, 0);
 }
 
 /* Query i of the span sees pos0 + i + 1 keys: how many pairs there are. */
@@ -148,8 +148,7 @@ static void attend(const hd_exec *ex, const hd_attend_shape *shape, const hd_att
     hd_profile *p = profile_of(ex);
     uint64_t start = hd_clock_ns();
     p->inner->attend(ex, shape, spans, n);
-    hd_profile_row *row = row_of(p, "attend", n > 0 ? spans[0].k.type : HD_TYPE_F32, 0, 0);
-    count(row, start);
+    hd_profile_row *row = count_call(p, start, "attend", n > 0 ? spans[0].k.type : HD_TYPE_F32, 0, 0);
     for (int i = 0; i < n; i++) {
         const hd_attend_span *s = &spans[i];
         bool one_stream = s->k.pages == s->v.pages && s->k.offset == s->v.offset; /* absorbed MLA */
@@ -164,8 +163,7 @@ static void attend_mla(const hd_exec *ex, const hd_mla_shape *shape, const hd_at
     hd_profile *p = profile_of(ex);
     uint64_t start = hd_clock_ns();
     p->inner->attend_mla(ex, shape, spans, n);
-    hd_profile_row *row = row_of(p, "attend_mla", n > 0 ? spans[0].k.type : HD_TYPE_F32, 0, 0);
-    count(row, start);
+    hd_profile_row *row = count_call(p, start, "attend_mla", n > 0 ? spans[0].k.type : HD_TYPE_F32, 0, 0);
     for (int i = 0; i < n; i++) {
         const hd_attend_span *s = &spans[i];
         count_cache(row, &s->k, s->pos0 + s->queries);
@@ -182,7 +180,7 @@ static void swiglu(const hd_exec *ex, float *gate, const float *up, int64_t cols
     hd_profile *p = profile_of(ex);
     uint64_t start = hd_clock_ns();
     p->inner->swiglu(ex, gate, up, cols, n);
-    count(row_of(p, "swiglu", HD_TYPE_F32, 0, 0), start);
+    count_call(p, start, "swiglu", HD_TYPE_F32, 0, 0);
 }
 
 static void add(const hd_exec *ex, float *x, const float *y, int64_t cols, int64_t n)
@@ -190,7 +188,7 @@ static void add(const hd_exec *ex, float *x, const float *y, int64_t cols, int64
     hd_profile *p = profile_of(ex);
     uint64_t start = hd_clock_ns();
     p->inner->add(ex, x, y, cols, n);
-    count(row_of(p, "add", HD_TYPE_F32, 0, 0), start);
+    count_call(p, start, "add", HD_TYPE_F32, 0, 0);
 }
 
 /* Marks expert `id` and says whether that is news. */
@@ -209,8 +207,8 @@ static void moe(const hd_exec *ex, float *out, const hd_experts *experts, const 
     hd_profile *p = profile_of(ex);
     uint64_t start = hd_clock_ns();
     p->inner->moe(ex, out, experts, x, ids, weight, used, n);
-    hd_profile_row *row = row_of(p, "moe", experts->gate[0].type, experts->gate[0].rows, experts->gate[0].cols);
-    count(row, start);
+    hd_profile_row *row =
+        count_call(p, start, "moe", experts->gate[0].type, experts->gate[0].rows, experts->gate[0].cols);
     uint8_t seen[SEEN_EXPERTS / 8] = {0};
     for (int64_t i = 0; i < n * used; i++) {
         const hd_matrix *const parts[] = {&experts->gate[ids[i]], &experts->up[ids[i]], &experts->down[ids[i]]};
