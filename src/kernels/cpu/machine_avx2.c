@@ -10,17 +10,11 @@ static bool has(void)
     return hd_cpu_has(HD_CPU_AVX2);
 }
 
-#define SUM(i) __m256i s##i = _mm256_set1_epi32(i);
-
-static void run_f32(int64_t rounds)
-{
-    __m256i a = _mm256_set1_epi32(0x3f000000), b = a; /* 0.5 */
-    HD_MACHINE_EACH(SUM)
-    for (int64_t r = 0; r < rounds; r++) {
 #define FMA(i) __asm__ volatile("vfmadd231ps %2, %1, %0" : "+x"(s##i) : "x"(a), "x"(b));
-        HD_MACHINE_EACH(FMA)
-    }
-}
+
+HD_MACHINE_LOOP(static, run_f32, __m256i, _mm256_set1_epi32, FMA, 0x3f000000) /* 0.5 */
+
+#define SUM(i) __m256i s##i = _mm256_set1_epi32(i);
 
 /* Without VNNI a dot product of bytes takes two multiplications and an addition. */
 static void run_int8(int64_t rounds)

@@ -12,29 +12,18 @@ static bool has(void)
 
 static bool has_bf16(void)
 {
-    return has() && __builtin_cpu_supports("avx512bf16");
+    return hd_cpu_has(HD_CPU_AVX512BF16);
 }
 
-#define SUM(i) __m512i s##i = _mm512_set1_epi32(i);
-
-/* Runs one instruction on every sum, `rounds` times; `value` fills both operands' 32-bit lanes. */
-#define LOOP(name, instruction, value)                                                                                 \
-    static void name(int64_t rounds)                                                                                   \
-    {                                                                                                                  \
-        __m512i a = _mm512_set1_epi32(value), b = a;                                                                   \
-        HD_MACHINE_EACH(SUM)                                                                                           \
-        for (int64_t r = 0; r < rounds; r++) {                                                                         \
-            HD_MACHINE_EACH(instruction)                                                                               \
-        }                                                                                                              \
-    }
+#define FILLED _mm512_set1_epi32
 
 #define FMA(i) __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(s##i) : "v"(a), "v"(b));
 #define BF16(i) __asm__ volatile("vdpbf16ps %2, %1, %0" : "+v"(s##i) : "v"(a), "v"(b));
 #define INT8(i) __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(s##i) : "v"(a), "v"(b));
 
-LOOP(run_f32, FMA, 0x3f000000)   /* 0.5 */
-LOOP(run_bf16, BF16, 0x3f003f00) /* twice 0.5 */
-LOOP(run_int8, INT8, 0x01010101)
+HD_MACHINE_LOOP(static, run_f32, __m512i, FILLED, FMA, 0x3f000000)   /* 0.5 */
+HD_MACHINE_LOOP(static, run_bf16, __m512i, FILLED, BF16, 0x3f003f00) /* twice 0.5 */
+HD_MACHINE_LOOP(static, run_int8, __m512i, FILLED, INT8, 0x01010101)
 
 const hd_machine_loop hd_machine_avx512[3] = {
     {HD_ARITHMETIC_F32, "vfmadd231ps, 512 bits", HD_MACHINE_SUMS * 16 * 2.0, run_f32, has},

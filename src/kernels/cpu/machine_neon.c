@@ -24,34 +24,19 @@ static bool has_i8mm(void)
     return getauxval(AT_HWCAP2) & HAS_I8MM;
 }
 
-#define SUM(i) int32x4_t s##i = vdupq_n_s32(i);
-
 /* For one function, so that the file needs no flag that processors of this tier may lack. */
 #if defined(__clang__)
-#define EXTENSION(name) __attribute__((target(name)))
+#define EXTENSION(name) __attribute__((target(name))) static
 #else
-#define EXTENSION(name) __attribute__((target("arch=armv8.2-a+" name)))
+#define EXTENSION(name) __attribute__((target("arch=armv8.2-a+" name))) static
 #endif
-#define BASE
-
-/* Runs one instruction on every sum, `rounds` times. */
-#define LOOP(name, extension, instruction, value)                                                                      \
-    extension static void name(int64_t rounds)                                                                         \
-    {                                                                                                                  \
-        int32x4_t a = vdupq_n_s32(value), b = a;                                                                       \
-        HD_MACHINE_EACH(SUM)                                                                                           \
-        for (int64_t r = 0; r < rounds; r++) {                                                                         \
-            HD_MACHINE_EACH(instruction)                                                                               \
-        }                                                                                                              \
-    }
-
 #define FMA(i) __asm__ volatile("fmla %0.4s, %1.4s, %2.4s" : "+w"(s##i) : "w"(a), "w"(b));
 #define DOT(i) __asm__ volatile("sdot %0.4s, %1.16b, %2.16b" : "+w"(s##i) : "w"(a), "w"(b));
 #define I8MM(i) __asm__ volatile("smmla %0.4s, %1.16b, %2.16b" : "+w"(s##i) : "w"(a), "w"(b));
 
-LOOP(run_f32, BASE, FMA, 0x3f000000) /* 0.5 */
-LOOP(run_dot, EXTENSION("dotprod"), DOT, 0x01010101)
-LOOP(run_i8mm, EXTENSION("i8mm"), I8MM, 0x01010101)
+HD_MACHINE_LOOP(static, run_f32, int32x4_t, vdupq_n_s32, FMA, 0x3f000000) /* 0.5 */
+HD_MACHINE_LOOP(EXTENSION("dotprod"), run_dot, int32x4_t, vdupq_n_s32, DOT, 0x01010101)
+HD_MACHINE_LOOP(EXTENSION("i8mm"), run_i8mm, int32x4_t, vdupq_n_s32, I8MM, 0x01010101)
 
 const hd_machine_loop hd_machine_neon[3] = {
     {HD_ARITHMETIC_F32, "fmla, 128 bits", HD_MACHINE_SUMS * 4 * 2.0, run_f32, has},
