@@ -26,6 +26,13 @@ void *hd_realloc_array(void *block, size_t count, size_t size);
 void *hd_alloc_aligned(size_t bytes);
 void hd_free_aligned(void *block);
 
+/* Zeroed memory for weights, at a multiple of HD_CACHE_LINE.  Blocks lie side by side in large pages where the system
+ * has them, so that reading gigabytes does not wait for page tables; the system provides a page when it is first
+ * written, on the thread that writes.  hd_bulk_free takes the size that was asked for, and gives the memory back to the
+ * system at once; NULL is fine. */
+void *hd_bulk_alloc(size_t bytes);
+void hd_bulk_free(void *block, size_t bytes);
+
 void hd_free(void *block); /* NULL is fine */
 
 /* Copy of `len` bytes with a NUL behind them; NULL on failure. */

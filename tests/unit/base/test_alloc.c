@@ -64,6 +64,52 @@ static void test_zeroed_and_aligned(void **state)
     }
 }
 
+static bool all_are(const unsigned char *data, size_t bytes, unsigned char value)
+{
+    for (size_t i = 0; i < bytes; i++)
+        if (data[i] != value) return false;
+    return true;
+}
+
+static size_t bulk_bytes(size_t i)
+{
+    static const size_t sizes[] = {0, 1, 65, 3 << 20, 1600001};
+    return i % 20 ? sizes[i % HD_ARRAY_LEN(sizes)] : 70 << 20;
+}
+
+/* Blocks from several regions of address space, one larger than a region; freed in another order than they came. */
+static void test_bulk_blocks_are_their_own(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 60 };
+    unsigned char *block[BLOCKS] = {NULL};
+    for (size_t round = 0; round < 2; round++) {
+        for (size_t i = 0; i < BLOCKS; i++) {
+            size_t bytes = bulk_bytes(i + round);
+            if (block[i]) {
+                assert_true(all_are(block[i], bulk_bytes(i), (unsigned char)(i + 1)));
+                hd_bulk_free(block[i], bulk_bytes(i));
+            }
+            assert_non_null(block[i] = hd_bulk_alloc(bytes));
+            assert_int_equal((uintptr_t)block[i] % HD_CACHE_LINE, 0);
+            assert_true(all_are(block[i], bytes, 0));
+            memset(block[i], (int)i + 1, bytes);
+        }
+    }
+    for (size_t i = 0; i < BLOCKS; i++) {
+        size_t bytes = bulk_bytes(i + 1);
+        assert_true(all_are(block[i], bytes, (unsigned char)(i + 1)));
+        hd_bulk_free(block[i], bytes);
+    }
+    hd_bulk_free(NULL, 5);
+    assert_null(hd_bulk_alloc(SIZE_MAX));
+    assert_null(hd_bulk_alloc(SIZE_MAX / 2 - 100));
+    hd_alloc_fail_after(1);
+    void *failed = hd_bulk_alloc(1);
+    hd_alloc_fail_after(0);
+    assert_null(failed);
+}
+
 static void test_strndup_takes_any_bytes(void **state)
 {
     (void)state;
@@ -124,9 +170,13 @@ static void test_wipe(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_zero_sizes_give_blocks), cmocka_unit_test(test_overflow_is_a_failure),
-        cmocka_unit_test(test_zeroed_and_aligned),     cmocka_unit_test(test_strndup_takes_any_bytes),
-        cmocka_unit_test(test_forced_failure),         cmocka_unit_test(test_wipe),
+        cmocka_unit_test(test_zero_sizes_give_blocks),
+        cmocka_unit_test(test_overflow_is_a_failure),
+        cmocka_unit_test(test_zeroed_and_aligned),
+        cmocka_unit_test(test_bulk_blocks_are_their_own),
+        cmocka_unit_test(test_strndup_takes_any_bytes),
+        cmocka_unit_test(test_forced_failure),
+        cmocka_unit_test(test_wipe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
