@@ -1,42 +1,19 @@
 /* kernels/cpu/fast_amx.inc.h: panels times tiles of activations in AMX's tile registers (Intel SDM, volume 2A,
- * TDPBSUD).
+ * TDPBSSD).
  *
- * A tile of 16 rows of activations (signed bytes) meets a unit of 16 rows of weights (unsigned codes) in one
- * instruction: the same whole numbers as those of vi_dot4, so that scaled and summed in the same order the result is
- * the same bit for bit, whichever of the two took a row.  Products are taken four at a time: one alone would wait for
- * its tiles. */
-
-/* A tile of fewer rows goes through the vector loops, which then need less time. */
-#define AMX_ROWS 6
+ * A tile of 16 rows of activations meets a unit of 16 rows of weights (codes less their offset) in one instruction: the
+ * same whole numbers as those of vi_dot4, so that scaled and summed in the same order the result is the same bit for
+ * bit, whichever of the two took a row.  Products are taken four at a time, and the next four are on their way while
+ * vectors scale and sum the last ones: either half alone would wait for the other. */
 
 #define AMX_PRODUCTS 4
 
-/* Tile registers: 0 to 3 products, 4 and 5 bytes of activations, 6 and 7 codes. */
-
-/* The palette of tile shapes: rows, and bytes of a row, of each register. */
-typedef struct amx_palette {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} amx_palette;
-
-/* Tiles for products of whole units, or of halves, which are groups of their own. */
-static void amx_begin(int groups)
-{
-    static const amx_palette whole = {
-        .palette = 1, .row_bytes = {64, 64, 64, 64, 32, 32, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 8, 8}};
-    static const amx_palette half = {
-        .palette = 1, .row_bytes = {64, 64, 64, 64, 16, 16, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 4, 4}};
-    const amx_palette *p = groups == 1 ? &whole : &half;
-    __asm__ volatile("" : : "r"(p) : "memory"); /* gcc 12 believes that the next line reads 8 bytes only */
-    _tile_loadconfig(p);
-}
-
-/* Without this, every change of threads would save and restore the tiles. */
-static void amx_end(void)
-{
-    _tile_release();
-}
+/* Tile registers: 0 to 3 products, 4 and 5 bytes of activations, 6 and 7 codes: of whole units, or of halves, which are
+ * groups of their own. */
+static const hd_tile_shapes amx_units = {
+    .palette = 1, .row_bytes = {64, 64, 64, 64, 32, 32, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 8, 8}};
+static const hd_tile_shapes amx_halves = {
+    .palette = 1, .row_bytes = {64, 64, 64, 64, 16, 16, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 4, 4}};
 
 /* The intrinsics want plain numbers for registers. */
 #define AMX_PRODUCT(sum, rows, codes, q, code, to)                                                                     \
@@ -44,81 +21,137 @@ static void amx_end(void)
         _tile_zero(sum);                                                                                               \
         _tile_loadd(rows, q, HD_UNIT);                                                                                 \
         _tile_loadd(codes, code, sizeof(vf));                                                                          \
-        _tile_dpbsud(sum, rows, codes);                                                                                \
+        _tile_dpbssd(sum, rows, codes);                                                                                \
         _tile_stored(sum, to, sizeof(vi));                                                                             \
     } while (0)
 
-/* Dot products [k][row] of AMX_PRODUCTS groups from a unit on: whole units, or first and second halves in turn. */
-HD_INLINE void amx_products(const int groups, const vf *code, int width, const uint8_t *q, ptrdiff_t step,
-                            vi (*product)[TILE])
+/* A stretch of units where activations and weights meet; `planes` of the activations are taken throughout. */
+typedef struct amx_place {
+    const uint8_t *q; /* of a tile */
+    const vf *panel;
+} amx_place;
+
+/* Product i of a go: groups change fastest, then planes, then units. */
+HD_INLINE amx_place amx_operand(const summing f, const int planes, amx_place at, ptrdiff_t to_rest, const int i)
 {
-    const vf *code1 = groups == 1 ? code + width : code + 4, *code2 = code + 2 / groups * width;
-    const uint8_t *q1 = groups == 1 ? q + step : q + HD_UNIT / 2, *q2 = q + 2 / groups * step;
-    AMX_PRODUCT(0, 4, 6, q, code, product[0]);
-    AMX_PRODUCT(1, 5, 7, q1, code1, product[1]);
-    AMX_PRODUCT(2, 4, 6, q2, code2, product[2]);
-    AMX_PRODUCT(3, 5, 7, q2 + (q1 - q), code2 + (code1 - code), product[3]);
+    const int group = i % f.groups, plane = i / f.groups % planes, units = i / (f.groups * planes);
+    at.q += units * TILE * (ptrdiff_t)sizeof(quant_unit) + plane * to_rest + group * (HD_UNIT / 2);
+    at.panel += units * panel_width(f) + group * 4;
+    return at;
 }
 
-/* Those of one unit. */
-HD_INLINE void amx_unit(const int groups, const vf *code, const uint8_t *q, vi (*product)[TILE])
+/* Dot products [k][row] of a go. */
+HD_INLINE void amx_products(const summing f, const int planes, amx_place at, ptrdiff_t to_rest, vi (*product)[TILE])
 {
-    AMX_PRODUCT(0, 4, 6, q, code, product[0]);
-    if (groups == 2) AMX_PRODUCT(1, 5, 7, q + HD_UNIT / 2, code + 4, product[1]);
+    const amx_place a = amx_operand(f, planes, at, to_rest, 0), b = amx_operand(f, planes, at, to_rest, 1);
+    const amx_place c = amx_operand(f, planes, at, to_rest, 2), d = amx_operand(f, planes, at, to_rest, 3);
+    AMX_PRODUCT(0, 4, 6, a.q, a.panel, product[0]);
+    AMX_PRODUCT(1, 5, 7, b.q, b.panel, product[1]);
+    AMX_PRODUCT(2, 4, 6, c.q, c.panel, product[2]);
+    AMX_PRODUCT(3, 5, 7, d.q, d.panel, product[3]);
 }
 
-/* Scales the products of a unit and adds them to the rows' sums, in the order of add_plane. */
-HD_INLINE void amx_add(const summing f, const bool adds_min, int offset, const vf *scale, const vf *min, unit_view x,
-                       vi (*product)[TILE], vf *sum)
+/* Those of one plane of one unit. */
+HD_INLINE void amx_unit(const summing f, amx_place at, vi (*product)[TILE])
 {
+    AMX_PRODUCT(0, 4, 6, at.q, at.panel, product[0]);
+    if (f.groups == 2) AMX_PRODUCT(1, 5, 7, at.q + HD_UNIT / 2, at.panel + 4, product[1]);
+}
+
+/* Scales the products of a plane of a unit and adds them to the sums of T rows, in the order of add_plane. */
+HD_INLINE void amx_add(const int T, const summing f, const bool adds_min, amx_place at, vi (*product)[TILE], vf *sum)
+{
+    const vf *scale = at.panel + 8, *min = scale + f.groups;
+    unit_view x = unit_from(TILE, at.q, 0);
     HD_UNROLL
-    for (int i = 0; i < TILE; i++) {
-        float d = unit_float(TILE, x, i, FIELD_D);
+    for (int i = 0; i < T; i++) {
         HD_UNROLL
-        for (int g = 0; g < f.groups; g++) {
-            int32_t nsum = unit_int(TILE, x, i, f.groups == 2 && g == 0 ? FIELD_NSUM0 : FIELD_NSUM);
-            if (g == 1) nsum -= unit_int(TILE, x, i, FIELD_NSUM0);
-            vi whole = product[g][i];
-            if (!f.has_min) whole += vi_splat(offset * nsum);
-            sum[i] = vf_fma(vf_of_int(whole), scale[g] * d, sum[i]);
-            if (adds_min && f.groups == 1)
-                sum[i] = vf_fma(min[0], vf_splat(unit_float(TILE, x, i, FIELD_PART)), sum[i]);
-            if (adds_min && f.groups == 2) sum[i] = vf_fma(min[g], vf_splat(-(d * (float)nsum)), sum[i]);
-        }
+        for (int g = 0; g < f.groups; g++)
+            sum[i] = add_group(sum[i], f, adds_min, g, product[g][i], scale, min, TILE, x, i);
     }
 }
 
-/* panel_tile for `rows` rows of a tile at once. */
-HD_INLINE void amx_tile(const summing f, const panel *p, int64_t u0, const inputs *in, int64_t tile, int rows,
+/* The second plane of a unit, where it was not taken with the first. */
+HD_INLINE void amx_add_rest(const int T, const summing f, amx_place at, ptrdiff_t to_rest, vf *sum)
+{
+    vi product[2][TILE];
+    at.q += to_rest;
+    amx_unit(f, at, product);
+    amx_add(T, f, f.has_min && f.groups == 2, at, product, sum);
+}
+
+/* Panel times tile. */
+typedef struct amx_job {
+    const panel *p;
+    const uint8_t *any; /* units with a second plane */
+    ptrdiff_t to_rest;
+    amx_place at, next; /* this tile, and the one after it (q NULL: none) */
+    vi (*product)[AMX_PRODUCTS][TILE];
+    int turn; /* which of the two has the products of this tile's first go */
+} amx_job;
+
+/* `rows` of the T first rows of a tile; adds to `out` unless the panel is the first one of its block. */
+HD_INLINE void amx_tile(const int T, const summing f, const int planes, const amx_job *job, bool first, int rows,
                         float *out, int64_t ldo)
 {
+    const int units = AMX_PRODUCTS / (f.groups * planes), width = panel_width(f);
+    const int64_t gos = job->p->count / units;
     const ptrdiff_t step = TILE * (ptrdiff_t)sizeof(quant_unit);
-    const uint8_t *bytes = in->main + (size_t)tile * tile_bytes_of(in) + u0 * step;
-    const uint8_t *any = in->has_rest + tile * in->ldr + u0;
-    const ptrdiff_t to_rest = in->rest - in->main;
-    const int width = 8 + f.groups * (f.has_min ? 2 : 1);
-    const vf *at = p->data;
-    vi product[AMX_PRODUCTS][TILE], fine[2][TILE];
+    amx_place at = job->at;
+    int64_t u = 0;
+    int turn = job->turn;
     vf sum[TILE];
     HD_UNROLL
-    for (int i = 0; i < TILE; i++)
-        sum[i] = u0 && i < rows ? vf_load(out + i * ldo) : (vf){0};
-    for (int64_t u = 0; u < p->count;) {
-        int units = p->count - u < AMX_PRODUCTS / f.groups ? 1 : AMX_PRODUCTS / f.groups;
-        if (units > 1)
-            amx_products(f.groups, at, width, bytes, step, product);
-        else
-            amx_unit(f.groups, at, bytes, product);
-        for (int k = 0; k < units; k++, u++, at += width, bytes += step) {
-            unit_view x = unit_from(TILE, bytes, 0);
-            amx_add(f, f.has_min, p->offset, at + 8, at + 8 + f.groups, x, product + k * f.groups, sum);
-            if (!any[u]) continue;
-            amx_unit(f.groups, at, bytes + to_rest, fine);
-            amx_add(f, f.has_min && f.groups == 2, p->offset, at + 8, at + 8 + f.groups, unit_moved(x, to_rest), fine,
-                    sum);
+    for (int i = 0; i < T; i++)
+        sum[i] = !first && i < rows ? vf_load(out + i * ldo) : (vf){0};
+    for (int64_t go = 0; go < gos; go++, turn ^= 1) {
+        vi(*product)[TILE] = job->product[turn];
+        amx_place next = {at.q + units * step, at.panel + units * width};
+        if (go + 1 == gos) next = job->next;
+        if (next.q) amx_products(f, planes, next, job->to_rest, job->product[turn ^ 1]);
+        for (int k = 0; k < units; k++, u++, at.q += step, at.panel += width) {
+            amx_add(T, f, f.has_min, at, product + k * f.groups * planes, sum);
+            amx_place rest = {at.q + job->to_rest, at.panel};
+            if (planes == 2)
+                amx_add(T, f, f.has_min && f.groups == 2, rest, product + (k * 2 + 1) * f.groups, sum);
+            else if (job->any[u])
+                amx_add_rest(T, f, at, job->to_rest, sum);
         }
     }
+    for (; u < job->p->count; u++, at.q += step, at.panel += width) { /* fewer than a go takes */
+        vi product[2][TILE];
+        amx_unit(f, at, product);
+        amx_add(T, f, f.has_min, at, product, sum);
+        if (job->any[u]) amx_add_rest(T, f, at, job->to_rest, sum);
+    }
     HD_UNROLL
-    for (int i = 0; i < TILE; i++)
+    for (int i = 0; i < T; i++)
         if (i < rows) vf_store(out + i * ldo, sum[i]);
+}
+
+/* panel_form with tiles. */
+HD_INLINE void amx_form(const summing f, const int planes, const panel *p, int64_t u0, const inputs *in, int64_t slot,
+                        int64_t n, float *out, int64_t ldo)
+{
+    vi product[2][AMX_PRODUCTS][TILE];
+    const int units = AMX_PRODUCTS / (f.groups * planes);
+    const uint8_t *q = in->main + u0 * TILE * (ptrdiff_t)sizeof(quant_unit);
+    amx_job job = {.p = p, .to_rest = in->rest - in->main, .product = product};
+    job.next = (amx_place){q + (size_t)(slot / TILE) * tile_bytes_of(in), p->data};
+    hd_tiles_open(f.groups == 1 ? &amx_units : &amx_halves);
+    if (p->count >= units) amx_products(f, planes, job.next, job.to_rest, product[0]);
+    for (int64_t t = 0; t < n; t += TILE) {
+        int rows = (int)HD_MIN(TILE, n - t);
+        job.at = job.next;
+        job.any = in->has_rest + (slot + t) / TILE * in->units + u0;
+        job.next.q = t + TILE < n ? job.at.q + tile_bytes_of(in) : NULL;
+        if (rows > 8)
+            amx_tile(16, f, planes, &job, u0 == 0, rows, out + t * ldo, ldo);
+        else if (rows > 4)
+            amx_tile(8, f, planes, &job, u0 == 0, rows, out + t * ldo, ldo);
+        else
+            amx_tile(4, f, planes, &job, u0 == 0, rows, out + t * ldo, ldo);
+        job.turn ^= p->count / units % 2;
+    }
+    hd_tiles_close();
 }

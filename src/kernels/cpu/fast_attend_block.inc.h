@@ -200,15 +200,6 @@ static void block_tile_bf16(attend_block *b, const uint16_t *k, int64_t ldk, int
 
 #else
 
-/* A thread's tile registers, where there are any. */
-static void tiles_begin(void)
-{
-}
-
-static void tiles_end(void)
-{
-}
-
 #endif
 
 /* One tile of `count` keys, rows ldk apart, and their values [count][ldo] (or pairs of them: then keys beyond count are

@@ -45,32 +45,17 @@ static void bf16_put_row(uint16_t *to, int64_t part, int parts, const float *x, 
 
 #if defined(HD_AMX)
 
-/* Eight tiles of 16 rows of 64 bytes: Intel's manual, volume 1, chapter 18. */
-static void tiles_begin(void)
+/* 16 or, `high`, 32 rows of C by 16 or, `wide`, 32 columns.  Tile registers: 0 to 3 sums, 4 and 5 rows of A, 6 and 7
+ * columns of B. */
+HD_INLINE void bf16_tiles(const bool high, const bool wide, float *c, int64_t ldc, const uint16_t *a, int64_t lda,
+                          const uint16_t *b, int64_t ldb, int64_t k, bool add)
 {
-    static const struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t columns[16];
-        uint8_t rows[16];
-    } config __attribute__((aligned(64))) = {
-        .palette = 1, .columns = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
-    _tile_loadconfig(&config);
-}
-
-static void tiles_end(void)
-{
-    _tile_release();
-}
-
-/* 32 x 32 elements of C. */
-static void bf16_tiles_4(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
-                         int64_t k, bool add)
-{
+    float *low = c + 16 * ldc;
     if (add) {
         _tile_loadd(0, c, (size_t)ldc * 4);
-        _tile_loadd(1, c + 16, (size_t)ldc * 4);
-        _tile_loadd(2, c + 16 * ldc, (size_t)ldc * 4);
-        _tile_loadd(3, c + 16 * ldc + 16, (size_t)ldc * 4);
+        if (wide) _tile_loadd(1, c + 16, (size_t)ldc * 4);
+        if (high) _tile_loadd(2, low, (size_t)ldc * 4);
+        if (high && wide) _tile_loadd(3, low + 16, (size_t)ldc * 4);
     } else {
         _tile_zero(0);
         _tile_zero(1);
@@ -81,75 +66,16 @@ static void bf16_tiles_4(float *c, int64_t ldc, const uint16_t *a, int64_t lda, 
         _tile_loadd(4, a + i, (size_t)lda * 2);
         _tile_loadd(6, b + i * ldb, (size_t)ldb * 4);
         _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, b + i * ldb + 32, (size_t)ldb * 4);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, a + 16 * lda + i, (size_t)lda * 2);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        if (wide) _tile_loadd(7, b + i * ldb + 32, (size_t)ldb * 4);
+        if (wide) _tile_dpbf16ps(1, 4, 7);
+        if (high) _tile_loadd(5, a + 16 * lda + i, (size_t)lda * 2);
+        if (high) _tile_dpbf16ps(2, 5, 6);
+        if (high && wide) _tile_dpbf16ps(3, 5, 7);
     }
     _tile_stored(0, c, (size_t)ldc * 4);
-    _tile_stored(1, c + 16, (size_t)ldc * 4);
-    _tile_stored(2, c + 16 * ldc, (size_t)ldc * 4);
-    _tile_stored(3, c + 16 * ldc + 16, (size_t)ldc * 4);
-}
-
-/* 16 x 32 elements. */
-static void bf16_tiles_row(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
-                           int64_t k, bool add)
-{
-    if (add) {
-        _tile_loadd(0, c, (size_t)ldc * 4);
-        _tile_loadd(1, c + 16, (size_t)ldc * 4);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-    }
-    for (int64_t i = 0; i < k; i += 32) {
-        _tile_loadd(4, a + i, (size_t)lda * 2);
-        _tile_loadd(6, b + i * ldb, (size_t)ldb * 4);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, b + i * ldb + 32, (size_t)ldb * 4);
-        _tile_dpbf16ps(1, 4, 7);
-    }
-    _tile_stored(0, c, (size_t)ldc * 4);
-    _tile_stored(1, c + 16, (size_t)ldc * 4);
-}
-
-/* 32 x 16 elements. */
-static void bf16_tiles_column(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
-                              int64_t k, bool add)
-{
-    if (add) {
-        _tile_loadd(0, c, (size_t)ldc * 4);
-        _tile_loadd(2, c + 16 * ldc, (size_t)ldc * 4);
-    } else {
-        _tile_zero(0);
-        _tile_zero(2);
-    }
-    for (int64_t i = 0; i < k; i += 32) {
-        _tile_loadd(6, b + i * ldb, (size_t)ldb * 4);
-        _tile_loadd(4, a + i, (size_t)lda * 2);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(5, a + 16 * lda + i, (size_t)lda * 2);
-        _tile_dpbf16ps(2, 5, 6);
-    }
-    _tile_stored(0, c, (size_t)ldc * 4);
-    _tile_stored(2, c + 16 * ldc, (size_t)ldc * 4);
-}
-
-static void bf16_tiles_1(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
-                         int64_t k, bool add)
-{
-    if (add)
-        _tile_loadd(0, c, (size_t)ldc * 4);
-    else
-        _tile_zero(0);
-    for (int64_t i = 0; i < k; i += 32) {
-        _tile_loadd(4, a + i, (size_t)lda * 2);
-        _tile_loadd(6, b + i * ldb, (size_t)ldb * 4);
-        _tile_dpbf16ps(0, 4, 6);
-    }
-    _tile_stored(0, c, (size_t)ldc * 4);
+    if (wide) _tile_stored(1, c + 16, (size_t)ldc * 4);
+    if (high) _tile_stored(2, low, (size_t)ldc * 4);
+    if (high && wide) _tile_stored(3, low + 16, (size_t)ldc * 4);
 }
 
 static void bf16_gemm_part(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb,
@@ -161,26 +87,18 @@ static void bf16_gemm_part(float *c, int64_t ldc, const uint16_t *a, int64_t lda
             bool wide = cols - v > 16;
             float *to = c + r * ldc + v;
             if (high && wide)
-                bf16_tiles_4(to, ldc, a + r * lda, lda, b + 2 * v, ldb, k, add);
+                bf16_tiles(true, true, to, ldc, a + r * lda, lda, b + 2 * v, ldb, k, add);
             else if (wide)
-                bf16_tiles_row(to, ldc, a + r * lda, lda, b + 2 * v, ldb, k, add);
+                bf16_tiles(false, true, to, ldc, a + r * lda, lda, b + 2 * v, ldb, k, add);
             else if (high)
-                bf16_tiles_column(to, ldc, a + r * lda, lda, b + 2 * v, ldb, k, add);
+                bf16_tiles(true, false, to, ldc, a + r * lda, lda, b + 2 * v, ldb, k, add);
             else
-                bf16_tiles_1(to, ldc, a + r * lda, lda, b + 2 * v, ldb, k, add);
+                bf16_tiles(false, false, to, ldc, a + r * lda, lda, b + 2 * v, ldb, k, add);
         }
     }
 }
 
 #else
-
-static void tiles_begin(void)
-{
-}
-
-static void tiles_end(void)
-{
-}
 
 #define BF16_ROWS 12 /* 12 x 1 or 6 x 4 sums */
 

@@ -1,10 +1,9 @@
 /* kernels/cpu/fast_matmul.inc.h: products of weights and activations.
  *
  * Packed weights (pack.h) meet activations rounded to bytes (fast_quantize.inc.h) in integer dot products; scales and
- * sums are float32.  Plain float weights meet float32 activations.  Both work in blocks of HD_LANES rows.  A single row
- * of activations takes its units straight from memory; more rows share a panel, which is a stretch of the block
- * unpacked once.  A (row, token) result sums its columns in the same order in every form, so it does not depend on the
- * batch. */
+ * sums are float32.  Plain float weights meet float32 activations.  Both work in blocks of HD_LANES rows.  A few rows
+ * of activations take their units straight from memory; more rows share a panel, a stretch of the block unpacked once.
+ * A (row, token) result sums its columns in the same order in every form, so it does not depend on the batch. */
 
 /* ---- packed weights ---- */
 
@@ -14,6 +13,24 @@ typedef struct summing {
     bool has_min, wide;
 } summing;
 
+/* Minus the sum of the bytes of row t in group g. */
+HD_INLINE int32_t group_nsum(const summing f, const int g, const int M, unit_view x, const int t)
+{
+    if (f.groups == 1) return unit_int(M, x, t, FIELD_NSUM);
+    return g == 0 ? unit_int(M, x, t, FIELD_NSUM0) : unit_int(M, x, t, FIELD_NSUM) - unit_int(M, x, t, FIELD_NSUM0);
+}
+
+/* One group of a unit: scales a sum of products of row t and adds it. */
+HD_INLINE vf add_group(vf acc, const summing f, const bool adds_min, const int g, vi sum, const vf *scale,
+                       const vf *min, const int M, unit_view x, const int t)
+{
+    float d = unit_float(M, x, t, FIELD_D);
+    acc = vf_fma(vf_of_int(sum), scale[g] * d, acc);
+    if (adds_min && f.groups == 1) acc = vf_fma(min[0], vf_splat(unit_float(M, x, t, FIELD_PART)), acc);
+    if (adds_min && f.groups == 2) acc = vf_fma(min[g], vf_splat(-(d * (float)group_nsum(f, g, M, x, t))), acc);
+    return acc;
+}
+
 /* What one plane of a unit adds to T rows of a tile of M.  Rows go side by side: one row's dot products alone would
  * wait for each other. */
 HD_INLINE void add_plane(const int T, vf *acc, const summing f, const bool adds_min, int offset, const vi *code,
@@ -22,14 +39,10 @@ HD_INLINE void add_plane(const int T, vf *acc, const summing f, const bool adds_
     const int quads = 8 / f.groups; /* vectors of four columns that share a scale */
     HD_UNROLL
     for (int g = 0; g < f.groups; g++) {
-        int32_t nsum[TILE];
         vi sum[TILE];
         HD_UNROLL
-        for (int t = 0; t < T; t++) {
-            nsum[t] = unit_int(M, x, t, f.groups == 2 && g == 0 ? FIELD_NSUM0 : FIELD_NSUM);
-            if (g == 1) nsum[t] -= unit_int(M, x, t, FIELD_NSUM0);
-            sum[t] = f.has_min ? (vi){0} : vi_splat(offset * nsum[t]);
-        }
+        for (int t = 0; t < T; t++)
+            sum[t] = f.has_min ? (vi){0} : vi_splat(offset * group_nsum(f, g, M, x, t));
         HD_UNROLL
         for (int j = g * quads; j < (g + 1) * quads; j++) {
             vi four_columns = code[j];
@@ -39,12 +52,8 @@ HD_INLINE void add_plane(const int T, vf *acc, const summing f, const bool adds_
                                 : vi_dot4(sum[t], four_columns, unit_four(x, t, j));
         }
         HD_UNROLL
-        for (int t = 0; t < T; t++) {
-            float d = unit_float(M, x, t, FIELD_D);
-            acc[t] = vf_fma(vf_of_int(sum[t]), scale[g] * d, acc[t]);
-            if (adds_min && f.groups == 1) acc[t] = vf_fma(min[0], vf_splat(unit_float(M, x, t, FIELD_PART)), acc[t]);
-            if (adds_min && f.groups == 2) acc[t] = vf_fma(min[g], vf_splat(-(d * (float)nsum[t])), acc[t]);
-        }
+        for (int t = 0; t < T; t++)
+            acc[t] = add_group(acc[t], f, adds_min, g, sum[t], scale, min, M, x, t);
     }
 }
 
@@ -61,37 +70,47 @@ HD_INLINE void add_rest(const int T, vf *acc, const summing f, int offset, const
     add_plane(T, acc, f, f.has_min && f.groups == 2, offset, code, scale, min, M, x);
 }
 
-/* How far ahead of a single row weights are asked for: the processor's own prefetching ends with each page. */
+/* So many rows don't repay a panel. */
+#define FEW_ROWS 4
+
+/* How far ahead of few rows weights are asked for: the processor's own prefetching ends with each page. */
 #define PREFETCH_BYTES 4096
 
-/* One block of rows times a single row of activations. */
-HD_INLINE void single_product(const hd_type type, const hd_packed *p, int64_t block, const inputs *in, int64_t slot,
-                              float *out)
+/* One block of rows times the n <= T first rows of a tile of M, units straight from memory. */
+HD_INLINE void few_product(const hd_type type, const int T, const int M, const hd_packed *p, int64_t block,
+                           const inputs *in, int64_t slot, int64_t n, float *out, int64_t ldo)
 {
     const form f = form_of(type);
     const summing how = {f.groups, f.has_min, f.wide};
     const uint8_t *at = p->data + (size_t)block * p->block_bytes;
-    const uint8_t *x = in->main + (size_t)slot * tile_bytes_of(in), *rest = in->rest + (size_t)slot * tile_bytes_of(in);
-    const uint8_t *has_rest = in->has_rest + slot * in->ldr;
-    vf sum = {0};
+    const uint8_t *main = in->main + (size_t)(slot / M) * tile_bytes_of(in);
+    const uint8_t *has_rest = in->has_rest + slot / M * in->units;
+    const ptrdiff_t to_rest = in->rest - in->main;
+    unit_view x = unit_from(M, main, 0);
+    vf sum[FEW_ROWS] = {{0}};
     for (int64_t u = 0; u < p->units;) {
         super_head h;
         load_head(type, at, &h);
         at += p->head_bytes;
         for (int i = 0; i < f.units; i++, u++, at += HD_LANES * 4 * f.bits) {
-            size_t to = (size_t)u * sizeof(quant_unit);
             unit w;
             HD_UNROLL
             for (int line = 0; line < HD_LANES * 4 * f.bits; line += HD_CACHE_LINE)
                 __builtin_prefetch(at + PREFETCH_BYTES + line);
             load_codes(type, at, w.code);
             load_scales(type, &h, i, &w);
-            add_unit(1, &sum, how, f.offset, w.code, w.scale, w.min, 1, unit_from(1, x + to, 0));
-            if (has_rest[u]) add_rest(1, &sum, how, f.offset, w.code, w.scale, w.min, 1, unit_from(1, rest + to, 0));
+            add_unit(T, sum, how, f.offset, w.code, w.scale, w.min, M, x);
+            if (has_rest[u]) add_rest(T, sum, how, f.offset, w.code, w.scale, w.min, M, unit_moved(x, to_rest));
+            x = unit_moved(x, M * (ptrdiff_t)sizeof(quant_unit));
         }
     }
-    vf_store(out, sum);
+    HD_UNROLL
+    for (int t = 0; t < T; t++)
+        if (t < n) vf_store(out + t * ldo, sum[t]);
 }
+
+/* Units of a panel: it stays in the first-level cache beside as many units of a tile. */
+#define PANEL_UNITS 32
 
 /* Units [u0, u0 + count) of a block, unpacked: of each the vectors of codes, scales and minima. */
 typedef struct panel {
@@ -102,6 +121,26 @@ typedef struct panel {
 } panel;
 
 #define PANEL_VECTORS 12 /* of a unit at most */
+
+HD_INLINE int panel_width(const summing f)
+{
+    return 8 + f.groups * (f.has_min ? 2 : 1);
+}
+
+#if defined(HD_AMX)
+#include "kernels/cpu/fast_amx.inc.h"
+#endif
+
+/* Four columns of each row as a panel has them: AMX multiplies signed codes. */
+HD_INLINE vi panel_code(vi code, const form f)
+{
+#if defined(HD_AMX)
+    return vi_sub_bytes(code, f.offset);
+#else
+    (void)f;
+    return code;
+#endif
+}
 
 HD_INLINE void unpack_type(const hd_type type, const hd_packed *p, int64_t block, int64_t u0, panel *out)
 {
@@ -118,8 +157,8 @@ HD_INLINE void unpack_type(const hd_type type, const hd_packed *p, int64_t block
             unit w;
             load_codes(type, at, w.code);
             load_scales(type, &h, i, &w);
-            memcpy(to, w.code, sizeof w.code);
-            to += 8;
+            for (int j = 0; j < 8; j++)
+                *to++ = (vf)panel_code(w.code[j], f);
             for (int g = 0; g < f.groups; g++)
                 *to++ = w.scale[g];
             for (int g = 0; f.has_min && g < f.groups; g++)
@@ -167,14 +206,18 @@ static void unpack_panel(const hd_packed *p, int64_t block, int64_t u0, panel *o
     WITH_TYPE(p->type, unpack_type(type, p, block, u0, out))
 }
 
-static void single_block(const hd_packed *p, int64_t block, const inputs *in, int64_t token, float *out)
+static void few_block(const hd_packed *p, int64_t block, const inputs *in, int64_t slot, int64_t n, float *out,
+                      int64_t ldo)
 {
-    WITH_TYPE(p->type, single_product(type, p, block, in, token, out))
+    if (in->tile == 1)
+        WITH_TYPE(p->type, few_product(type, 1, 1, p, block, in, slot, 1, out, ldo))
+    else if (n <= 2)
+        WITH_TYPE(p->type, few_product(type, 2, TILE, p, block, in, slot, n, out, ldo))
+    else
+        WITH_TYPE(p->type, few_product(type, FEW_ROWS, TILE, p, block, in, slot, n, out, ldo))
 }
 
-#if defined(HD_AMX)
-#include "kernels/cpu/fast_amx.inc.h"
-#endif
+#if !defined(HD_AMX)
 
 /* A panel times rows [t, t + T) of a tile; adds to `out` unless the panel is the first one of its block. */
 HD_INLINE void panel_tile(const int T, const summing f, const panel *p, int64_t u0, const inputs *in, int64_t tile,
@@ -182,14 +225,14 @@ HD_INLINE void panel_tile(const int T, const summing f, const panel *p, int64_t 
 {
     const ptrdiff_t step = TILE * (ptrdiff_t)sizeof(quant_unit);
     unit_view x = unit_from(TILE, in->main + (size_t)tile * tile_bytes_of(in) + u0 * step, t);
-    const uint8_t *any = in->has_rest + tile * in->ldr + u0;
+    const uint8_t *any = in->has_rest + tile * in->units + u0;
     const ptrdiff_t to_rest = in->rest - in->main;
     const vf *at = p->data;
     vf sum[TILE];
     HD_UNROLL
     for (int i = 0; i < T; i++)
         sum[i] = u0 ? vf_load(out + i * ldo) : (vf){0};
-    for (int64_t u = 0; u < p->count; u++, at += 8 + f.groups * (f.has_min ? 2 : 1)) {
+    for (int64_t u = 0; u < p->count; u++, at += panel_width(f)) {
         const vi *code = (const vi *)at;
         const vf *scale = at + 8, *min = at + 8 + f.groups;
         add_unit(T, sum, f, p->offset, code, scale, min, TILE, x);
@@ -214,25 +257,20 @@ HD_INLINE void panel_rows(const summing f, const panel *p, int64_t u0, const inp
         panel_tile(1, f, p, u0, in, tile, t, out + t * ldo, ldo);
 }
 
+#endif
+
 /* A panel times the rows in slots [slot, slot + n); slot is the first of a tile. */
 HD_INLINE void panel_form(const summing f, const panel *p, int64_t u0, const inputs *in, int64_t slot, int64_t n,
                           float *out, int64_t ldo)
 {
 #if defined(HD_AMX)
-    if (n >= AMX_ROWS) amx_begin(f.groups);
-#endif
-    for (int64_t t = 0; t < n; t += TILE) {
-        int rows = (int)HD_MIN(TILE, n - t);
-#if defined(HD_AMX)
-        if (rows >= AMX_ROWS) {
-            amx_tile(f, p, u0, in, (slot + t) / TILE, rows, out + t * ldo, ldo);
-            continue;
-        }
-#endif
-        panel_rows(f, p, u0, in, (slot + t) / TILE, rows, out + t * ldo, ldo);
-    }
-#if defined(HD_AMX)
-    if (n >= AMX_ROWS) amx_end();
+    if (in->cols < NARROW)
+        amx_form(f, 2, p, u0, in, slot, n, out, ldo);
+    else
+        amx_form(f, 1, p, u0, in, slot, n, out, ldo);
+#else
+    for (int64_t t = 0; t < n; t += TILE)
+        panel_rows(f, p, u0, in, (slot + t) / TILE, (int)HD_MIN(TILE, n - t), out + t * ldo, ldo);
 #endif
 }
 
@@ -255,8 +293,8 @@ static void panel_product(const panel *p, int64_t u0, const inputs *in, int64_t 
 static void packed_block(const hd_packed *p, int64_t block, const inputs *in, int64_t slot, int64_t n, float *out,
                          int64_t ldo, float *room)
 {
-    if (in->tile == 1) {
-        single_block(p, block, in, slot, out); /* n is 1 */
+    if (n <= FEW_ROWS) {
+        few_block(p, block, in, slot, n, out, ldo);
         return;
     }
     for (int64_t u0 = 0; u0 < p->units; u0 += PANEL_UNITS) {
@@ -339,11 +377,14 @@ static void matmul_blocks(void *arg, int64_t begin, int64_t end, int thread)
     }
 }
 
-/* About half of a second-level cache; whole tiles. */
+/* Fewer tokens would not repay unpacking a panel, even of rows so long that these leave the second-level cache. */
+#define CHUNK_MIN 48
+
+/* A quarter to half of a second-level cache; whole tiles. */
 static int64_t chunk_of(const inputs *in, bool packed)
 {
     int64_t bytes = packed ? in->units * (int64_t)sizeof(quant_unit) : in->cols * (int64_t)sizeof(float);
-    return round_up(HD_MAX(1, HD_CHUNK_BYTES / bytes), TILE);
+    return round_up(HD_MAX(CHUNK_MIN, HD_CHUNK_BYTES / bytes), TILE);
 }
 
 static void run_matmul(matmul_job *job)

@@ -26,7 +26,7 @@ typedef struct moe_job {
 } moe_job;
 
 /* Tokens that go through a block together: their outputs stay in the first-level cache. */
-#define MOE_TOKENS 48
+#define MOE_TOKENS 128
 
 /* Every expert in use may leave part of its last tile empty. */
 static int64_t moe_slots(int64_t pairs, int64_t experts, int tile)

@@ -2,7 +2,7 @@
  *
  * One byte a value is what dot-product instructions take, but channels of real models that are a hundred times their
  * neighbours would leave those with two bits.  A unit in which one value outweighs all the rest together therefore
- * gets a second plane of bytes: what the first one left over, 256 times finer.  So do all units of narrow inputs,
+ * gets a second plane of bytes: what the first one left over, 254 times finer.  So do all units of narrow inputs,
  * whose models are small, cheap and sensitive.  What is rounded how depends on the token's own values only. */
 
 /* Inputs narrower than this many columns have two planes throughout. */
@@ -27,8 +27,7 @@ typedef struct inputs {
     int64_t ldx, cols, units, slots;
     int tile;             /* rows of a tile: 1 or TILE */
     uint8_t *main, *rest; /* the two planes, [tiles][units][tile * sizeof(quant_unit)] */
-    uint8_t *has_rest;    /* [tiles][ldr] whether any row of a tile has the second one in a unit */
-    int64_t ldr;
+    uint8_t *has_rest;    /* [tiles][units] whether any row of a tile has the second one in a unit */
 } inputs;
 
 /* A unit of a tile of M rows, from one of its rows on: their bytes, and their fields.  Two pointers, so that all else
@@ -57,22 +56,15 @@ HD_INLINE int32_t unit_four(unit_view v, int t, int i)
 
 HD_INLINE float unit_float(const int M, unit_view v, int t, const int field)
 {
-    float value;
-    memcpy(&value, v.fields + M * 4 * field + 4 * t, sizeof value);
-    return value;
+    return ((const float *)(const void *)(v.fields + M * 4 * field))[t];
 }
 
 HD_INLINE int32_t unit_int(const int M, unit_view v, int t, const int field)
 {
-    int32_t value;
-    memcpy(&value, v.fields + M * 4 * field + 4 * t, sizeof value);
-    return value;
+    return ((const int32_t *)(const void *)(v.fields + M * 4 * field))[t];
 }
 
 enum { FIELD_D, FIELD_PART, FIELD_NSUM, FIELD_NSUM0 };
-
-/* Flags are looked at in lines of this many units. */
-#define PANEL_UNITS 64
 
 static int64_t tiles_of(const inputs *in)
 {
@@ -91,11 +83,10 @@ static void inputs_take(inputs *in, arena *a, int64_t slots, int tile, int64_t c
     in->units = cols / HD_UNIT;
     in->slots = slots;
     in->tile = tile;
-    in->ldr = round_up(in->units, PANEL_UNITS);
     size_t tiles = (size_t)tiles_of(in), bytes = tiles * tile_bytes_of(in);
     in->main = arena_take(a, 2 * bytes, 1);
     in->rest = in->main ? in->main + bytes : NULL;
-    in->has_rest = arena_take(a, tiles * (size_t)in->ldr, 1);
+    in->has_rest = arena_take(a, tiles * (size_t)in->units, 1);
 }
 
 #define SMALLEST 0x1p-100f /* units whose values are all below count as zeros: 127 / value would overflow */
@@ -180,7 +171,7 @@ static void quantize_tile_unit(const inputs *in, int64_t tile, int64_t u)
         any |= fine;
         put_unit(in, main_tile, u, t, &one);
     }
-    in->has_rest[tile * in->ldr + u] = any;
+    in->has_rest[tile * in->units + u] = any;
     for (int t = 0; any && t < in->tile; t++)
         put_unit(in, rest_tile, u, t, &rest[t]);
 }
@@ -197,8 +188,6 @@ static void quantize_range(void *arg, int64_t begin, int64_t end, int thread)
         int64_t tile = i / parts, first = i % parts * QUANT_UNITS;
         for (int64_t u = first; u < HD_MIN(first + QUANT_UNITS, in->units); u++)
             quantize_tile_unit(in, tile, u);
-        if (first + QUANT_UNITS >= in->units)
-            memset(in->has_rest + tile * in->ldr + in->units, 0, (size_t)(in->ldr - in->units));
     }
 }
 

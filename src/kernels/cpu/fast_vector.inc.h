@@ -11,6 +11,21 @@
 #define HD_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* A thread's tile registers, where there are any, for products of bfloat16 matrices. */
+static void tiles_begin(void)
+{
+#if defined(HD_AMX)
+    hd_tiles_open(&hd_whole_tiles);
+#endif
+}
+
+static void tiles_end(void)
+{
+#if defined(HD_AMX)
+    hd_tiles_close();
+#endif
+}
+
 typedef uint32_t vu __attribute__((vector_size(4 * HD_LANES)));
 
 HD_INLINE vf vf_splat(float x)

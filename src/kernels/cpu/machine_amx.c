@@ -3,19 +3,10 @@
 
 #if defined(__AMX_INT8__) || defined(__AMXINT8__) /* gcc, clang */
 
-#include <immintrin.h>
-#include <string.h>
+#include "kernels/cpu/amx_tiles.h"
 
 #define SUMS 4
 #define ROWS 16
-#define ROW_BYTES 64
-
-/* The layout that ldtilecfg takes (Intel SDM, volume 2A): palette 1, then columns in bytes and rows of each tile. */
-typedef struct tile_config {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_config;
 
 static bool has(void)
 {
@@ -24,13 +15,7 @@ static bool has(void)
 
 static void open_tiles(void)
 {
-    tile_config config = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        config.row_bytes[i] = ROW_BYTES;
-        config.rows[i] = ROWS;
-    }
-    __asm__ volatile("" : : "r"(&config) : "memory"); /* gcc 12 believes that the next line reads 8 bytes only */
-    _tile_loadconfig(&config);
+    hd_tiles_open(&hd_whole_tiles);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -50,7 +35,7 @@ static void run_int8(int64_t rounds)
         _tile_dpbusd(2, 5, 6);
         _tile_dpbusd(3, 5, 7);
     }
-    _tile_release();
+    hd_tiles_close();
 }
 
 static void run_bf16(int64_t rounds)
@@ -62,7 +47,7 @@ static void run_bf16(int64_t rounds)
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    _tile_release();
+    hd_tiles_close();
 }
 
 const hd_machine_loop hd_machine_amx[2] = {

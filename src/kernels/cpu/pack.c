@@ -441,7 +441,7 @@ hd_status hd_pack(hd_pool *pool, hd_matrix *m, int lanes, int bias)
     p->unit_bytes = (size_t)lanes * (size_t)t->bits * 4;
     p->super_bytes = p->head_bytes + p->unit_bytes * (size_t)t->units;
     p->block_bytes = p->super_bytes * (size_t)p->supers;
-    p->data = hd_alloc_aligned(p->block_bytes * (size_t)p->blocks);
+    p->data = hd_bulk_alloc(p->block_bytes * (size_t)p->blocks);
     m->packed = p;
     m->layout = lanes;
     m->packed_bytes = sizeof *p + p->block_bytes * (size_t)p->blocks;
@@ -458,7 +458,7 @@ void hd_unpack_free(hd_matrix *m)
 {
     hd_packed *p = m->packed;
     if (!p) return;
-    hd_free_aligned(p->data);
+    hd_bulk_free(p->data, p->block_bytes * (size_t)p->blocks);
     hd_free(p);
     m->packed = NULL;
     m->layout = 0;

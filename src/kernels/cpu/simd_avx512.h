@@ -3,7 +3,7 @@
 
 #define HD_LANES 16
 #define HD_TILE_TOKENS 8            /* 8 sums, 8 vectors of codes and temporaries fit 32 registers */
-#define HD_CHUNK_BYTES (256 * 1024) /* of activations that meet all weights before the next ones do */
+#define HD_CHUNK_BYTES (512 * 1024) /* of activations that meet all weights before the next ones do */
 #define HD_GEMM_ROWS 6              /* 6 x 4 sums, 4 loads and a broadcast fit 32 registers */
 #define HD_GEMM_VECTORS 4
 #define HD_WIDE_BIAS 128 /* vpdpbusd wants unsigned codes */
@@ -68,6 +68,12 @@ static inline vi vi_look_up(const int8_t *table, vi codes)
 {
     __m128i t = _mm_loadu_si128((const __m128i *)(const void *)table);
     return (vi)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), (__m512i)codes);
+}
+
+/* Each byte less a number. */
+static inline vi vi_sub_bytes(vi codes, int number)
+{
+    return (vi)_mm512_sub_epi8((__m512i)codes, _mm512_set1_epi8((char)number));
 }
 
 /* acc[r] += the dot product of codes [r][0..3] (bytes 0..127) and the four signed bytes of `four`. */
