@@ -1,5 +1,6 @@
 /* kernels/cpu/fast.inc.h: a whole fast tier: include a simd_*.h before it and define HD_TIER_TABLE, HD_TIER_NAME and
  * HD_TIER.  Every tier has the same bodies with its own vectors and compiler flags. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 

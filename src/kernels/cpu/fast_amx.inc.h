@@ -16,11 +16,11 @@ static const hd_tile_shapes amx_halves = {
     .palette = 1, .row_bytes = {64, 64, 64, 64, 16, 16, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 4, 4}};
 
 /* The intrinsics want plain numbers for registers. */
-#define AMX_PRODUCT(sum, rows, codes, q, code, to)                                                                     \
+#define AMX_PRODUCT(sum, rows, codes, load, q, code, to)                                                               \
     do {                                                                                                               \
         _tile_zero(sum);                                                                                               \
         _tile_loadd(rows, q, HD_UNIT);                                                                                 \
-        _tile_loadd(codes, code, sizeof(vf));                                                                          \
+        if (load) _tile_loadd(codes, code, sizeof(vf));                                                                \
         _tile_dpbssd(sum, rows, codes);                                                                                \
         _tile_stored(sum, to, sizeof(vi));                                                                             \
     } while (0)
@@ -40,22 +40,28 @@ HD_INLINE amx_place amx_operand(const summing f, const int planes, amx_place at,
     return at;
 }
 
-/* Dot products [k][row] of a go. */
+/* Dot products [k][row] of a go.  Both planes of a unit meet the same codes. */
 HD_INLINE void amx_products(const summing f, const int planes, amx_place at, ptrdiff_t to_rest, vi (*product)[TILE])
 {
     const amx_place a = amx_operand(f, planes, at, to_rest, 0), b = amx_operand(f, planes, at, to_rest, 1);
     const amx_place c = amx_operand(f, planes, at, to_rest, 2), d = amx_operand(f, planes, at, to_rest, 3);
-    AMX_PRODUCT(0, 4, 6, a.q, a.panel, product[0]);
-    AMX_PRODUCT(1, 5, 7, b.q, b.panel, product[1]);
-    AMX_PRODUCT(2, 4, 6, c.q, c.panel, product[2]);
-    AMX_PRODUCT(3, 5, 7, d.q, d.panel, product[3]);
+    AMX_PRODUCT(0, 4, 6, true, a.q, a.panel, product[0]);
+    if (a.panel == b.panel)
+        AMX_PRODUCT(1, 5, 6, false, b.q, b.panel, product[1]);
+    else
+        AMX_PRODUCT(1, 5, 7, true, b.q, b.panel, product[1]);
+    AMX_PRODUCT(2, 4, 6, a.panel != c.panel, c.q, c.panel, product[2]);
+    if (c.panel == d.panel)
+        AMX_PRODUCT(3, 5, 6, false, d.q, d.panel, product[3]);
+    else
+        AMX_PRODUCT(3, 5, 7, b.panel != d.panel, d.q, d.panel, product[3]);
 }
 
 /* Those of one plane of one unit. */
 HD_INLINE void amx_unit(const summing f, amx_place at, vi (*product)[TILE])
 {
-    AMX_PRODUCT(0, 4, 6, at.q, at.panel, product[0]);
-    if (f.groups == 2) AMX_PRODUCT(1, 5, 7, at.q + HD_UNIT / 2, at.panel + 4, product[1]);
+    AMX_PRODUCT(0, 4, 6, true, at.q, at.panel, product[0]);
+    if (f.groups == 2) AMX_PRODUCT(1, 5, 7, true, at.q + HD_UNIT / 2, at.panel + 4, product[1]);
 }
 
 /* Scales the products of a plane of a unit and adds them to the sums of T rows, in the order of add_plane. */
@@ -129,29 +135,42 @@ HD_INLINE void amx_tile(const int T, const summing f, const int planes, const am
         if (i < rows) vf_store(out + i * ldo, sum[i]);
 }
 
+/* The first `rows` rows of a tile, in the smallest form that has them. */
+HD_INLINE void amx_rows(const summing f, const int planes, const amx_job *job, bool started, bool first, int rows,
+                        float *out, int64_t ldo)
+{
+    if (!started && job->p->count >= AMX_PRODUCTS / (f.groups * planes))
+        amx_products(f, planes, job->at, job->to_rest, job->product[job->turn]);
+    if (rows > 8)
+        amx_tile(16, f, planes, job, first, rows, out, ldo);
+    else if (rows > 4)
+        amx_tile(8, f, planes, job, first, rows, out, ldo);
+    else
+        amx_tile(4, f, planes, job, first, rows, out, ldo);
+}
+
 /* panel_form with tiles. */
-HD_INLINE void amx_form(const summing f, const int planes, const panel *p, int64_t u0, const inputs *in, int64_t slot,
-                        int64_t n, float *out, int64_t ldo)
+HD_INLINE void amx_form(const summing f, const panel *p, int64_t u0, const inputs *in, int64_t slot, int64_t n,
+                        float *out, int64_t ldo)
 {
     vi product[2][AMX_PRODUCTS][TILE];
-    const int units = AMX_PRODUCTS / (f.groups * planes);
-    const uint8_t *q = in->main + u0 * TILE * (ptrdiff_t)sizeof(quant_unit);
+    const int64_t tile0 = slot / TILE, stretches = stretches_of(in);
+    const uint8_t *dense = in->dense + tile0 * stretches + u0 / PANEL_UNITS;
     amx_job job = {.p = p, .to_rest = in->rest - in->main, .product = product};
-    job.next = (amx_place){q + (size_t)(slot / TILE) * tile_bytes_of(in), p->data};
+    job.at =
+        (amx_place){in->main + (size_t)tile0 * tile_bytes_of(in) + u0 * TILE * (ptrdiff_t)sizeof(quant_unit), p->data};
     hd_tiles_open(f.groups == 1 ? &amx_units : &amx_halves);
-    if (p->count >= units) amx_products(f, planes, job.next, job.to_rest, product[0]);
-    for (int64_t t = 0; t < n; t += TILE) {
+    for (int64_t t = 0; t < n; t += TILE, dense += stretches, job.at.q += tile_bytes_of(in)) {
         int rows = (int)HD_MIN(TILE, n - t);
-        job.at = job.next;
-        job.any = in->has_rest + (slot + t) / TILE * in->units + u0;
-        job.next.q = t + TILE < n ? job.at.q + tile_bytes_of(in) : NULL;
-        if (rows > 8)
-            amx_tile(16, f, planes, &job, u0 == 0, rows, out + t * ldo, ldo);
-        else if (rows > 4)
-            amx_tile(8, f, planes, &job, u0 == 0, rows, out + t * ldo, ldo);
+        bool started = job.next.q != NULL, both = *dense;
+        job.any = in->has_rest + (tile0 + t / TILE) * in->units + u0;
+        bool goes_on = t + TILE < n && dense[stretches] == both;
+        job.next = (amx_place){goes_on ? job.at.q + tile_bytes_of(in) : NULL, p->data};
+        if (both)
+            amx_rows(f, 2, &job, started, u0 == 0, rows, out + t * ldo, ldo);
         else
-            amx_tile(4, f, planes, &job, u0 == 0, rows, out + t * ldo, ldo);
-        job.turn ^= p->count / units % 2;
+            amx_rows(f, 1, &job, started, u0 == 0, rows, out + t * ldo, ldo);
+        job.turn ^= p->count / (AMX_PRODUCTS / (f.groups * (1 + both))) % 2;
     }
     hd_tiles_close();
 }

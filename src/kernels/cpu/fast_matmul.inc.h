@@ -109,9 +109,6 @@ HD_INLINE void few_product(const hd_type type, const int T, const int M, const h
         if (t < n) vf_store(out + t * ldo, sum[t]);
 }
 
-/* Units of a panel: it stays in the first-level cache beside as many units of a tile. */
-#define PANEL_UNITS 32
-
 /* Units [u0, u0 + count) of a block, unpacked: of each the vectors of codes, scales and minima. */
 typedef struct panel {
     vf *data;
@@ -264,10 +261,7 @@ HD_INLINE void panel_form(const summing f, const panel *p, int64_t u0, const inp
                           float *out, int64_t ldo)
 {
 #if defined(HD_AMX)
-    if (in->cols < NARROW)
-        amx_form(f, 2, p, u0, in, slot, n, out, ldo);
-    else
-        amx_form(f, 1, p, u0, in, slot, n, out, ldo);
+    amx_form(f, p, u0, in, slot, n, out, ldo);
 #else
     for (int64_t t = 0; t < n; t += TILE)
         panel_rows(f, p, u0, in, (slot + t) / TILE, (int)HD_MIN(TILE, n - t), out + t * ldo, ldo);

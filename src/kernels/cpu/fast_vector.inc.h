@@ -57,13 +57,49 @@ HD_INLINE vi vi_load(const void *p)
     return v;
 }
 
-HD_INLINE int32_t vi_sum(vi v)
+/* Whether any lane is not 0. */
+HD_INLINE bool vi_any(vi v)
 {
-    int32_t lane[HD_LANES], sum = 0;
+    int32_t lane[HD_LANES], all = 0;
     memcpy(lane, &v, sizeof v);
     for (int i = 0; i < HD_LANES; i++)
-        sum += lane[i];
-    return sum;
+        all |= lane[i];
+    return all != 0;
+}
+
+/* Every second lane of a, then of b. */
+#if HD_LANES == 16
+#define EVENS(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+#define ODDS(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
+#elif HD_LANES == 8
+#define EVENS(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
+#define ODDS(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15)
+#else
+#define EVENS(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
+#define ODDS(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
+#endif
+
+/* Lane r: the sum, or the largest value, of v[r].  Uses v up. */
+HD_INLINE vf vf_fold(const bool sum, vf v[HD_LANES])
+{
+    HD_UNROLL
+    for (int n = HD_LANES; n > 1; n /= 2)
+        HD_UNROLL
+    for (int i = 0; i < n / 2; i++) {
+        vf evens = EVENS(v[2 * i], v[2 * i + 1]), odds = ODDS(v[2 * i], v[2 * i + 1]);
+        v[i] = sum ? evens + odds : vf_max(evens, odds);
+    }
+    return v[0];
+}
+
+HD_INLINE vi vi_fold(vi v[HD_LANES])
+{
+    HD_UNROLL
+    for (int n = HD_LANES; n > 1; n /= 2)
+        HD_UNROLL
+    for (int i = 0; i < n / 2; i++)
+        v[i] = EVENS(v[2 * i], v[2 * i + 1]) + ODDS(v[2 * i], v[2 * i + 1]);
+    return v[0];
 }
 
 /* a where mask is all ones, 0 where it is 0. */

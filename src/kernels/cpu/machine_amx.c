@@ -3,7 +3,7 @@
 
 #if defined(__AMX_INT8__) || defined(__AMXINT8__) /* gcc, clang */
 
-#include "kernels/cpu/amx_tiles.h"
+#include "kernels/cpu/simd_amx.h"
 
 #define SUMS 4
 #define ROWS 16

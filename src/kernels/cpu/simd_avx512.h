@@ -31,11 +31,6 @@ static inline float vf_sum(vf v)
     return _mm512_reduce_add_ps((__m512)v);
 }
 
-static inline float vf_largest(vf v)
-{
-    return _mm512_reduce_max_ps((__m512)v);
-}
-
 static inline vf vf_max(vf a, vf b)
 {
     return (vf)_mm512_max_ps((__m512)a, (__m512)b);

@@ -33,11 +33,6 @@ static inline float vf_sum(vf v)
     return vaddvq_f32((float32x4_t)v);
 }
 
-static inline float vf_largest(vf v)
-{
-    return vmaxvq_f32((float32x4_t)v);
-}
-
 static inline vf vf_max(vf a, vf b)
 {
     return (vf)vmaxq_f32((float32x4_t)a, (float32x4_t)b);

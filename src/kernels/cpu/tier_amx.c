@@ -4,7 +4,7 @@
 #if defined(__AMX_INT8__) || defined(__AMXINT8__) /* gcc, clang */
 
 #define HD_AMX
-#include "kernels/cpu/amx_tiles.h"
+#include "kernels/cpu/simd_amx.h"
 #include "kernels/cpu/simd_avx512.h"
 
 #define HD_TIER_TABLE hd_backend_amx

@@ -1,6 +1,6 @@
-/* kernels/cpu/amx_tiles.h: a thread's tile registers: their shapes set, and given back. */
-#ifndef HD_KERNELS_AMX_TILES_H
-#define HD_KERNELS_AMX_TILES_H
+/* kernels/cpu/simd_amx.h: a thread's tile registers: their shapes set, and given back. */
+#ifndef HD_KERNELS_SIMD_AMX_H
+#define HD_KERNELS_SIMD_AMX_H
 
 #include <immintrin.h>
 #include <stdint.h>
