@@ -122,7 +122,8 @@ static region *region_open(size_t bytes)
     }
     r->data = (uint8_t *)to_multiple((uintptr_t)r->mapping, LARGE_PAGE);
     (void)madvise(r->data, r->bytes, MADV_HUGEPAGE); /* a wish */
-    return regions = r;
+    regions = r;
+    return r;
 }
 
 void *hd_bulk_alloc(size_t bytes)
