@@ -53,11 +53,15 @@ void *hd_realloc_array(void *block, size_t count, size_t size)
     return realloc(block, bytes ? bytes : 1);
 }
 
+static size_t to_multiple(size_t bytes, size_t of)
+{
+    return (bytes + of - 1) / of * of;
+}
+
 void *hd_alloc_aligned(size_t bytes)
 {
     if (must_fail() || bytes > MAX_BYTES) return NULL;
-    size_t lines = bytes ? (bytes + HD_CACHE_LINE - 1) / HD_CACHE_LINE : 1;
-    size_t rounded = lines * HD_CACHE_LINE; /* aligned_alloc wants a multiple */
+    size_t rounded = to_multiple(bytes ? bytes : 1, HD_CACHE_LINE); /* aligned_alloc wants a multiple */
     void *block = aligned_alloc(HD_CACHE_LINE, rounded);
     if (block) memset(block, 0, rounded);
     return block;
@@ -103,11 +107,6 @@ typedef struct region {
 
 static pthread_mutex_t regions_lock = PTHREAD_MUTEX_INITIALIZER;
 static region *regions; /* the newest first: blocks come from that one */
-
-static size_t to_multiple(size_t bytes, size_t of)
-{
-    return (bytes + of - 1) / of * of;
-}
 
 static region *region_open(size_t bytes)
 {

@@ -25,13 +25,13 @@ static const hd_tile_shapes amx_halves = {
         _tile_stored(sum, to, sizeof(vi));                                                                             \
     } while (0)
 
-/* A stretch of units where activations and weights meet; `planes` of the activations are taken throughout. */
+/* A unit where activations and weights meet. */
 typedef struct amx_place {
     const uint8_t *q; /* of a tile */
     const vf *panel;
 } amx_place;
 
-/* Product i of a go: groups change fastest, then planes, then units. */
+/* Operands of product i of a go, which takes AMX_PRODUCTS at once: groups change fastest, then planes, then units. */
 HD_INLINE amx_place amx_operand(const summing f, const int planes, amx_place at, ptrdiff_t to_rest, const int i)
 {
     const int group = i % f.groups, plane = i / f.groups % planes, units = i / (f.groups * planes);
@@ -83,7 +83,7 @@ HD_INLINE void amx_add_rest(const int T, const summing f, amx_place at, ptrdiff_
     vi product[2][TILE];
     at.q += to_rest;
     amx_unit(f, at, product);
-    amx_add(T, f, f.has_min && f.groups == 2, at, product, sum);
+    amx_add(T, f, rest_adds_min(f), at, product, sum);
 }
 
 /* Panel times tile. */
@@ -119,7 +119,7 @@ HD_INLINE void amx_tile(const int T, const summing f, const int planes, const am
             amx_add(T, f, f.has_min, at, product + k * f.groups * planes, sum);
             amx_place rest = {at.q + job->to_rest, at.panel};
             if (planes == 2)
-                amx_add(T, f, f.has_min && f.groups == 2, rest, product + (k * 2 + 1) * f.groups, sum);
+                amx_add(T, f, rest_adds_min(f), rest, product + (k * 2 + 1) * f.groups, sum);
             else if (job->any[u])
                 amx_add_rest(T, f, at, job->to_rest, sum);
         }

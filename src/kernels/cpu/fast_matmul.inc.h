@@ -63,11 +63,17 @@ HD_INLINE void add_unit(const int T, vf *acc, const summing f, int offset, const
     add_plane(T, acc, f, f.has_min, offset, code, scale, min, M, x);
 }
 
-/* The second plane.  With one group of minima, they are in the first plane's `part` already. */
+/* Whether the second plane meets minima: with one group of them, they are in the first plane's `part` already. */
+HD_INLINE bool rest_adds_min(const summing f)
+{
+    return f.has_min && f.groups == 2;
+}
+
+/* The second plane. */
 HD_INLINE void add_rest(const int T, vf *acc, const summing f, int offset, const vi *code, const vf *scale,
                         const vf *min, const int M, unit_view x)
 {
-    add_plane(T, acc, f, f.has_min && f.groups == 2, offset, code, scale, min, M, x);
+    add_plane(T, acc, f, rest_adds_min(f), offset, code, scale, min, M, x);
 }
 
 /* So many rows don't repay a panel. */

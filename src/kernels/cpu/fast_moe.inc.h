@@ -12,7 +12,6 @@ typedef struct moe_job {
     const float *weight;
     int64_t n;
     int used;
-    int64_t slots;   /* at most; of the batch after sorting */
     inputs in, act;  /* of slots */
     int32_t *pair;   /* [slots] the slot's pair, or -1 */
     int32_t *token;  /* [slots] the slot's token, or -1 */
@@ -36,16 +35,17 @@ static int64_t moe_slots(int64_t pairs, int64_t experts, int tile)
 
 static void moe_lay_out(moe_job *job, arena *a, int tile, int64_t experts, int64_t hidden, int64_t ffn)
 {
-    job->slots = moe_slots(job->n * job->used, experts, tile);
-    job->pair = arena_take(a, (size_t)job->slots, sizeof(int32_t));
-    job->token = arena_take(a, (size_t)job->slots, sizeof(int32_t));
-    job->place = arena_take(a, (size_t)job->slots, sizeof(int32_t));
+    int64_t slots =
+        moe_slots(job->n * job->used, experts, tile); /* at most; the inputs know of how many after sorting */
+    job->pair = arena_take(a, (size_t)slots, sizeof(int32_t));
+    job->token = arena_take(a, (size_t)slots, sizeof(int32_t));
+    job->place = arena_take(a, (size_t)slots, sizeof(int32_t));
     job->first = arena_take(a, (size_t)experts, sizeof(int32_t));
     job->count = arena_take(a, (size_t)experts, sizeof(int32_t));
     job->active = arena_take(a, (size_t)experts, sizeof(int32_t));
-    job->act_values = arena_take(a, (size_t)(job->slots * ffn), sizeof(float));
-    inputs_take(&job->in, a, job->slots, tile, round_up(hidden, HD_UNIT));
-    inputs_take(&job->act, a, job->slots, tile, round_up(ffn, HD_UNIT));
+    job->act_values = arena_take(a, (size_t)(slots * ffn), sizeof(float));
+    inputs_take(&job->in, a, slots, tile, round_up(hidden, HD_UNIT));
+    inputs_take(&job->act, a, slots, tile, round_up(ffn, HD_UNIT));
 }
 
 static size_t moe_thread_floats(int64_t hidden, int64_t ffn)
@@ -68,7 +68,7 @@ static void moe_sort(moe_job *job, const int32_t *ids)
         slots += round_up(job->count[e], job->in.tile);
         job->count[e] = 0;
     }
-    job->slots = job->in.slots = job->act.slots = slots;
+    job->in.slots = job->act.slots = slots;
     memset(job->pair, 0xff, (size_t)slots * sizeof *job->pair);
     memset(job->token, 0xff, (size_t)slots * sizeof *job->token);
     memset(job->place, 0xff, (size_t)slots * sizeof *job->place);

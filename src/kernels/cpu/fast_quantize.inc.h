@@ -147,21 +147,19 @@ static void scale_batch(unit_batch *b, bool narrow, float *inverse)
     }
     vf largest = vf_fold(false, most), all = vf_fold(true, energy);
     vi keep = largest > vf_splat(SMALLEST);
-    vf d = vf_and(keep, largest / 127.0f), inverses = vf_and(keep, 127.0f / largest);
+    vf d = vf_and(keep, largest / 127.0f);
+    vf_store(inverse, vf_and(keep, 127.0f / largest));
     b->fine = narrow ? keep : keep & (2.0f * largest * largest > all);
     if (vi_any(~(all <= vf_splat(FLT_MAX)))) {
         float values[2][HD_LANES];
         int32_t fine[HD_LANES];
         vf_store(values[0], all);
         vf_store(values[1], d);
-        vf_store(inverse, inverses);
         memcpy(fine, &b->fine, sizeof fine);
         spoil_lanes(b, values[0], values[1], inverse, fine);
         d = vf_load(values[1]);
-        inverses = vf_load(inverse);
         b->fine = vi_load(fine);
     }
-    vf_store(inverse, inverses);
     b->field[0][FIELD_D] = d;
     b->field[1][FIELD_D] = vf_and(b->fine, d / 254.0f);
     b->any = vi_any(b->fine);
