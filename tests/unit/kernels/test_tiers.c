@@ -5,8 +5,8 @@
  *     ... [--tier NAME] [--op NAME] [--case TEXT] [--threads N]   only what matches; N threads for --time
  *     unit-kernels-tiers --bounds                prints the table of bounds
  *
- * With HD_TEST_QUICK in the environment (set where a processor is emulated, or instrumented) large cases, most batches,
- * and tiers whose bodies another one has are left out.
+ * With HD_TEST_QUICK in the environment (set where a processor is emulated, or instrumented) large cases, most batches
+ * and the reference alone are left out.
  * Bounds and their reasons stand in bounds.h; docs/kernels.md explains them.
  */
 #include <stdlib.h>
