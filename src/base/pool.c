@@ -4,6 +4,8 @@
  * spins SPIN_ROUNDS times on the epoch and then sleeps on the condition variable; `sleepers` lets the caller skip the
  * lock when nobody sleeps.
  *
+ * A loop cuts its pieces into one share a thread, each a pair of numbers in one word (for_share).
+ *
  * The shared pool has a line of tickets: a thread that wants a turn takes the next number and waits until it is served.
  */
 #include "base/pool.h"
@@ -30,6 +32,11 @@ typedef struct worker {
     int index;
 } worker;
 
+/* On a cache line of its own. */
+typedef struct for_share {
+    _Alignas(HD_CACHE_LINE) atomic_ullong left;
+} for_share;
+
 /* The pool whose function this thread runs at the moment, and its number there. */
 static _Thread_local const hd_pool *inside;
 static _Thread_local int inside_thread;
@@ -40,7 +47,8 @@ static _Thread_local int turn_depth;
 
 struct hd_pool {
     int threads;
-    worker *workers; /* threads - 1 of them */
+    worker *workers;   /* threads - 1 of them */
+    for_share *shares; /* [threads], of the loop that runs */
     int started;
     hd_pool_fn fn;
     void *arg;
@@ -157,7 +165,9 @@ hd_status hd_pool_open(hd_pool **out, int threads, hd_error *err)
     pthread_mutex_init(&pool->line, NULL);
     pthread_cond_init(&pool->moved, NULL);
     pool->workers = hd_calloc((size_t)threads, sizeof *pool->workers);
-    hd_status status = pool->workers ? HD_OK : hd_fail(err, HD_E_MEMORY, "out of memory for %d threads", threads);
+    pool->shares = hd_alloc_aligned((size_t)threads * sizeof *pool->shares);
+    hd_status status = HD_OK;
+    if (!pool->workers || !pool->shares) status = hd_fail(err, HD_E_MEMORY, "out of memory for %d threads", threads);
     for (int i = 0; status == HD_OK && i < threads - 1; i++) {
         worker *w = &pool->workers[i];
         *w = (worker){.pool = pool, .index = i + 1};
@@ -217,6 +227,7 @@ void hd_pool_close(hd_pool **ref)
     pthread_mutex_destroy(&pool->line);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->lock);
+    hd_free_aligned(pool->shares);
     hd_free(pool->workers);
     hd_free(pool);
 }
@@ -293,32 +304,72 @@ void hd_pool_run(hd_pool *pool, hd_pool_fn fn, void *arg)
     leave(pool);
 }
 
+/* What is left of a thread's share of a loop: pieces [front, back), in one word, so that its owner takes from the front
+ * and others from the back without a lock. */
+static uint64_t share_of(uint64_t front, uint64_t back)
+{
+    return front << 32 | back;
+}
+
+#define PIECES_MAX 0x7fffffff /* fits either half */
+
 typedef struct for_job {
     hd_pool_range_fn fn;
     void *arg;
     int64_t items, grain;
-    atomic_llong next;
+    for_share *shares; /* [threads] */
 } for_job;
 
+static void run_piece(const for_job *job, int64_t piece, int thread)
+{
+    int64_t begin = piece * job->grain;
+    int64_t end = job->items - begin < job->grain ? job->items : begin + job->grain;
+    job->fn(job->arg, begin, end, thread);
+}
+
+/* Takes a piece; -1 when none is left. */
+static int64_t take_piece(for_share *share, bool own)
+{
+    uint64_t left = atomic_load_explicit(&share->left, memory_order_relaxed), front, back;
+    do {
+        front = left >> 32;
+        back = left & UINT32_MAX;
+        if (front >= back) return -1;
+    } while (!atomic_compare_exchange_weak_explicit(&share->left, &left,
+                                                    own ? share_of(front + 1, back) : share_of(front, back - 1),
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return (int64_t)(own ? front : back - 1);
+}
+
+/* Its own share in order, so that weights are read as one stream; then what the others have not come to. */
 static void for_worker(void *arg, int thread, int threads)
 {
-    for_job *job = arg;
-    (void)threads;
-    for (;;) {
-        int64_t begin = atomic_fetch_add_explicit(&job->next, job->grain, memory_order_relaxed);
-        if (begin >= job->items) return;
-        int64_t end = job->items - begin < job->grain ? job->items : begin + job->grain;
-        job->fn(job->arg, begin, end, thread);
+    const for_job *job = arg;
+    for (int i = 0; i < threads; i++) {
+        for_share *share = &job->shares[(thread + i) % threads];
+        for (int64_t piece; (piece = take_piece(share, i == 0)) >= 0;)
+            run_piece(job, piece, thread);
     }
 }
 
 void hd_pool_for(hd_pool *pool, int64_t items, int64_t grain, hd_pool_range_fn fn, void *arg)
 {
     if (items <= 0) return;
-    for_job job = {.fn = fn, .arg = arg, .items = items, .grain = grain > 1 ? grain : 1};
+    if (grain < items / PIECES_MAX + 1) grain = items / PIECES_MAX + 1;
+    for_job job = {.fn = fn, .arg = arg, .items = items, .grain = grain};
+    uint64_t pieces = (uint64_t)((items - 1) / grain + 1);
     bool inner = pool && inside == pool;
-    if (!pool || inner || items <= grain)
-        for_worker(&job, inner ? inside_thread : 0, 1);
-    else
-        hd_pool_run(pool, for_worker, &job);
+    if (!pool || inner || pool->threads == 1 || pieces == 1) {
+        for (uint64_t piece = 0; piece < pieces; piece++)
+            run_piece(&job, (int64_t)piece, inner ? inside_thread : 0);
+        return;
+    }
+    enter(pool);
+    job.shares = pool->shares;
+    uint64_t threads = (uint64_t)pool->threads;
+    for (uint64_t i = 0; i < threads; i++)
+        atomic_store_explicit(&pool->shares[i].left, share_of(pieces * i / threads, pieces * (i + 1) / threads),
+                              memory_order_relaxed);
+    run_in_turn(pool, for_worker, &job);
+    leave(pool);
 }

@@ -45,7 +45,9 @@ int hd_pool_threads(const hd_pool *pool);
 /* A NULL pool runs on the caller. */
 void hd_pool_run(hd_pool *pool, hd_pool_fn fn, void *arg);
 
-/* Hands out [0, items) in pieces of `grain` (at least 1) to whichever thread is free: each item once, in any order.
+/* Hands out [0, items) in pieces of `grain` (at least 1; more where there would be over 2^31 pieces): each item once.
+ * Every thread has a contiguous share, the same in every loop of so many pieces, and takes it in order; one that is
+ * through takes pieces from the back of the others' shares.
  * `thread` is the pool's thread also in an inner run, so that scratch memory per thread stays apart. */
 void hd_pool_for(hd_pool *pool, int64_t items, int64_t grain, hd_pool_range_fn fn, void *arg);
 

@@ -1,5 +1,6 @@
 /* Unit tests of base/pool.c; also meant to run under the thread sanitizer. */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -118,6 +119,43 @@ static void test_for_takes_odd_grains(void **state)
     hd_pool_for(pool, 10, 0, count_items, &sum); /* a grain of 0 must not hang */
     hd_pool_for(pool, 10, INT64_MAX, count_items, &sum);
     assert_int_equal(sum, 20);
+    hd_pool_close(&pool);
+}
+
+#define SHARED_ITEMS 100
+
+typedef struct share_record {
+    atomic_int done;
+    int taken[2][SHARED_ITEMS], count[2];
+} share_record;
+
+/* The first item of the first thread's share ends when all others are done. */
+static void record_share(void *arg, int64_t begin, int64_t end, int thread)
+{
+    share_record *r = arg;
+    r->taken[thread][r->count[thread]++] = (int)begin;
+    while (begin == 0 && atomic_load(&r->done) < SHARED_ITEMS - 1)
+        sched_yield();
+    atomic_fetch_add(&r->done, (int)(end - begin));
+}
+
+static void test_for_takes_its_own_share_then_helps(void **state)
+{
+    (void)state;
+    hd_pool *pool = open_pool(2);
+    for (int round = 0; round < 100; round++) {
+        share_record r = {0};
+        hd_pool_for(pool, SHARED_ITEMS, 1, record_share, &r);
+        assert_int_equal(r.done, SHARED_ITEMS);
+        assert_int_equal(r.count[0] + r.count[1], SHARED_ITEMS);
+        if (r.count[0] == 0) continue; /* the second thread had done all before the first one came */
+        assert_int_equal(r.taken[0][0], 0);
+        assert_int_equal(r.count[0], 1);
+        for (int i = 0; i < SHARED_ITEMS / 2; i++)
+            assert_int_equal(r.taken[1][i], SHARED_ITEMS / 2 + i); /* its own, in order: one stream */
+        for (int i = SHARED_ITEMS / 2; i < r.count[1]; i++)
+            assert_int_equal(r.taken[1][i], SHARED_ITEMS - 1 - i); /* the first one's, from the back */
+    }
     hd_pool_close(&pool);
 }
 
@@ -351,6 +389,7 @@ int main(void)
         cmocka_unit_test(test_run_calls_each_thread_once),
         cmocka_unit_test(test_for_covers_each_item_once),
         cmocka_unit_test(test_for_takes_odd_grains),
+        cmocka_unit_test(test_for_takes_its_own_share_then_helps),
         cmocka_unit_test(test_alternating_runs),
         cmocka_unit_test(test_nested_runs),
         cmocka_unit_test(test_open_and_close_without_a_run),
