@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/cpu/ahead.h"
 #include "kernels/cpu/pack.h"
 #include "kernels/cpu/reference.h"
 #include "tensor/quant.h"

@@ -79,9 +79,6 @@ HD_INLINE void add_rest(const int T, vf *acc, const summing f, int offset, const
 /* So many rows don't repay a panel. */
 #define FEW_ROWS 4
 
-/* How far ahead of few rows weights are asked for: the processor's own prefetching ends with each page. */
-#define PREFETCH_BYTES 4096
-
 /* One block of rows times the n <= T first rows of a tile of M, units straight from memory. */
 HD_INLINE void few_product(const hd_type type, const int T, const int M, const hd_packed *p, int64_t block,
                            const inputs *in, int64_t slot, int64_t n, float *out, int64_t ldo)
@@ -96,13 +93,12 @@ HD_INLINE void few_product(const hd_type type, const int T, const int M, const h
     vf sum[FEW_ROWS] = {{0}};
     for (int64_t u = 0; u < p->units;) {
         super_head h;
+        hd_ask_ahead(at, p->head_bytes);
         load_head(type, at, &h);
         at += p->head_bytes;
         for (int i = 0; i < f.units; i++, u++, at += HD_LANES * 4 * f.bits) {
             unit w;
-            HD_UNROLL
-            for (int line = 0; line < HD_LANES * 4 * f.bits; line += HD_CACHE_LINE)
-                __builtin_prefetch(at + PREFETCH_BYTES + line);
+            hd_ask_ahead(at, (size_t)(HD_LANES * 4 * f.bits));
             load_codes(type, at, w.code);
             load_scales(type, &h, i, &w);
             add_unit(T, sum, how, f.offset, w.code, w.scale, w.min, M, x);
@@ -154,6 +150,7 @@ HD_INLINE void unpack_type(const hd_type type, const hd_packed *p, int64_t block
     out->offset = f.offset;
     for (int64_t u = 0; u < out->count;) {
         super_head h;
+        hd_ask_ahead(at, p->super_bytes);
         load_head(type, at, &h);
         at += p->head_bytes;
         for (int i = 0; i < f.units; i++, u++, at += HD_LANES * 4 * f.bits) {

@@ -36,9 +36,11 @@ static uint64_t read_portable(const uint8_t *data, size_t bytes)
 {
     const uint64_t *p = (const uint64_t *)(const void *)data;
     uint64_t sum[8] = {0};
-    for (size_t i = 0; i < bytes / sizeof *p; i += 8)
+    for (size_t i = 0; i < bytes / sizeof *p; i += 8) {
+        hd_ask_ahead(data + i * sizeof *p, HD_CACHE_LINE);
         for (size_t j = 0; j < 8; j++)
             sum[j] ^= p[i + j];
+    }
     return sum[0] ^ sum[1] ^ sum[2] ^ sum[3] ^ sum[4] ^ sum[5] ^ sum[6] ^ sum[7];
 }
 

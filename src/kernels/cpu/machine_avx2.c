@@ -40,8 +40,7 @@ uint64_t hd_machine_read_avx2(const uint8_t *data, size_t bytes)
     __m256i sum[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
     for (size_t at = 0; at < bytes; at += 128) {
         const __m256i *p = (const __m256i *)(const void *)(data + at);
-        _mm_prefetch((const char *)data + at + HD_MACHINE_AHEAD, _MM_HINT_T0);
-        _mm_prefetch((const char *)data + at + HD_MACHINE_AHEAD + 64, _MM_HINT_T0);
+        hd_ask_ahead(data + at, 128);
         for (int i = 0; i < 4; i++)
             sum[i] = _mm256_xor_si256(sum[i], _mm256_load_si256(p + i));
     }

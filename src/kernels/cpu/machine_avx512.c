@@ -34,11 +34,11 @@ const hd_machine_loop hd_machine_avx512[3] = {
 uint64_t hd_machine_read_avx512(const uint8_t *data, size_t bytes)
 {
     __m512i sum[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
-    for (size_t at = 0; at < bytes; at += 256)
-        for (int i = 0; i < 4; i++) {
-            _mm_prefetch((const char *)data + at + 64 * i + HD_MACHINE_AHEAD, _MM_HINT_T0);
+    for (size_t at = 0; at < bytes; at += 256) {
+        hd_ask_ahead(data + at, 256);
+        for (int i = 0; i < 4; i++)
             sum[i] = _mm512_xor_si512(sum[i], _mm512_load_si512(data + at + 64 * i));
-        }
+    }
     __m512i all = _mm512_xor_si512(_mm512_xor_si512(sum[0], sum[1]), _mm512_xor_si512(sum[2], sum[3]));
     return (uint64_t)_mm512_reduce_add_epi64(all);
 }

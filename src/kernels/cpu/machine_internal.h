@@ -2,6 +2,7 @@
 #ifndef HD_KERNELS_MACHINE_INTERNAL_H
 #define HD_KERNELS_MACHINE_INTERNAL_H
 
+#include "kernels/cpu/ahead.h"
 #include "kernels/machine.h"
 
 /* One way to do a kind of arithmetic. */
@@ -13,12 +14,9 @@ typedef struct hd_machine_loop {
     bool (*has)(void);           /* whether this processor has the instruction */
 } hd_machine_loop;
 
-/* Reads all of data[bytes], a multiple of 4096 bytes at a page, and returns something that depends on all of it. */
+/* Reads all of data[bytes], a multiple of 4096 bytes at a page, as fast as the kernels do (ahead.h), and returns
+ * something that depends on all of it. */
 typedef uint64_t (*hd_machine_reader)(const uint8_t *data, size_t bytes);
-
-/* How far ahead of its loads a reader asks for lines: a page, where the processor's own prefetchers stop.  Between 1
- * and 16 KiB no difference stood out of the noise (Sapphire Rapids). */
-#define HD_MACHINE_AHEAD 4096
 
 /* Twelve independent sums hide an instruction's latency (4 to 5 cycles at two a cycle).  Variables of their own, since
  * compilers keep an array in memory; and the instruction is written out, so that nothing is folded or moved. */
