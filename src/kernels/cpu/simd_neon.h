@@ -28,6 +28,17 @@ static inline vf vf_bf16(const void *p)
     return (vf)vshlq_n_u32(vmovl_u16(vld1_u16(p)), 16);
 }
 
+/* E4M3 values / 256: as binary16 they lack its top exponent bit, and the rest of their exponent stands 8 lower.  NaN
+ * becomes 480 / 256. */
+static inline vf vf_e4m3(const void *p)
+{
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    int16x8_t wide = vshlq_n_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four))), 7);
+    uint16x4_t half = vand_u16(vreinterpret_u16_s16(vget_low_s16(wide)), vdup_n_u16(0xbfff));
+    return (vf)vcvt_f32_f16(vreinterpret_f16_u16(half));
+}
+
 static inline float vf_sum(vf v)
 {
     return vaddvq_f32((float32x4_t)v);
