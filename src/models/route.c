@@ -69,6 +69,17 @@ static int best_expert(const hd_model_config *c, const float *choice, const int3
     return best;
 }
 
+/* Biases of -infinity may leave none: the first one that is not chosen. */
+static int any_expert(const int32_t *chosen, int count)
+{
+    for (int e = 0;; e++) {
+        bool taken = false;
+        for (int j = 0; j < count; j++)
+            taken |= chosen[j] == e;
+        if (!taken) return e;
+    }
+}
+
 /* The experts of one token whose scores stand in `score`; `choice` is scratch for as many values. */
 static void choose(const hd_model_config *c, const float *score, const float *bias, float *choice, int32_t *ids)
 {
@@ -79,8 +90,8 @@ static void choose(const hd_model_config *c, const float *score, const float *bi
             choice[e] = open ? score[e] + (bias ? bias[e] : 0.0f) : -INFINITY;
     }
     for (int j = 0; j < c->experts_used; j++) {
-        int e = best_expert(c, choice, ids, j);
-        ids[j] = e >= 0 ? e : j; /* biases of -infinity may leave none: any expert will do then */
+        ids[j] = best_expert(c, choice, ids, j);
+        if (ids[j] < 0) ids[j] = any_expert(ids, j);
     }
 }
 

@@ -29,7 +29,8 @@ typedef struct hd_expert_trace {
     int64_t token0;               /* index of the first token of the batch under way */
 } hd_expert_trace;
 
-/* What an operator runs with.  `scratch` is as large as hd_backend.scratch_bytes asked for. */
+/* What an operator runs with.  `scratch` is as large as hd_backend.scratch_bytes asked for, and
+ * starts at a cache line. */
 typedef struct hd_exec {
     const struct hd_backend *backend; /* whose operators are called with this; for tables that wrap another */
     hd_pool *pool;
@@ -135,9 +136,9 @@ typedef struct hd_backend {
     /* x += y, n rows of cols, contiguous. */
     void (*add)(const hd_exec *ex, float *x, const float *y, int64_t cols, int64_t n);
 
-    /* out[i] = sum_j weight[i][j] * down_e(silu(gate_e(x_i)) * up_e(x_i)), e = ids[i][j], j < used.  Tokens are grouped
-     * by expert before any expert is read.  out is overwritten; it must not overlap x.  out and x are contiguous
-     * rows. */
+    /* out[i] = sum_j weight[i][j] * down_e(silu(gate_e(x_i)) * up_e(x_i)), e = ids[i][j], j < used; a token may name an
+     * expert more than once.  Tokens are grouped by expert before any expert is read.  out is overwritten; it must not
+     * overlap x.  out and x are contiguous rows. */
     void (*moe)(const hd_exec *ex, float *out, const hd_experts *experts, const float *x, const int32_t *ids,
                 const float *weight, int used, int64_t n);
 } hd_backend;

@@ -76,7 +76,8 @@ HD_INLINE void add_rest(const int T, vf *acc, const summing f, int offset, const
     add_plane(T, acc, f, rest_adds_min(f), offset, code, scale, min, M, x);
 }
 
-/* So many rows don't repay a panel. */
+/* So many rows don't repay a panel; nor do any in tiles of one: a single token, and a forced choice of experts that names
+ * one more than once gives that one several slots. */
 #define FEW_ROWS 4
 
 /* One block of rows times the n <= T first rows of a tile of M, units straight from memory. */
@@ -210,7 +211,8 @@ static void few_block(const hd_packed *p, int64_t block, const inputs *in, int64
                       int64_t ldo)
 {
     if (in->tile == 1)
-        WITH_TYPE(p->type, few_product(type, 1, 1, p, block, in, slot, 1, out, ldo))
+        for (int64_t i = 0; i < n; i++)
+            WITH_TYPE(p->type, few_product(type, 1, 1, p, block, in, slot + i, 1, out + i * ldo, ldo))
     else if (n <= 2)
         WITH_TYPE(p->type, few_product(type, 2, TILE, p, block, in, slot, n, out, ldo))
     else
@@ -290,7 +292,7 @@ static void panel_product(const panel *p, int64_t u0, const inputs *in, int64_t 
 static void packed_block(const hd_packed *p, int64_t block, const inputs *in, int64_t slot, int64_t n, float *out,
                          int64_t ldo, float *room)
 {
-    if (n <= FEW_ROWS) {
+    if (n <= FEW_ROWS || in->tile == 1) {
         few_block(p, block, in, slot, n, out, ldo);
         return;
     }

@@ -276,7 +276,7 @@ static inline void moe_prepare(op_case *c, const hd_backend *backend)
         for (int e = 0; e < m->experts; e++) {
             m->own[k][e] = matrix_prepare(&m->plain[k][e], backend);
             if (!m->own[k][e].packed) continue;
-            c->bound = BOUND_MOE_PACKED;
+            c->bound = HD_MAX(m->hidden, m->ffn) < NARROW ? BOUND_MOE_PACKED : BOUND_MOE_BYTES;
         }
     m->prepared = backend;
 }
@@ -323,7 +323,7 @@ static inline void moe_close(op_case *c)
     hd_free(m);
 }
 
-/* Expert 0 is never chosen, expert 1 by every token, the others by chance; no token has one twice. */
+/* Expert 0 is never chosen, expert 1 by every token, the others by chance. */
 static inline void choose_experts(moe_case *m, rng *r, int64_t tokens)
 {
     for (int64_t t = 0; t < tokens; t++) {
@@ -337,6 +337,14 @@ static inline void choose_experts(moe_case *m, rng *r, int64_t tokens)
                     again |= ids[k] == ids[j];
             }
             m->weight[t * m->used + j] = 0.1f + rng_unit(r);
+        }
+        switch (rng_below(r, 4)) { /* forced choices may name an expert twice, or always the same one */
+        case 0: ids[m->used - 1] = ids[0]; break;
+        case 1:
+            for (int j = 1; j < m->used; j++)
+                ids[j] = ids[0];
+            break;
+        default: break;
         }
         int32_t first = ids[0]; /* expert 1 in any place */
         int other = rng_below(r, m->used);
@@ -363,6 +371,7 @@ static const struct moe_shape {
     {HD_TYPE_MXFP4, HD_TYPE_MXFP4, HD_TYPE_MXFP4, 5, 1, 64, 64},
     {HD_TYPE_Q4_K, HD_TYPE_Q4_K, HD_TYPE_Q6_K, 16, 4, 512, 256},
     {HD_TYPE_BF16, HD_TYPE_BF16, HD_TYPE_BF16, 16, 4, 512, 256},
+    {HD_TYPE_Q4_K, HD_TYPE_Q4_K, HD_TYPE_Q6_K, 9, 6, 1024, 1024}, /* one plane; some experts have over 128 pairs */
 };
 
 static inline void open_experts(moe_case *m, const struct moe_shape *s, rng *r)

@@ -192,6 +192,9 @@ static void odd_scores_choose_valid_experts(void **state)
         hd_route(&r.model, &r.layer, TOKENS);
         for (int j = 0; j < TOKENS * USED; j++)
             assert_in_range(r.ids[j], 0, EXPERTS - 1);
+        for (int j = 0; j < TOKENS * USED; j++)
+            for (int k = j - j % USED; k < j; k++)
+                assert_int_not_equal(r.ids[k], r.ids[j]);
     }
 }
 
