@@ -25,7 +25,8 @@ typedef struct hd_session hd_session;
 /* ---- engine ---- */
 
 typedef struct hd_engine_options {
-    const char *cpu;      /* "auto" (also NULL), "reference", "avx2", "avx512", "avx512bf16", "amx", "neon" */
+    const char *cpu;      /* "auto" (also NULL), "reference", "avx2", "avx512", "avx512bf16", "amx", "neon", "neondot",
+                           * "neoni8mm" */
     int threads;          /* 0: the processors that this process may use */
     int64_t context;      /* longest session in tokens; 0: the model's limit */
     int64_t chunk;        /* tokens evaluated together in a prefill; 0: 512 */

@@ -11,6 +11,10 @@
 
 #include <unistd.h>
 
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <sys/syscall.h>
@@ -92,6 +96,39 @@ static bool has_amx(void)
 }
 #endif
 
+#if defined(__aarch64__)
+static bool has_neon(void)
+{
+    return true; /* part of the base architecture */
+}
+
+/* Bits of Linux's HWCAP_ASIMDDP and HWCAP2_I8MM (kernel documentation "arm64/elf_hwcaps"). */
+static bool has_neondot(void)
+{
+    return getauxval(AT_HWCAP) >> 20 & 1;
+}
+
+static bool has_neoni8mm(void)
+{
+    return has_neondot() && (getauxval(AT_HWCAP2) >> 13 & 1);
+}
+#else
+static bool has_neon(void)
+{
+    return false;
+}
+
+static bool has_neondot(void)
+{
+    return false;
+}
+
+static bool has_neoni8mm(void)
+{
+    return false;
+}
+#endif
+
 bool hd_cpu_has(hd_cpu_tier tier)
 {
     switch (tier) {
@@ -101,12 +138,9 @@ bool hd_cpu_has(hd_cpu_tier tier)
     case HD_CPU_AVX512: return has_avx512();
     case HD_CPU_AVX512BF16: return has_avx512bf16();
     case HD_CPU_AMX: return has_amx();
-    case HD_CPU_NEON:
-#if defined(__aarch64__)
-        return true; /* part of the base architecture */
-#else
-        return false;
-#endif
+    case HD_CPU_NEON: return has_neon();
+    case HD_CPU_NEONDOT: return has_neondot();
+    case HD_CPU_NEONI8MM: return has_neoni8mm();
     }
     return false;
 }
@@ -118,13 +152,15 @@ bool hd_cpu_prefers(hd_cpu_tier tier)
 
 hd_cpu_tier hd_cpu_best(void)
 {
-    static const hd_cpu_tier order[] = {HD_CPU_AMX, HD_CPU_AVX512BF16, HD_CPU_AVX512, HD_CPU_AVX2, HD_CPU_NEON};
+    static const hd_cpu_tier order[] = {HD_CPU_AMX,      HD_CPU_AVX512BF16, HD_CPU_AVX512, HD_CPU_AVX2,
+                                        HD_CPU_NEONI8MM, HD_CPU_NEONDOT,    HD_CPU_NEON};
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
         if (hd_cpu_prefers(order[i])) return order[i];
     return HD_CPU_REFERENCE;
 }
 
-static const char *const tier_names[] = {"auto", "reference", "avx2", "avx512", "avx512bf16", "amx", "neon"};
+static const char *const tier_names[] = {"auto", "reference", "avx2",    "avx512",  "avx512bf16",
+                                         "amx",  "neon",      "neondot", "neoni8mm"};
 
 const char *hd_cpu_name(hd_cpu_tier tier)
 {

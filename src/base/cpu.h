@@ -12,7 +12,9 @@ typedef enum hd_cpu_tier {
     HD_CPU_AVX512,     /* AVX-512 F, BW, DQ, VL and VNNI */
     HD_CPU_AVX512BF16, /* the above with dot products of bfloat16 */
     HD_CPU_AMX,        /* the above with AMX tiles (int8, bf16) */
-    HD_CPU_NEON,       /* AArch64; dot-product instructions where present */
+    HD_CPU_NEON,       /* AArch64 */
+    HD_CPU_NEONDOT,    /* the above with dot products of bytes (FEAT_DotProd) */
+    HD_CPU_NEONI8MM,   /* the above with products of small matrices of bytes (FEAT_I8MM) */
 } hd_cpu_tier;
 
 /* Whether this machine can run the tier (reference: always; auto: always). */

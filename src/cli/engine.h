@@ -23,7 +23,7 @@ hd_opt_group hd_engine_flags_group(hd_engine_flags *f);
 #define HD_ENVIRONMENT_MODELS "HADAL_MODELS    the models folder (~/.local/share/hadal/models)"
 #define HD_ENVIRONMENT_COLOR "NO_COLOR        set: no dim text"
 
-#define HD_CPU_CHOICES "auto|reference|avx2|avx512|avx512bf16|amx|neon"
+#define HD_CPU_CHOICES "auto|reference|avx2|avx512|avx512bf16|amx|neon|neondot|neoni8mm"
 
 /* Loads MODEL (a path or a name) with a progress line.  *seconds receives the time it took, may be NULL.  *path
  * receives the resolved path, freed by the caller with hd_free; may be NULL. */

@@ -65,7 +65,8 @@ static hd_status core_options(hd_core_options *out, const hd_engine_options *o, 
     hd_cpu_tier tier = HD_CPU_AUTO;
     if (o->cpu && !hd_cpu_parse(o->cpu, &tier))
         return hd_fail(err, HD_E_ARGUMENT,
-                       "--cpu %.32s: there are auto, reference, avx2, avx512, avx512bf16, amx, neon", o->cpu);
+                       "--cpu %.32s: there are auto, reference, avx2, avx512, avx512bf16, amx, neon, neondot, neoni8mm",
+                       o->cpu);
     if (o->threads < 0 || o->context < 0 || o->chunk < 0 || o->cache_tokens < 0)
         return hd_fail(err, HD_E_ARGUMENT, "threads, context, chunk and cache_tokens must not be negative");
     *out = (hd_core_options){.threads = o->threads ? o->threads : hd_cpu_threads(),

@@ -28,7 +28,9 @@ static const struct tier_bound {
                    {"avx512", 2e-4f, 1e-2f, 4e-2f},
                    {"avx512bf16", 2e-4f, 1e-2f, 4e-2f},
                    {"amx", 2e-4f, 1e-2f, 4e-2f},
-                   {"neon", 2e-4f, 1e-2f, 4e-2f}};
+                   {"neon", 2e-4f, 1e-2f, 4e-2f},
+                   {"neondot", 2e-4f, 1e-2f, 4e-2f},
+                   {"neoni8mm", 2e-4f, 1e-2f, 4e-2f}};
 
 #define TOP 10
 #define LOGPROB_BOUND 0.15

@@ -132,7 +132,7 @@ class Program(Cli):
             self.assertIn("HADAL_DATA" if command == "key" else "HADAL_MODELS", page)
             self.assertIn("130  interrupted", page)
         for command in ["run", "eval", "bench", "chat"]:
-            self.assertIn("--cpu auto|reference|avx2|avx512|avx512bf16|amx|neon", self.hadal(command, "--help"))
+            self.assertIn("--cpu auto|reference|avx2|avx512|avx512bf16|amx|neon|neondot|neoni8mm", self.hadal(command, "--help"))
 
     def test_wrong_usage(self):
         m = model()

@@ -12,6 +12,8 @@ static const hd_backend *const tables[] = {
     &hd_backend_avx2,      &hd_backend_avx512, &hd_backend_avx512bf16, &hd_backend_amx,
 #elif defined(__aarch64__)
     &hd_backend_neon,
+    &hd_backend_neondot,
+    &hd_backend_neoni8mm,
 #endif
 };
 

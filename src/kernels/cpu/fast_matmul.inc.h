@@ -31,8 +31,33 @@ HD_INLINE vf add_group(vf acc, const summing f, const bool adds_min, const int g
     return acc;
 }
 
-/* What one plane of a unit adds to T rows of a tile of M.  Rows go side by side: one row's dot products alone would
- * wait for each other. */
+/* sum[t] += code[first .. end) times row t.  Rows go side by side: one row's dot products alone would wait for each
+ * other. */
+HD_INLINE void dot_quads(const int T, const bool wide, vi *sum, const vi *code, int first, int end, unit_view x)
+{
+#if defined(HD_DOT_PAIRS)
+    HD_UNROLL
+    for (int t = 0; t + 2 <= T; t += 2) {
+        const uint8_t *x0 = x.q + t * HD_UNIT, *x1 = x0 + HD_UNIT;
+        vi acc[2] = {{0}};
+        HD_UNROLL
+        for (int j = first; j < end; j += 2)
+            vi_dot_pair(acc, code[j], code[j + 1], x0 + 4 * j, x1 + 4 * j);
+        vi_pair_sums(acc, &sum[t], &sum[t + 1]);
+    }
+    const int t0 = T / 2 * 2;
+#else
+    const int t0 = 0;
+#endif
+    HD_UNROLL
+    for (int j = first; j < end; j++)
+        HD_UNROLL
+    for (int t = t0; t < T; t++)
+        sum[t] = wide ? vi_dot4_wide(sum[t], code[j], unit_four(x, t, j))
+                      : vi_dot4(sum[t], code[j], unit_four(x, t, j));
+}
+
+/* What one plane of a unit adds to T rows of a tile of M. */
 HD_INLINE void add_plane(const int T, vf *acc, const summing f, const bool adds_min, int offset, const vi *code,
                          const vf *scale, const vf *min, const int M, unit_view x)
 {
@@ -43,14 +68,7 @@ HD_INLINE void add_plane(const int T, vf *acc, const summing f, const bool adds_
         HD_UNROLL
         for (int t = 0; t < T; t++)
             sum[t] = f.has_min ? (vi){0} : vi_splat(offset * group_nsum(f, g, M, x, t));
-        HD_UNROLL
-        for (int j = g * quads; j < (g + 1) * quads; j++) {
-            vi four_columns = code[j];
-            HD_UNROLL
-            for (int t = 0; t < T; t++)
-                sum[t] = f.wide ? vi_dot4_wide(sum[t], four_columns, unit_four(x, t, j))
-                                : vi_dot4(sum[t], four_columns, unit_four(x, t, j));
-        }
+        dot_quads(T, f.wide, sum, code, g * quads, (g + 1) * quads, x);
         HD_UNROLL
         for (int t = 0; t < T; t++)
             acc[t] = add_group(acc[t], f, adds_min, g, sum[t], scale, min, M, x, t);
@@ -76,8 +94,8 @@ HD_INLINE void add_rest(const int T, vf *acc, const summing f, int offset, const
     add_plane(T, acc, f, rest_adds_min(f), offset, code, scale, min, M, x);
 }
 
-/* So many rows don't repay a panel; nor do any in tiles of one: a single token, and a forced choice of experts that names
- * one more than once gives that one several slots. */
+/* So many rows don't repay a panel; nor do any in tiles of one: a single token, where a forced choice of experts that
+ * names one more than once gives that one several slots. */
 #define FEW_ROWS 4
 
 /* One block of rows times the n <= T first rows of a tile of M, units straight from memory. */

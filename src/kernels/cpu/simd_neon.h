@@ -1,4 +1,5 @@
-/* kernels/cpu/simd_neon.h: the vector primitives that fast_*.inc.h are written in, for AArch64. */
+/* kernels/cpu/simd_neon.h: the vector primitives that fast_*.inc.h are written in, for AArch64; with dot products of
+ * bytes, and products of 2 x 8 by 8 x 2 bytes, where the tier is compiled for them. */
 #include <arm_neon.h>
 #include <math.h>
 #include <string.h>
@@ -99,6 +100,29 @@ static inline vi vi_dot4_wide(vi acc, vi codes, int32_t four)
 {
     return vi_dot4(acc, codes, four);
 }
+
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+#define HD_DOT_PAIRS
+
+/* Eight columns, in two vectors of codes, times eight bytes of each of two rows of activations.  acc[i] has codes' rows
+ * 2i and 2i + 1 times x0 and x1: see vi_pair_sums. */
+static inline void vi_dot_pair(vi acc[2], vi first, vi second, const void *x0, const void *x1)
+{
+    int8x16_t x = vcombine_s8(vld1_s8(x0), vld1_s8(x1));
+    int8x16_t low = vreinterpretq_s8_s32(vzip1q_s32((int32x4_t)first, (int32x4_t)second));
+    int8x16_t high = vreinterpretq_s8_s32(vzip2q_s32((int32x4_t)first, (int32x4_t)second));
+    acc[0] = (vi)vmmlaq_s32((int32x4_t)acc[0], low, x);
+    acc[1] = (vi)vmmlaq_s32((int32x4_t)acc[1], high, x);
+}
+
+/* Adds what belongs to each of the two rows of activations. */
+static inline void vi_pair_sums(const vi acc[2], vi *sum0, vi *sum1)
+{
+    *sum0 += (vi)vuzp1q_s32((int32x4_t)acc[0], (int32x4_t)acc[1]);
+    *sum1 += (vi)vuzp2q_s32((int32x4_t)acc[0], (int32x4_t)acc[1]);
+}
+
+#endif
 
 /* Rounds to nearest and stores as signed bytes; the values fit. */
 static inline void vf_store_i8(int8_t *p, vf v)

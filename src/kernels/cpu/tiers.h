@@ -5,6 +5,7 @@
 
 #include "tensor/backend.h"
 
-extern const hd_backend hd_backend_avx2, hd_backend_avx512, hd_backend_avx512bf16, hd_backend_amx, hd_backend_neon;
+extern const hd_backend hd_backend_avx2, hd_backend_avx512, hd_backend_avx512bf16, hd_backend_amx;
+extern const hd_backend hd_backend_neon, hd_backend_neondot, hd_backend_neoni8mm;
 
 #endif

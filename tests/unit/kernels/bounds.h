@@ -51,10 +51,10 @@ static const bound bounds[BOUND_COUNT] = {
                             "float32 sums in another order: u sqrt(n / 6 lanes) a sum, n up to 2048"},
     [BOUND_MOE_PACKED] = {"moe, packed weights", 6e-4, 1e-4, "root of the mean square of the token's output",
                           "three products with rounded activations, one behind the other, and a product of two"},
-    [BOUND_MOE_BYTES] = {"moe, packed weights, 768 columns or more", 9e-2, 1.5e-2,
-                         "root of the mean square of the token's output",
-                         "steps of m/127, m about three times the rms: 0.7 % of a product's rms, twice for gate times up "
-                         "and more for act, which has larger peaks: a deviation of 1.5 %; six deviations"},
+    [BOUND_MOE_BYTES] =
+        {"moe, packed weights, 768 columns or more", 9e-2, 1.5e-2, "root of the mean square of the token's output",
+         "steps of m/127, m about three times the rms: 0.7 % of a product's rms, twice for gate times up "
+         "and more for act, which has larger peaks: a deviation of 1.5 %; six deviations"},
     [BOUND_MOE_FLOAT] = {"moe, float weights", 2e-5, 2e-6, "root of the mean square of the token's output",
                          "as matmul, three in a row"},
     [BOUND_NORM] = {"rms_norm", 2e-6, 4e-7, "|value|", "a sum of squares in another order, and three roundings"},

@@ -402,7 +402,7 @@ static inline op_case *make_moe(int index)
     m->base = (op_case){.tokens = tokens,
                         .width = s->hidden,
                         .contiguous = true,
-                        .large = s->hidden == 512,
+                        .large = s->hidden >= 512,
                         .limits = {.experts = s->experts,
                                    .experts_used = s->used,
                                    .expert_ffn = s->ffn,

@@ -107,8 +107,8 @@ static inline bool quick_checks(void)
     return getenv("HD_TEST_QUICK") != NULL;
 }
 
-static const hd_cpu_tier tiers[] = {HD_CPU_REFERENCE,  HD_CPU_AVX2, HD_CPU_AVX512,
-                                    HD_CPU_AVX512BF16, HD_CPU_AMX,  HD_CPU_NEON};
+static const hd_cpu_tier tiers[] = {HD_CPU_REFERENCE, HD_CPU_AVX2, HD_CPU_AVX512,  HD_CPU_AVX512BF16,
+                                    HD_CPU_AMX,       HD_CPU_NEON, HD_CPU_NEONDOT, HD_CPU_NEONI8MM};
 
 /* The kernels of a tier; NULL where this machine can't run them, and for the reference in quick checks: every other
  * tier runs beside it.  No tier has all bodies of another: AMX's tiles replace loops that only the others have. */

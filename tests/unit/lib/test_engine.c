@@ -600,7 +600,8 @@ static bool tier_is_here(const char *cpu)
 
 int main(void)
 {
-    static const char *const tiers[] = {"reference", "avx2", "avx512", "avx512bf16", "amx", "neon"};
+    static const char *const tiers[] = {"reference", "avx2", "avx512",  "avx512bf16",
+                                        "amx",       "neon", "neondot", "neoni8mm"};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_give_the_same_as_all_at_once),
         cmocka_unit_test(chunks_of_latent_attention_agree),
