@@ -52,6 +52,7 @@ typedef struct hd_bench {
     hd_engine_info info;
     hd_profile *profile; /* NULL: --profile is off */
     hd_session *sessions[HD_BENCH_BATCH_MAX];
+    int64_t copied[HD_BENCH_BATCH_MAX]; /* tokens at the start of sessions 1 and on that are session 0's */
     int64_t opened;
     int32_t *ids;   /* for the longest depth and the longest prefill behind it */
     int64_t filled; /* tokens of `ids` that session 0 holds at its start; what comes behind them is of no use */

@@ -75,12 +75,11 @@ static hd_status fill_others(hd_bench *b, int64_t depth, int64_t batch, hd_error
     hd_status status = HD_OK;
     for (int64_t i = 1; i < batch && status == HD_OK; i++) {
         hd_session *s = b->sessions[i];
-        if (hd_session_length(s) >= depth) {
+        if (b->copied[i] >= depth)
             status = hd_session_truncate(s, depth, err);
-            continue;
-        }
-        if (!data) status = hd_session_snapshot(b->sessions[0], &data, &size, err);
-        if (status == HD_OK) status = hd_session_restore(s, data, size, err);
+        else if (data || (status = hd_session_snapshot(b->sessions[0], &data, &size, err)) == HD_OK)
+            status = hd_session_restore(s, data, size, err);
+        b->copied[i] = status == HD_OK ? depth : 0; /* what is decoded now is its own */
     }
     hd_bytes_free(data);
     return status;

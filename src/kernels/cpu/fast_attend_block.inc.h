@@ -198,8 +198,6 @@ static void block_tile_bf16(attend_block *b, const uint16_t *k, int64_t ldk, int
               round_up(count, PAIR_ROUND), true);
 }
 
-#else
-
 #endif
 
 /* One tile of `count` keys, rows ldk apart, and their values [count][ldo] (or pairs of them: then keys beyond count are

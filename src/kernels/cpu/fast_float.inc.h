@@ -4,7 +4,10 @@
 /* HD_LANES weights of a row from column c on; E4M3 less a factor, see e4m3_scale. */
 HD_INLINE vf load_weights(const hd_type type, const uint8_t *row, int64_t c)
 {
-    if (type == HD_TYPE_F8_E4M3) return vf_e4m3(row + c);
+    if (type == HD_TYPE_F8_E4M3) {
+        vf v = vf_e4m3(row + c), size = (vf)((vi)v & 0x7fffffff);
+        return (vf)((vi)v | (size > 448.0f / 256.0f)); /* more than the largest number is NaN; so is all ones */
+    }
     if (type == HD_TYPE_F16) return vf_f16(row + 2 * c);
     if (type == HD_TYPE_BF16) return vf_bf16(row + 2 * c);
     return vf_load((const float *)(const void *)row + c);

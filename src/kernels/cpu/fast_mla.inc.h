@@ -1,6 +1,6 @@
 /* kernels/cpu/fast_mla.inc.h: decompressed MLA: keys and values of a head are made from the cached latents.
  *
- * That costs as much as the attention of some 200 queries, so they are made once for all queries of a span.  Some heads
+ * That costs as much as the attention of some 170 queries, so they are made once for all queries of a span.  Some heads
  * at a time, and a segment of the cached rows at a time, to bound the memory: all threads make keys and values, then
  * all take blocks of queries, whose softmax goes on from segment to segment. */
 

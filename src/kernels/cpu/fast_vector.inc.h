@@ -216,7 +216,7 @@ static arena arena_of_thread(const hd_exec *ex, size_t shared, int thread)
     return (arena){.base = ex->scratch + shared + (size_t)thread * each};
 }
 
-/* Pieces small enough to share evenly, large enough to keep the counter quiet. */
+/* Eight pieces a thread: small enough that all are through at the same time, and each still a stretch of weights. */
 static int64_t grain_of(const hd_exec *ex, int64_t items)
 {
     return HD_MAX(1, items / (hd_pool_threads(ex->pool) * 8));

@@ -45,7 +45,8 @@ uint64_t hd_machine_read_avx2(const uint8_t *data, size_t bytes)
             sum[i] = _mm256_xor_si256(sum[i], _mm256_load_si256(p + i));
     }
     __m256i all = _mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3]));
-    return (uint64_t)_mm256_extract_epi64(all, 0) ^ (uint64_t)_mm256_extract_epi64(all, 2);
+    __m128i half = _mm_xor_si128(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+    return (uint64_t)_mm_extract_epi64(half, 0) ^ (uint64_t)_mm_extract_epi64(half, 1);
 }
 
 #endif

@@ -26,8 +26,8 @@ static inline vf vf_bf16(const void *p)
     return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16);
 }
 
-/* E4M3 values / 256: as binary16 they lack its top exponent bit, and the rest of their exponent stands 8 lower.  NaN
- * becomes 480 / 256. */
+/* E4M3 values / 256: as binary16 they lack its top exponent bit, and the rest of their exponent stands 8 lower.  NaN,
+ * whose bits are those of 480, becomes 480 / 256. */
 static inline vf vf_e4m3(const void *p)
 {
     __m128i wide = _mm_slli_epi16(_mm_cvtepi8_epi16(_mm_loadl_epi64(p)), 7);

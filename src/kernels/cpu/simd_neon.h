@@ -29,8 +29,8 @@ static inline vf vf_bf16(const void *p)
     return (vf)vshlq_n_u32(vmovl_u16(vld1_u16(p)), 16);
 }
 
-/* E4M3 values / 256: as binary16 they lack its top exponent bit, and the rest of their exponent stands 8 lower.  NaN
- * becomes 480 / 256. */
+/* E4M3 values / 256: as binary16 they lack its top exponent bit, and the rest of their exponent stands 8 lower.  NaN,
+ * whose bits are those of 480, becomes 480 / 256. */
 static inline vf vf_e4m3(const void *p)
 {
     uint32_t four;

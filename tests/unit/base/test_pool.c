@@ -258,7 +258,7 @@ static void test_bad_arguments_and_no_memory(void **state)
         assert_int_equal(hd_pool_open(&pool, bad[i], &err), HD_E_ARGUMENT);
         assert_null(pool);
     }
-    for (uint64_t n = 1; n <= 2; n++) {
+    for (uint64_t n = 1; n <= 3; n++) {
         hd_alloc_fail_after(n);
         hd_status status = hd_pool_open(&pool, 3, &err);
         hd_alloc_fail_after(0);
