@@ -99,6 +99,21 @@ static void matmul(const hd_exec *ex, float *y, int64_t ldy, const hd_matrix *w,
     count_product(row, w, n);
 }
 
+/* Under the first one's type and the rows of all. */
+static void matmul_shared(const hd_exec *ex, const hd_product *products, int count, const float *x, int64_t ldx,
+                          int64_t n)
+{
+    hd_profile *p = profile_of(ex);
+    uint64_t start = hd_clock_ns();
+    p->inner->matmul_shared(ex, products, count, x, ldx, n);
+    int64_t rows = 0;
+    for (int i = 0; i < count; i++)
+        rows += products[i].w->rows;
+    hd_profile_row *row = count_call(p, start, "matmul", products[0].w->type, rows, products[0].w->cols);
+    for (int i = 0; i < count; i++)
+        count_product(row, products[i].w, n);
+}
+
 static void matmul_heads(const hd_exec *ex, float *y, int64_t ldy, int64_t y_step, const hd_matrix *w, int heads,
                          const float *x, int64_t ldx, int64_t x_step, int64_t n)
 {
@@ -240,6 +255,7 @@ const hd_backend *hd_profile_wrap(hd_profile *p, const hd_backend *inner)
     p->table.prepare = prepare;
     p->table.embed = embed;
     p->table.matmul = matmul;
+    p->table.matmul_shared = matmul_shared;
     p->table.matmul_heads = matmul_heads;
     p->table.rms_norm = rms_norm;
     p->table.rope = rope;

@@ -292,13 +292,14 @@ static void project(hd_model *m, const hd_layer *l, const hd_batch *batch, int i
     const hd_deepseek2 *s = m->state;
     int64_t q = (int64_t)c->heads * c->head_dim, width = c->kv_lora + c->rope_dim, at = 0;
     b->rms_norm(ex, m->h, c->hidden, m->x, c->hidden, l->attn_norm, c->hidden, c->rms_eps, n);
+    const hd_product from_h[] = {c->q_lora ? (hd_product){s->q_a, c->q_lora, &l->q_a, l->q_a_bias}
+                                           : (hd_product){s->q, q, &l->q, NULL},
+                                 {s->kv, width, &l->kv_a, l->kv_a_bias}};
+    b->matmul_shared(ex, from_h, 2, m->h, c->hidden, n);
     if (c->q_lora) {
-        b->matmul(ex, s->q_a, c->q_lora, &l->q_a, l->q_a_bias, m->h, c->hidden, n);
         b->rms_norm(ex, s->q_a, c->q_lora, s->q_a, c->q_lora, l->q_a_norm, c->q_lora, HD_MLA_NORM_EPS, n);
         b->matmul(ex, s->q, q, &l->q, NULL, s->q_a, c->q_lora, n);
-    } else
-        b->matmul(ex, s->q, q, &l->q, NULL, m->h, c->hidden, n);
-    b->matmul(ex, s->kv, width, &l->kv_a, l->kv_a_bias, m->h, c->hidden, n);
+    }
     b->rms_norm(ex, s->kv, width, s->kv, width, l->kv_a_norm, c->kv_lora, HD_MLA_NORM_EPS, n);
     b->rope(ex, s->q + c->nope, q, c->head_dim, c->heads, &m->rope, n);
     b->rope(ex, s->kv + c->kv_lora, width, 0, 1, &m->rope, n);
@@ -396,17 +397,20 @@ static void attend(hd_model *m, const hd_layer *l, const hd_batch *batch, int i)
     }
 }
 
-/* out = down(silu(gate h) * up h) */
-static void gated(hd_model *m, const hd_gated *g, float *out, int64_t n)
+/* What meets the normed input at once: gate and up of the dense or shared FFN, and the scores of the experts. */
+static void project_ffn(hd_model *m, const hd_layer *l, int64_t n)
 {
     const hd_model_config *c = &m->config;
-    const hd_backend *b = m->backend;
     const hd_deepseek2 *s = m->state;
-    int64_t width = g->gate.rows;
-    b->matmul(&m->exec, s->gate, width, &g->gate, g->gate_bias, m->h, c->hidden, n);
-    b->matmul(&m->exec, s->up, width, &g->up, g->up_bias, m->h, c->hidden, n);
-    b->swiglu(&m->exec, s->gate, s->up, width, n);
-    b->matmul(&m->exec, out, c->hidden, &g->down, g->down_bias, s->gate, width, n);
+    const hd_gated *g = &l->ffn;
+    hd_product from_h[3];
+    int count = 0;
+    if (g->gate.rows) {
+        from_h[count++] = (hd_product){s->gate, g->gate.rows, &g->gate, g->gate_bias};
+        from_h[count++] = (hd_product){s->up, g->gate.rows, &g->up, g->up_bias};
+    }
+    if (l->experts.count) from_h[count++] = (hd_product){s->scores, c->experts, &l->router, NULL};
+    m->backend->matmul_shared(&m->exec, from_h, count, m->h, c->hidden, n);
 }
 
 static void feed_forward(hd_model *m, const hd_layer *l, int64_t n)
@@ -415,15 +419,17 @@ static void feed_forward(hd_model *m, const hd_layer *l, int64_t n)
     const hd_backend *b = m->backend;
     const hd_exec *ex = &m->exec;
     const hd_deepseek2 *s = m->state;
+    const hd_gated *g = &l->ffn;
     b->rms_norm(ex, m->h, c->hidden, m->x, c->hidden, l->ffn_norm, c->hidden, c->rms_eps, n);
+    project_ffn(m, l, n);
     if (l->experts.count) {
-        b->matmul(ex, s->scores, c->experts, &l->router, NULL, m->h, c->hidden, n);
         hd_route(m, l, n);
         b->moe(ex, s->routed, &l->experts, m->h, s->ids, s->weight, c->experts_used, n);
         b->add(ex, m->x, s->routed, c->hidden, n);
     }
-    if (!l->ffn.gate.rows) return; /* experts without a shared one */
-    gated(m, &l->ffn, s->routed, n);
+    if (!g->gate.rows) return; /* experts without a shared one */
+    b->swiglu(ex, s->gate, s->up, g->gate.rows, n);
+    b->matmul(ex, s->routed, c->hidden, &g->down, g->down_bias, s->gate, g->gate.rows, n);
     b->add(ex, m->x, s->routed, c->hidden, n);
 }
 

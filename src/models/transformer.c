@@ -156,9 +156,8 @@ static void attention(hd_model *m, const layer *l, const hd_batch *batch, int i,
     const state *s = m->state;
     int64_t q = (int64_t)c->heads * c->head_dim, kv = (int64_t)c->kv_heads * c->head_dim;
     b->rms_norm(ex, m->h, c->hidden, m->x, c->hidden, l->attn_norm, c->hidden, c->rms_eps, n);
-    b->matmul(ex, s->q, q, &l->q, l->q_bias, m->h, c->hidden, n);
-    b->matmul(ex, s->k, kv, &l->k, l->k_bias, m->h, c->hidden, n);
-    b->matmul(ex, s->v, kv, &l->v, l->v_bias, m->h, c->hidden, n);
+    const hd_product qkv[] = {{s->q, q, &l->q, l->q_bias}, {s->k, kv, &l->k, l->k_bias}, {s->v, kv, &l->v, l->v_bias}};
+    b->matmul_shared(ex, qkv, 3, m->h, c->hidden, n);
     if (l->q_norm) {
         b->rms_norm(ex, s->q, c->head_dim, s->q, c->head_dim, l->q_norm, c->head_dim, c->rms_eps, n * c->heads);
         b->rms_norm(ex, s->k, c->head_dim, s->k, c->head_dim, l->k_norm, c->head_dim, c->rms_eps, n * c->kv_heads);
@@ -177,8 +176,8 @@ static void feed_forward(hd_model *m, const layer *l, int64_t n)
     const hd_exec *ex = &m->exec;
     const state *s = m->state;
     b->rms_norm(ex, m->h, c->hidden, m->x, c->hidden, l->ffn_norm, c->hidden, c->rms_eps, n);
-    b->matmul(ex, s->gate, c->ffn, &l->gate, l->gate_bias, m->h, c->hidden, n);
-    b->matmul(ex, s->up, c->ffn, &l->up, l->up_bias, m->h, c->hidden, n);
+    const hd_product gate_up[] = {{s->gate, c->ffn, &l->gate, l->gate_bias}, {s->up, c->ffn, &l->up, l->up_bias}};
+    b->matmul_shared(ex, gate_up, 2, m->h, c->hidden, n);
     b->swiglu(ex, s->gate, s->up, c->ffn, n);
     b->matmul(ex, m->h, c->hidden, &l->down, l->down_bias, s->gate, c->ffn, n);
     b->add(ex, m->x, m->h, c->hidden, n);

@@ -29,6 +29,16 @@ typedef struct hd_expert_trace {
     int64_t token0;               /* index of the first token of the batch under way */
 } hd_expert_trace;
 
+/* One of several products of the same input: y[n][rows] = x W^T (+ bias[rows] unless NULL), row stride ldy. */
+typedef struct hd_product {
+    float *y;
+    int64_t ldy;
+    const hd_matrix *w;
+    const float *bias;
+} hd_product;
+
+#define HD_PRODUCTS_MAX 4 /* that share an input: queries, keys, values */
+
 /* What an operator runs with.  `scratch` is as large as hd_backend.scratch_bytes asked for, and
  * starts at a cache line. */
 typedef struct hd_exec {
@@ -109,6 +119,10 @@ typedef struct hd_backend {
     /* y[n][rows] = x[n][cols] W^T (+ bias[rows] unless NULL); row strides ldy, ldx in values. */
     void (*matmul)(const hd_exec *ex, float *y, int64_t ldy, const hd_matrix *w, const float *bias, const float *x,
                    int64_t ldx, int64_t n);
+
+    /* `count` matrices, all as wide as x, that meet the same x: what `matmul` gives for each, bit for bit. */
+    void (*matmul_shared)(const hd_exec *ex, const hd_product *products, int count, const float *x, int64_t ldx,
+                          int64_t n);
 
     /* `count` products that share nothing, run as one: y_j = x_j W_j^T.  Offsets of consecutive j in y and x rows are
      * y_step and x_step values (heads side by side). */

@@ -44,6 +44,7 @@ const hd_backend HD_TIER_TABLE = {
     .unprepare = hd_unpack_free,
     .embed = hd_reference_embed,
     .matmul = fast_matmul,
+    .matmul_shared = fast_matmul_shared,
     .matmul_heads = fast_matmul_heads,
     .rms_norm = fast_rms_norm,
     .rope = fast_rope,

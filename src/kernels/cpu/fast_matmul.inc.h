@@ -53,8 +53,8 @@ HD_INLINE void dot_quads(const int T, const bool wide, vi *sum, const vi *code, 
     for (int j = first; j < end; j++)
         HD_UNROLL
     for (int t = t0; t < T; t++)
-        sum[t] = wide ? vi_dot4_wide(sum[t], code[j], unit_four(x, t, j))
-                      : vi_dot4(sum[t], code[j], unit_four(x, t, j));
+        sum[t] =
+            wide ? vi_dot4_wide(sum[t], code[j], unit_four(x, t, j)) : vi_dot4(sum[t], code[j], unit_four(x, t, j));
 }
 
 /* What one plane of a unit adds to T rows of a tile of M. */
@@ -359,14 +359,19 @@ static void block_product(const hd_matrix *m, int64_t block, const inputs *in, i
 
 /* ---- operators ---- */
 
+/* One of the matrices that a run multiplies. */
+typedef struct matmul_part {
+    hd_product to;
+    const inputs *in;
+    int64_t first; /* number of its first block among those of all */
+} matmul_part;
+
 typedef struct matmul_job {
     const hd_exec *ex;
-    const hd_matrix *w;
-    int count;        /* matrices that run as one; each has its own inputs */
-    const inputs *in; /* [count] */
-    float *y;
-    int64_t ldy, y_step, n;
-    const float *bias;
+    const matmul_part *parts;
+    int count;
+    int64_t blocks; /* of all parts */
+    int64_t n;
     int64_t chunk; /* tokens that meet all weights before the next ones: their bytes stay in the second-level cache */
     size_t shared; /* bytes of scratch before the threads' slices */
 } matmul_job;
@@ -378,19 +383,34 @@ static void add_bias(float *y, int64_t ldy, const float *bias, int64_t rows, int
             y[t * ldy + r] += bias[r];
 }
 
-/* Items are (chunk of tokens, matrix, block of rows). */
+/* Bisection: there may be as many parts as heads. */
+static const matmul_part *part_of(const matmul_job *job, int64_t block)
+{
+    int low = 0, high = job->count - 1;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (job->parts[middle].first <= block)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return &job->parts[low];
+}
+
+/* Items are (chunk of tokens, block of rows). */
 static void matmul_blocks(void *arg, int64_t begin, int64_t end, int thread)
 {
     const matmul_job *job = arg;
     arena a = arena_of_thread(job->ex, job->shared, thread);
-    float *room = arena_take(&a, room_floats(job->w[0].cols), sizeof(float));
-    int64_t blocks = blocks_of(&job->w[0]);
+    float *room = arena_take(&a, room_floats(job->parts[0].to.w->cols), sizeof(float));
     for (int64_t i = begin; i < end; i++) {
-        int64_t t = i / (blocks * job->count) * job->chunk, j = i / blocks % job->count, block = i % blocks;
-        int64_t n = HD_MIN(job->chunk, job->n - t), first = block * HD_LANES;
-        float *y = job->y + t * job->ldy + j * job->y_step + first;
-        block_product(&job->w[j], block, &job->in[j], t, n, y, job->ldy, room);
-        if (job->bias) add_bias(y, job->ldy, job->bias + first, HD_MIN(HD_LANES, job->w[j].rows - first), n);
+        const matmul_part *p = part_of(job, i % job->blocks);
+        const hd_product *to = &p->to;
+        int64_t t = i / job->blocks * job->chunk, block = i % job->blocks - p->first, first = block * HD_LANES;
+        int64_t n = HD_MIN(job->chunk, job->n - t);
+        float *y = to->y + t * to->ldy + first;
+        block_product(to->w, block, p->in, t, n, y, to->ldy, room);
+        if (to->bias) add_bias(y, to->ldy, to->bias + first, HD_MIN(HD_LANES, to->w->rows - first), n);
     }
 }
 
@@ -404,38 +424,61 @@ static int64_t chunk_of(const inputs *in, bool packed)
     return round_up(HD_MAX(CHUNK_MIN, HD_CHUNK_BYTES / bytes), TILE);
 }
 
-static void run_matmul(matmul_job *job)
+/* One more part, behind those before it. */
+static void add_part(matmul_job *job, matmul_part *parts, hd_product to, const inputs *in)
 {
-    job->chunk = chunk_of(&job->in[0], job->w[0].packed != NULL);
-    int64_t items = blocks_of(&job->w[0]) * job->count * ((job->n + job->chunk - 1) / job->chunk);
+    parts[job->count++] = (matmul_part){.to = to, .in = in, .first = job->blocks};
+    job->blocks += blocks_of(to.w);
+}
+
+static void run_matmul(matmul_job *job, const matmul_part *parts, bool packed)
+{
+    job->parts = parts;
+    job->chunk = chunk_of(parts[0].in, packed);
+    int64_t items = job->blocks * ((job->n + job->chunk - 1) / job->chunk);
     hd_pool_for(job->ex->pool, items, grain_of(job->ex, items), matmul_blocks, job);
+}
+
+static void fast_matmul_shared(const hd_exec *ex, const hd_product *products, int count, const float *x, int64_t ldx,
+                               int64_t n)
+{
+    arena a = {.base = ex->scratch};
+    matmul_part parts[HD_PRODUCTS_MAX];
+    matmul_job job = {.ex = ex, .n = n};
+    inputs in = {.x = x, .ldx = ldx};
+    bool packed = false;
+    inputs_take(&in, &a, n, tile_for(n), products[0].w->cols);
+    for (int i = 0; i < count; i++) {
+        add_part(&job, parts, products[i], &in);
+        packed |= products[i].w->packed != NULL;
+    }
+    if (packed) quantize(ex, &in);
+    job.shared = a.used;
+    run_matmul(&job, parts, packed);
 }
 
 static void fast_matmul(const hd_exec *ex, float *y, int64_t ldy, const hd_matrix *w, const float *bias, const float *x,
                         int64_t ldx, int64_t n)
 {
-    arena a = {.base = ex->scratch};
-    inputs in = {.x = x, .ldx = ldx};
-    matmul_job job = {.ex = ex, .w = w, .count = 1, .in = &in, .y = y, .ldy = ldy, .n = n, .bias = bias};
-    inputs_take(&in, &a, n, tile_for(n), w->cols);
-    if (w->packed) quantize(ex, &in);
-    job.shared = a.used;
-    run_matmul(&job);
+    const hd_product one = {.y = y, .ldy = ldy, .w = w, .bias = bias};
+    fast_matmul_shared(ex, &one, 1, x, ldx, n);
 }
 
 static void fast_matmul_heads(const hd_exec *ex, float *y, int64_t ldy, int64_t y_step, const hd_matrix *w, int count,
                               const float *x, int64_t ldx, int64_t x_step, int64_t n)
 {
     arena a = {.base = ex->scratch};
+    matmul_part *parts = arena_take(&a, (size_t)count, sizeof *parts);
     inputs *in = arena_take(&a, (size_t)count, sizeof *in);
-    matmul_job job = {.ex = ex, .w = w, .count = count, .in = in, .y = y, .ldy = ldy, .y_step = y_step, .n = n};
+    matmul_job job = {.ex = ex, .n = n};
     for (int j = 0; j < count; j++) {
         in[j] = (inputs){.x = x + j * x_step, .ldx = ldx};
         inputs_take(&in[j], &a, n, tile_for(n), w[j].cols);
         if (w[j].packed) quantize(ex, &in[j]);
+        add_part(&job, parts, (hd_product){.y = y + j * y_step, .ldy = ldy, .w = &w[j]}, &in[j]);
     }
     job.shared = a.used;
-    run_matmul(&job);
+    run_matmul(&job, parts, w[0].packed != NULL);
 }
 
 static hd_status fast_prepare(const hd_exec *ex, hd_matrix *m)
@@ -452,6 +495,7 @@ static size_t matmul_scratch(int64_t n, int64_t cols, int64_t count, int threads
 {
     arena a = {0};
     inputs in = {0};
+    arena_take(&a, (size_t)count, sizeof(matmul_part));
     arena_take(&a, (size_t)count, sizeof in);
     for (int64_t j = 0; j < count; j++)
         inputs_take(&in, &a, n, TILE, round_up(cols, HD_UNIT));

@@ -146,6 +146,7 @@ const hd_backend hd_backend_reference = {
     .unprepare = hd_reference_unprepare,
     .embed = hd_reference_embed,
     .matmul = hd_reference_matmul,
+    .matmul_shared = hd_reference_matmul_shared,
     .matmul_heads = hd_reference_matmul_heads,
     .rms_norm = hd_reference_rms_norm,
     .rope = hd_reference_rope,

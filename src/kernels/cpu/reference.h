@@ -16,6 +16,8 @@ void hd_reference_unprepare(hd_matrix *m);
 void hd_reference_embed(const hd_exec *ex, float *out, const hd_matrix *m, const int32_t *ids, int64_t n);
 void hd_reference_matmul(const hd_exec *ex, float *y, int64_t ldy, const hd_matrix *w, const float *bias,
                          const float *x, int64_t ldx, int64_t n);
+void hd_reference_matmul_shared(const hd_exec *ex, const hd_product *products, int count, const float *x, int64_t ldx,
+                                int64_t n);
 void hd_reference_matmul_heads(const hd_exec *ex, float *y, int64_t ldy, int64_t y_step, const hd_matrix *w, int count,
                                const float *x, int64_t ldx, int64_t x_step, int64_t n);
 void hd_reference_rms_norm(const hd_exec *ex, float *out, int64_t ldo, const float *x, int64_t ldx, const float *weight,

@@ -36,6 +36,13 @@ void hd_reference_matmul(const hd_exec *ex, float *y, int64_t ldy, const hd_matr
     hd_pool_for(ex->pool, w->rows, HD_REF_ROW_GRAIN, matmul_rows, &job);
 }
 
+void hd_reference_matmul_shared(const hd_exec *ex, const hd_product *products, int count, const float *x, int64_t ldx,
+                                int64_t n)
+{
+    for (const hd_product *p = products; p < products + count; p++)
+        hd_reference_matmul(ex, p->y, p->ldy, p->w, p->bias, x, ldx, n);
+}
+
 void hd_reference_matmul_heads(const hd_exec *ex, float *y, int64_t ldy, int64_t y_step, const hd_matrix *w, int count,
                                const float *x, int64_t ldx, int64_t x_step, int64_t n)
 {

@@ -61,6 +61,21 @@ static void test_matmul(void **state)
     }
 }
 
+/* Products that share an input are one call, with the rows and the bytes of all. */
+static void test_matmul_shared(void **state)
+{
+    (void)state;
+    hd_exec ex;
+    const hd_backend *table = wrapped(&ex);
+    hd_matrix w = matrix(0, ROWS, COLS), less = matrix(0, ROWS - 1, COLS);
+    const hd_product both[] = {{.y = y, .ldy = ROWS, .w = &w}, {.y = want, .ldy = ROWS, .w = &less}};
+    table->matmul_shared(&ex, both, 2, x, COLS, TOKENS);
+    const hd_profile_row *row = only_row();
+    assert_string_equal(row->op, "matmul");
+    assert_true(row->calls == 1 && row->rows == 2 * ROWS - 1 && row->cols == COLS);
+    assert_true(row->bytes == (2 * ROWS - 1) * COLS * 4.0);
+}
+
 /* Each expert counts once a call however many tokens chose it; its operations once a token. */
 static void test_moe(void **state)
 {
@@ -149,7 +164,8 @@ static int close_profile(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_matmul), cmocka_unit_test(test_moe),
-                                       cmocka_unit_test(test_attend), cmocka_unit_test(test_many_shapes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_matmul), cmocka_unit_test(test_matmul_shared),
+                                       cmocka_unit_test(test_moe), cmocka_unit_test(test_attend),
+                                       cmocka_unit_test(test_many_shapes)};
     return cmocka_run_group_tests(tests, open_profile, close_profile);
 }
