@@ -34,7 +34,7 @@ typedef struct worker {
 
 /* On a cache line of its own. */
 typedef struct for_share {
-    _Alignas(HD_CACHE_LINE) atomic_ullong left;
+    _Alignas(HD_CACHE_LINE) _Atomic uint64_t left;
 } for_share;
 
 /* The pool whose function this thread runs at the moment, and its number there. */
