@@ -26,9 +26,10 @@ static hd_profile_row *row_of(hd_profile *p, const char *op, hd_type type, int64
     }
     hd_profile_row *others = &p->rows[HD_PROFILE_ROWS_MAX - 1];
     if (p->count == HD_PROFILE_ROWS_MAX) return others;
-    bool last = p->count == HD_PROFILE_ROWS_MAX - 1;
-    p->rows[p->count] = last ? (hd_profile_row){.op = "others"}
-                             : (hd_profile_row){.op = op, .type = type, .rows = rows, .cols = cols};
+    if (p->count == HD_PROFILE_ROWS_MAX - 1)
+        *others = (hd_profile_row){.op = "others"};
+    else
+        p->rows[p->count] = (hd_profile_row){.op = op, .type = type, .rows = rows, .cols = cols};
     return &p->rows[p->count++];
 }
 
