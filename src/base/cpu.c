@@ -45,11 +45,6 @@ static bool has_avx512bf16(void)
     return has_avx512() && __builtin_cpu_supports("avx512bf16");
 }
 
-static bool slow_bf16(void)
-{
-    return __builtin_cpu_is("intel");
-}
-
 /* All that files of the AMX tier are compiled for: amx-bf16, amx-tile, amx-int8 and avx512_bf16. */
 static bool cpuid_amx(void)
 {
@@ -69,85 +64,51 @@ static bool has_amx(void)
 {
     return has_avx512() && cpuid_amx() && amx_permitted();
 }
+
+static bool arch_has(hd_cpu_tier tier)
+{
+    switch (tier) {
+    case HD_CPU_AVX2: return has_avx2();
+    case HD_CPU_AVX512: return has_avx512();
+    case HD_CPU_AVX512BF16: return has_avx512bf16();
+    case HD_CPU_AMX: return has_amx();
+    default: return false;
+    }
+}
+
+static bool arch_avoids(hd_cpu_tier tier)
+{
+    return tier == HD_CPU_AVX512BF16 && __builtin_cpu_is("intel");
+}
 #else
-static bool has_avx2(void)
+/* The base architecture's tier, and bits of Linux's HWCAP_ASIMDDP and HWCAP2_I8MM (kernel documentation
+ * "arm64/elf_hwcaps"). */
+static bool arch_has(hd_cpu_tier tier)
 {
-    return false;
-}
-
-static bool has_avx512(void)
-{
-    return false;
-}
-
-static bool has_avx512bf16(void)
-{
-    return false;
-}
-
-static bool slow_bf16(void)
-{
-    return true;
-}
-
-static bool has_amx(void)
-{
-    return false;
-}
-#endif
-
 #if defined(__aarch64__)
-static bool has_neon(void)
-{
-    return true; /* part of the base architecture */
-}
-
-/* Bits of Linux's HWCAP_ASIMDDP and HWCAP2_I8MM (kernel documentation "arm64/elf_hwcaps"). */
-static bool has_neondot(void)
-{
-    return getauxval(AT_HWCAP) >> 20 & 1;
-}
-
-static bool has_neoni8mm(void)
-{
-    return has_neondot() && (getauxval(AT_HWCAP2) >> 13 & 1);
-}
+    bool dot = getauxval(AT_HWCAP) >> 20 & 1, i8mm = getauxval(AT_HWCAP2) >> 13 & 1;
+    return tier == HD_CPU_NEON || (tier == HD_CPU_NEONDOT && dot) || (tier == HD_CPU_NEONI8MM && dot && i8mm);
 #else
-static bool has_neon(void)
-{
+    (void)tier;
     return false;
+#endif
 }
 
-static bool has_neondot(void)
+static bool arch_avoids(hd_cpu_tier tier)
 {
-    return false;
-}
-
-static bool has_neoni8mm(void)
-{
+    (void)tier;
     return false;
 }
 #endif
 
 bool hd_cpu_has(hd_cpu_tier tier)
 {
-    switch (tier) {
-    case HD_CPU_AUTO:
-    case HD_CPU_REFERENCE: return true;
-    case HD_CPU_AVX2: return has_avx2();
-    case HD_CPU_AVX512: return has_avx512();
-    case HD_CPU_AVX512BF16: return has_avx512bf16();
-    case HD_CPU_AMX: return has_amx();
-    case HD_CPU_NEON: return has_neon();
-    case HD_CPU_NEONDOT: return has_neondot();
-    case HD_CPU_NEONI8MM: return has_neoni8mm();
-    }
-    return false;
+    return tier == HD_CPU_AUTO || tier == HD_CPU_REFERENCE || arch_has(tier);
 }
 
 bool hd_cpu_prefers(hd_cpu_tier tier)
 {
-    return hd_cpu_has(tier) && !(tier == HD_CPU_AVX512BF16 && slow_bf16());
+    return hd_cpu_has(tier) && !arch_avoids(tier);
 }
 
 hd_cpu_tier hd_cpu_best(void)

@@ -4,10 +4,6 @@
 #if defined(__aarch64__)
 
 #include <arm_neon.h>
-#include <sys/auxv.h>
-
-#define HAS_DOT (1UL << 20)  /* HWCAP_ASIMDDP of Linux */
-#define HAS_I8MM (1UL << 13) /* HWCAP2_I8MM */
 
 static bool has(void)
 {
@@ -16,12 +12,12 @@ static bool has(void)
 
 static bool has_dot(void)
 {
-    return getauxval(AT_HWCAP) & HAS_DOT;
+    return hd_cpu_has(HD_CPU_NEONDOT);
 }
 
 static bool has_i8mm(void)
 {
-    return getauxval(AT_HWCAP2) & HAS_I8MM;
+    return hd_cpu_has(HD_CPU_NEONI8MM);
 }
 
 /* For one function, so that the file needs no flag that processors of this tier may lack. */
