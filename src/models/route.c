@@ -56,15 +56,20 @@ static bool group_open(const hd_model_config *c, const float *score, const float
     return better < c->groups_used;
 }
 
+static bool is_chosen(const int32_t *chosen, int count, int e)
+{
+    for (int j = 0; j < count; j++)
+        if (chosen[j] == e) return true;
+    return false;
+}
+
 /* The best expert that is allowed and not chosen yet, by repeated search: `used` is small. */
 static int best_expert(const hd_model_config *c, const float *choice, const int32_t *chosen, int count)
 {
     int best = -1;
     for (int e = 0; e < c->experts; e++) {
-        bool taken = choice[e] == -INFINITY;
-        for (int j = 0; j < count; j++)
-            taken |= chosen[j] == e;
-        if (!taken && (best < 0 || choice[e] > choice[best])) best = e;
+        if (choice[e] == -INFINITY || is_chosen(chosen, count, e)) continue;
+        if (best < 0 || choice[e] > choice[best]) best = e;
     }
     return best;
 }
@@ -72,12 +77,10 @@ static int best_expert(const hd_model_config *c, const float *choice, const int3
 /* Biases of -infinity may leave none: the first one that is not chosen. */
 static int any_expert(const int32_t *chosen, int count)
 {
-    for (int e = 0;; e++) {
-        bool taken = false;
-        for (int j = 0; j < count; j++)
-            taken |= chosen[j] == e;
-        if (!taken) return e;
-    }
+    int e = 0;
+    while (is_chosen(chosen, count, e))
+        e++;
+    return e;
 }
 
 /* The experts of one token whose scores stand in `score`; `choice` is scratch for as many values. */
