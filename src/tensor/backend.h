@@ -39,8 +39,8 @@ typedef struct hd_product {
 
 #define HD_PRODUCTS_MAX 4 /* that share an input: queries, keys, values */
 
-/* What an operator runs with.  `scratch` is as large as hd_backend.scratch_bytes asked for, and
- * starts at a cache line. */
+/* What an operator runs with.  `scratch` is as large as hd_backend.scratch_bytes asked for, and starts at a
+ * cache line. */
 typedef struct hd_exec {
     const struct hd_backend *backend; /* whose operators are called with this; for tables that wrap another */
     hd_pool *pool;
@@ -120,7 +120,8 @@ typedef struct hd_backend {
     void (*matmul)(const hd_exec *ex, float *y, int64_t ldy, const hd_matrix *w, const float *bias, const float *x,
                    int64_t ldx, int64_t n);
 
-    /* `count` matrices, all as wide as x, that meet the same x: what `matmul` gives for each, bit for bit. */
+    /* `count` matrices, at most HD_PRODUCTS_MAX and all as wide as x, that meet the same x: what `matmul` gives for
+     * each, bit for bit. */
     void (*matmul_shared)(const hd_exec *ex, const hd_product *products, int count, const float *x, int64_t ldx,
                           int64_t n);
 

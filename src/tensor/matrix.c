@@ -5,7 +5,7 @@
 /* Multiplies a decoded row by the scales of its row of blocks. */
 static void apply_scales(const hd_matrix *m, int64_t row, float *out)
 {
-    const float *scale = m->scale + (m->row0 + row) / m->scale_block * m->scale_stride;
+    const float *scale = hd_matrix_row_scales(m, row);
     for (int64_t c0 = 0; c0 < m->cols; c0 += m->scale_block) {
         float s = scale[c0 / m->scale_block];
         int64_t end = HD_MIN(c0 + m->scale_block, m->cols);

@@ -95,6 +95,12 @@ typedef struct hd_matrix {
     size_t packed_bytes;
 } hd_matrix;
 
+/* The scales of a row's blocks, one for each scale_block columns; `m` has scales. */
+static inline const float *hd_matrix_row_scales(const hd_matrix *m, int64_t row)
+{
+    return m->scale + (m->row0 + row) / m->scale_block * m->scale_stride;
+}
+
 /* Decodes row `row` of `m` to cols float32 values, block scales applied.  Thread-safe. */
 void hd_matrix_decode_row(const hd_matrix *m, int64_t row, float *out);
 

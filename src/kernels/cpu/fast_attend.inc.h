@@ -203,18 +203,10 @@ static void item_whole(attend_item *it, const hd_attend_shape *s, arena *a)
     block_finish(b, &total, it->piece->span, it->query, it->head, s->v_dim);
 }
 
-/* Bisection: a batch may hold hundreds of spans, and each has few items. */
+/* A batch may hold hundreds of spans, and each has few items. */
 static int piece_of_item(const attend_job *job, int64_t item)
 {
-    int low = 0, high = 2 * job->count - 1;
-    while (low < high) {
-        int middle = (low + high + 1) / 2;
-        if (job->first[middle] <= item)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
+    return run_of_item(job->first, 2 * job->count, item);
 }
 
 /* ---- a thread takes whole blocks ---- */

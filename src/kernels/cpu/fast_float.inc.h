@@ -1,7 +1,7 @@
 /* kernels/cpu/fast_float.inc.h: plain float weights (and types without a packed form, decoded row by row) times float32
  * activations.  E4M3 weights get their block scales on the way. */
 
-/* HD_LANES weights of a row from column c on; E4M3 less a factor, see e4m3_scale. */
+/* HD_LANES weights of a row from column c on; E4M3 divided by 256. */
 HD_INLINE vf load_weights(const hd_type type, const uint8_t *row, int64_t c)
 {
     if (type == HD_TYPE_F8_E4M3) {
@@ -13,11 +13,10 @@ HD_INLINE vf load_weights(const hd_type type, const uint8_t *row, int64_t c)
     return vf_load((const float *)(const void *)row + c);
 }
 
-/* What vf_e4m3's values of a row are multiplied by from column c on, where a scale's block begins. */
-HD_INLINE vf e4m3_scale(const hd_matrix *m, int64_t row, int64_t c)
+/* The scale of a row from column c on, where a block begins. */
+HD_INLINE float block_scale(const hd_matrix *m, int64_t row, int64_t c)
 {
-    const float *scales = m->scale + (m->row0 + row) / m->scale_block * m->scale_stride;
-    return vf_splat(256.0f * scales[c / m->scale_block]);
+    return hd_matrix_row_scales(m, row)[c / m->scale_block];
 }
 
 static const float *x_of(const inputs *in, int64_t slot)
@@ -39,7 +38,7 @@ HD_INLINE void float_columns(const int R, const int T, const hd_type type, const
     vf scale[FLOAT_ROWS];
     HD_UNROLL
     for (int r = 0; r < R; r++)
-        scale[r] = type == HD_TYPE_F8_E4M3 ? e4m3_scale(m, row + r, c) : (vf){0};
+        scale[r] = type == HD_TYPE_F8_E4M3 ? vf_splat(256.0f * block_scale(m, row + r, c)) : (vf){0};
     for (; c < end; c += HD_LANES) {
         vf x[FLOAT_TOKENS];
         HD_UNROLL
@@ -64,7 +63,7 @@ static float float_rest(const hd_matrix *m, int64_t row, const float *x, int64_t
     hd_decode_row(m->type, m->data + (size_t)row * m->row_bytes + (size_t)whole * size, last, m->cols - whole);
     for (int64_t c = whole; c < m->cols; c++)
         rest += last[c - whole] * x[c];
-    if (m->type == HD_TYPE_F8_E4M3) rest *= e4m3_scale(m, row, whole)[0] / 256.0f;
+    if (m->type == HD_TYPE_F8_E4M3) rest *= block_scale(m, row, whole);
     return rest;
 }
 

@@ -363,12 +363,12 @@ static void block_product(const hd_matrix *m, int64_t block, const inputs *in, i
 typedef struct matmul_part {
     hd_product to;
     const inputs *in;
-    int64_t first; /* number of its first block among those of all */
 } matmul_part;
 
 typedef struct matmul_job {
     const hd_exec *ex;
-    const matmul_part *parts;
+    matmul_part *parts;
+    int64_t *first; /* [count] number of each part's first block among those of all */
     int count;
     int64_t blocks; /* of all parts */
     int64_t n;
@@ -383,20 +383,6 @@ static void add_bias(float *y, int64_t ldy, const float *bias, int64_t rows, int
             y[t * ldy + r] += bias[r];
 }
 
-/* Bisection: there may be as many parts as heads. */
-static const matmul_part *part_of(const matmul_job *job, int64_t block)
-{
-    int low = 0, high = job->count - 1;
-    while (low < high) {
-        int middle = (low + high + 1) / 2;
-        if (job->parts[middle].first <= block)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return &job->parts[low];
-}
-
 /* Items are (chunk of tokens, block of rows). */
 static void matmul_blocks(void *arg, int64_t begin, int64_t end, int thread)
 {
@@ -404,12 +390,12 @@ static void matmul_blocks(void *arg, int64_t begin, int64_t end, int thread)
     arena a = arena_of_thread(job->ex, job->shared, thread);
     float *room = arena_take(&a, room_floats(job->parts[0].to.w->cols), sizeof(float));
     for (int64_t i = begin; i < end; i++) {
-        const matmul_part *p = part_of(job, i % job->blocks);
-        const hd_product *to = &p->to;
-        int64_t t = i / job->blocks * job->chunk, block = i % job->blocks - p->first, first = block * HD_LANES;
+        int part = run_of_item(job->first, job->count, i % job->blocks);
+        const hd_product *to = &job->parts[part].to;
+        int64_t t = i / job->blocks * job->chunk, block = i % job->blocks - job->first[part], first = block * HD_LANES;
         int64_t n = HD_MIN(job->chunk, job->n - t);
         float *y = to->y + t * to->ldy + first;
-        block_product(to->w, block, p->in, t, n, y, to->ldy, room);
+        block_product(to->w, block, job->parts[part].in, t, n, y, to->ldy, room);
         if (to->bias) add_bias(y, to->ldy, to->bias + first, HD_MIN(HD_LANES, to->w->rows - first), n);
     }
 }
@@ -425,16 +411,16 @@ static int64_t chunk_of(const inputs *in, bool packed)
 }
 
 /* One more part, behind those before it. */
-static void add_part(matmul_job *job, matmul_part *parts, hd_product to, const inputs *in)
+static void add_part(matmul_job *job, hd_product to, const inputs *in)
 {
-    parts[job->count++] = (matmul_part){.to = to, .in = in, .first = job->blocks};
+    job->first[job->count] = job->blocks;
+    job->parts[job->count++] = (matmul_part){.to = to, .in = in};
     job->blocks += blocks_of(to.w);
 }
 
-static void run_matmul(matmul_job *job, const matmul_part *parts, bool packed)
+static void run_matmul(matmul_job *job, bool packed)
 {
-    job->parts = parts;
-    job->chunk = chunk_of(parts[0].in, packed);
+    job->chunk = chunk_of(job->parts[0].in, packed);
     int64_t items = job->blocks * ((job->n + job->chunk - 1) / job->chunk);
     hd_pool_for(job->ex->pool, items, grain_of(job->ex, items), matmul_blocks, job);
 }
@@ -444,17 +430,18 @@ static void fast_matmul_shared(const hd_exec *ex, const hd_product *products, in
 {
     arena a = {.base = ex->scratch};
     matmul_part parts[HD_PRODUCTS_MAX];
-    matmul_job job = {.ex = ex, .n = n};
+    int64_t first[HD_PRODUCTS_MAX];
+    matmul_job job = {.ex = ex, .parts = parts, .first = first, .n = n};
     inputs in = {.x = x, .ldx = ldx};
     bool packed = false;
     inputs_take(&in, &a, n, tile_for(n), products[0].w->cols);
     for (int i = 0; i < count; i++) {
-        add_part(&job, parts, products[i], &in);
+        add_part(&job, products[i], &in);
         packed |= products[i].w->packed != NULL;
     }
     if (packed) quantize(ex, &in);
     job.shared = a.used;
-    run_matmul(&job, parts, packed);
+    run_matmul(&job, packed);
 }
 
 static void fast_matmul(const hd_exec *ex, float *y, int64_t ldy, const hd_matrix *w, const float *bias, const float *x,
@@ -468,17 +455,18 @@ static void fast_matmul_heads(const hd_exec *ex, float *y, int64_t ldy, int64_t 
                               const float *x, int64_t ldx, int64_t x_step, int64_t n)
 {
     arena a = {.base = ex->scratch};
-    matmul_part *parts = arena_take(&a, (size_t)count, sizeof *parts);
-    inputs *in = arena_take(&a, (size_t)count, sizeof *in);
     matmul_job job = {.ex = ex, .n = n};
+    job.parts = arena_take(&a, (size_t)count, sizeof *job.parts);
+    job.first = arena_take(&a, (size_t)count, sizeof *job.first);
+    inputs *in = arena_take(&a, (size_t)count, sizeof *in);
     for (int j = 0; j < count; j++) {
         in[j] = (inputs){.x = x + j * x_step, .ldx = ldx};
         inputs_take(&in[j], &a, n, tile_for(n), w[j].cols);
         if (w[j].packed) quantize(ex, &in[j]);
-        add_part(&job, parts, (hd_product){.y = y + j * y_step, .ldy = ldy, .w = &w[j]}, &in[j]);
+        add_part(&job, (hd_product){.y = y + j * y_step, .ldy = ldy, .w = &w[j]}, &in[j]);
     }
     job.shared = a.used;
-    run_matmul(&job, parts, w[0].packed != NULL);
+    run_matmul(&job, w[0].packed != NULL);
 }
 
 static hd_status fast_prepare(const hd_exec *ex, hd_matrix *m)
@@ -496,6 +484,7 @@ static size_t matmul_scratch(int64_t n, int64_t cols, int64_t count, int threads
     arena a = {0};
     inputs in = {0};
     arena_take(&a, (size_t)count, sizeof(matmul_part));
+    arena_take(&a, (size_t)count, sizeof(int64_t));
     arena_take(&a, (size_t)count, sizeof in);
     for (int64_t j = 0; j < count; j++)
         inputs_take(&in, &a, n, TILE, round_up(cols, HD_UNIT));

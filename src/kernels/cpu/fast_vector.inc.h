@@ -216,6 +216,20 @@ static arena arena_of_thread(const hd_exec *ex, size_t shared, int thread)
     return (arena){.base = ex->scratch + shared + (size_t)thread * each};
 }
 
+/* Which of `count` runs of items holds an item, by bisection; first[i] is the number of run i's first item. */
+static int run_of_item(const int64_t *first, int count, int64_t item)
+{
+    int low = 0, high = count - 1;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (first[middle] <= item)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
 /* Eight pieces a thread: small enough that all are through at the same time, and each still a stretch of weights. */
 static int64_t grain_of(const hd_exec *ex, int64_t items)
 {
