@@ -137,12 +137,20 @@ static void item_place(attend_item *it, const attend_job *job, const attend_piec
     block_place(&it->b, p->parts, p->span->pos0 + it->query, queries, HD_MIN(part, group - from));
 }
 
+/* Keys that are converted and scored, and paired as values, while they are in the first-level cache; of a tile without
+ * parts all.  Tiles of AMX want 32 at a time, but wide ones leave no room for that. */
+static int64_t keys_at_once(int parts, int64_t k_dim)
+{
+    if (!parts) return FLOAT_TILE;
+    return k_dim > 256 ? 16 : 64;
+}
+
 static void item_take(attend_item *it, arena *a, const hd_attend_shape *s)
 {
     int64_t tile = tile_keys(it->b.parts);
     block_take(&it->b, a, s->k_dim);
     it->b.state = state_take(a, it->b.padded, s->v_dim);
-    it->k = arena_take(a, (size_t)(tile * it->b.k_dim), value_bytes(it->b.parts));
+    it->k = arena_take(a, (size_t)(keys_at_once(it->b.parts, it->b.k_dim) * it->b.k_dim), value_bytes(it->b.parts));
     it->v = arena_take(a, (size_t)(tile * it->b.state.ldo), value_bytes(it->b.parts));
 }
 
@@ -154,25 +162,44 @@ static void item_open(attend_item *it, const attend_job *job, const attend_piece
     block_start(&it->b, p->span, it->query, it->head, s->k_dim, s->scale);
 }
 
-static void item_load(attend_item *it, const hd_attend_shape *s, int64_t pos, int64_t count)
+#if defined(HD_BF16)
+
+static void item_tile_bf16(attend_item *it, const hd_attend_shape *s, int64_t pos, int64_t count)
 {
-    const attend_block *b = &it->b;
+    attend_block *b = &it->b;
     const hd_rows *k = &it->piece->span->k, *v = &it->piece->span->v;
+    const int64_t ldo = b->state.ldo, step = keys_at_once(b->parts, b->k_dim);
+    const int64_t k_part = step * b->k_dim, v_part = BF16_TILE * ldo;
     int k_at = it->kv_head * s->k_dim, v_at = it->kv_head * s->v_dim;
+    bool same = k->pages == v->pages && k->offset == v->offset && k_at == v_at && s->v_dim <= s->k_dim;
+    for (int64_t i = 0; i < count; i += step) {
+        int64_t n = HD_MIN(step, count - i), padded = i + n == count ? round_up(count, PAIR_ROUND) - i : n;
+        uint16_t *keys = it->k, *values = (uint16_t *)it->v + i * ldo;
+        load_rows_bf16(k, pos + i, k_at, s->k_dim, n, keys, b->k_dim, k_part, b->parts);
+        block_scores_bf16(b, keys, b->k_dim, k_part, i, n);
+        for (int p = 0; same && p < b->parts; p++)
+            pair_rows_bf16(keys + p * k_part, b->k_dim, n, padded, values + p * v_part, ldo);
+        if (!same) load_pairs_bf16(v, pos + i, v_at, s->v_dim, n, padded, values, ldo, v_part, b->parts);
+    }
+    block_values_bf16(b, it->v, v_part, pos, count);
+}
+
+#endif
+
+/* One tile of keys and values into the block. */
+static void item_tile(attend_item *it, const hd_attend_shape *s, int64_t pos, int64_t count)
+{
+    attend_block *b = &it->b;
+    const hd_attend_span *span = it->piece->span;
 #if defined(HD_BF16)
     if (b->parts) {
-        int64_t k_part = BF16_TILE * b->k_dim, v_part = BF16_TILE * b->state.ldo;
-        bool same = k->pages == v->pages && k->offset == v->offset && k_at == v_at && s->v_dim <= s->k_dim;
-        load_rows_bf16(k, pos, k_at, s->k_dim, count, it->k, b->k_dim, k_part, b->parts);
-        for (int i = 0; same && i < b->parts; i++)
-            pair_rows_bf16((uint16_t *)it->k + i * k_part, b->k_dim, count, (uint16_t *)it->v + i * v_part,
-                           b->state.ldo);
-        if (!same) load_pairs_bf16(v, pos, v_at, s->v_dim, count, it->v, b->state.ldo, v_part, b->parts);
+        item_tile_bf16(it, s, pos, count);
         return;
     }
 #endif
-    load_floats(k, pos, k_at, s->k_dim, count, it->k, s->k_dim);
-    load_floats(v, pos, v_at, s->v_dim, count, it->v, b->state.ldo);
+    load_floats(&span->k, pos, it->kv_head * s->k_dim, s->k_dim, count, it->k, s->k_dim);
+    load_floats(&span->v, pos, it->kv_head * s->v_dim, s->v_dim, count, it->v, b->state.ldo);
+    block_tile(b, it->k, b->k_dim, 0, it->v, 0, pos, count);
 }
 
 /* it->b.state = the block over range number `range`, as far as the block sees it. */
@@ -181,11 +208,8 @@ static void item_range(attend_item *it, const hd_attend_shape *s, int64_t range)
     attend_block *b = &it->b;
     int64_t end = HD_MIN(range_start(b->parts, range + 1), it->rows), tile = tile_keys(b->parts);
     state_clear(&b->state, b->padded);
-    for (int64_t pos = range_start(b->parts, range); pos < end; pos += tile) {
-        int64_t count = HD_MIN(tile, end - pos);
-        item_load(it, s, pos, count);
-        block_tile(b, it->k, b->k_dim, BF16_TILE * b->k_dim, it->v, BF16_TILE * b->state.ldo, pos, count);
-    }
+    for (int64_t pos = range_start(b->parts, range); pos < end; pos += tile)
+        item_tile(it, s, pos, HD_MIN(tile, end - pos));
 }
 
 /* All ranges of one block. */

@@ -186,12 +186,18 @@ static void block_weights(attend_block *b, int64_t count)
         }
 }
 
-static void block_tile_bf16(attend_block *b, const uint16_t *k, int64_t ldk, int64_t k_part, const uint16_t *v,
-                            int64_t v_part, int64_t pos, int64_t count)
+/* Scores of `count` keys, from number `first` of a tile on. */
+static void block_scores_bf16(attend_block *b, const uint16_t *k, int64_t ldk, int64_t k_part, int64_t first,
+                              int64_t count)
+{
+    bf16_gemm(b->parts, b->score + first * b->padded, b->padded, k, ldk, k_part, b->q, b->padded, b->k_dim * b->padded,
+              count, b->padded, b->k_dim, false);
+}
+
+/* The softmax of a tile's scores, and its values. */
+static void block_values_bf16(attend_block *b, const uint16_t *v, int64_t v_part, int64_t pos, int64_t count)
 {
     softmax_state *s = &b->state;
-    bf16_gemm(b->parts, b->score, b->padded, k, ldk, k_part, b->q, b->padded, b->k_dim * b->padded, count, b->padded,
-              b->k_dim, false);
     block_softmax(b, pos, count);
     block_weights(b, count);
     bf16_gemm(b->parts, s->out, s->ldo, b->p, BF16_TILE, b->padded * BF16_TILE, v, s->ldo, v_part, b->rows, s->ldo,
@@ -208,7 +214,8 @@ static void block_tile(attend_block *b, const void *k, int64_t ldk, int64_t k_pa
     softmax_state *s = &b->state;
 #if defined(HD_BF16)
     if (b->parts) {
-        block_tile_bf16(b, k, ldk, k_part, v, v_part, pos, count);
+        block_scores_bf16(b, k, ldk, k_part, 0, count);
+        block_values_bf16(b, v, v_part, pos, count);
         return;
     }
 #endif
@@ -274,11 +281,11 @@ static void load_rows_bf16(const hd_rows *rows, int64_t pos, int at, int width, 
     }
 }
 
-/* Cached rows as pairs: [count / 2][ld][2], zero from row `count` to a multiple of PAIR_ROUND. */
-static void load_pairs_bf16(const hd_rows *rows, int64_t pos, int at, int width, int64_t count, uint16_t *out,
-                            int64_t ld, int64_t part, int parts)
+/* Cached rows as pairs: [padded / 2][ld][2], zero from row `count` on. */
+static void load_pairs_bf16(const hd_rows *rows, int64_t pos, int at, int width, int64_t count, int64_t padded,
+                            uint16_t *out, int64_t ld, int64_t part, int parts)
 {
-    for (int64_t i = 0; i < round_up(count, PAIR_ROUND); i += 2) {
+    for (int64_t i = 0; i < padded; i += 2) {
         const uint8_t *even = i < count ? row_at(rows, pos + i, at) : NULL;
         const uint8_t *odd = i + 1 < count ? row_at(rows, pos + i + 1, at) : NULL;
         for (int c = 0; c < ld; c += 2 * HD_LANES) {
@@ -302,13 +309,14 @@ static void pair_floats(uint16_t *out, int64_t ld, int64_t part, int parts, cons
         }
 }
 
-/* Pairs of rows [count][padded] that are bfloat16 already: the first ld of each. */
-static void pair_rows_bf16(const uint16_t *rows, int64_t padded, int64_t count, uint16_t *out, int64_t ld)
+/* Pairs of rows [count][width] that are bfloat16 already: the first ld of each, zero from row `count` to `padded`. */
+static void pair_rows_bf16(const uint16_t *rows, int64_t width, int64_t count, int64_t padded, uint16_t *out,
+                           int64_t ld)
 {
-    for (int64_t i = 0; i < round_up(count, PAIR_ROUND); i += 2)
+    for (int64_t i = 0; i < padded; i += 2)
         for (int64_t c = 0; c < ld; c += 2 * HD_LANES) {
-            vi a = i < count ? vi_load(rows + i * padded + c) : (vi){0}, first, second;
-            vi b = i + 1 < count ? vi_load(rows + (i + 1) * padded + c) : (vi){0};
+            vi a = i < count ? vi_load(rows + i * width + c) : (vi){0}, first, second;
+            vi b = i + 1 < count ? vi_load(rows + (i + 1) * width + c) : (vi){0};
             vi_zip(a, b, &first, &second);
             memcpy(out + i * ld + 2 * c, &first, sizeof first);
             if (c + HD_LANES < ld) memcpy(out + i * ld + 2 * (c + HD_LANES), &second, sizeof second);
