@@ -31,9 +31,12 @@ typedef struct hd_engine_options {
     int64_t context;      /* longest session in tokens; 0: the model's limit */
     int64_t chunk;        /* tokens evaluated together in a prefill; 0: 512 */
     int64_t cache_tokens; /* tokens that all sessions together may hold; 0: no limit but memory */
-    bool share_threads;   /* compute on the threads that all engines of the process opened so share: they take turns by
-                             step, first come, first served, and load tensor by tensor.  The first engine's `threads`
-                             counts for all until the last one is closed */
+    const char *cache_type; /* numbers that the cache is kept in: "f32", "f16", "bf16", "q8_0" (8 bits and a scale for
+                             * each 32, half of f16's memory; the model's heads must be multiples of 32 wide); "auto"
+                             * (also NULL): f32 on the reference tier, else f16 */
+    bool share_threads; /* compute on the threads that all engines of the process opened so share: they take turns by
+                           step, first come, first served, and load tensor by tensor.  The first engine's `threads`
+                           counts for all until the last one is closed */
     void (*progress)(void *arg, double fraction); /* called while loading; may be NULL */
     void *progress_arg;
     struct hd_profile *profile; /* adds up time and bytes of the operators, for `hadal bench` (src/kernels/profile.h);
@@ -55,10 +58,11 @@ typedef struct hd_engine_info {
     int64_t context;       /* longest session */
     int64_t model_context; /* the model's own limit */
     int layers;
-    int hidden;            /* width of hidden states, and of embeddings */
-    int64_t parameters;    /* weights, all experts counted */
-    uint64_t weight_bytes; /* in the files */
-    uint64_t packed_bytes; /* repacked copies in memory */
+    int hidden;             /* width of hidden states, and of embeddings */
+    int64_t parameters;     /* weights, all experts counted */
+    uint64_t weight_bytes;  /* in the files */
+    uint64_t packed_bytes;  /* repacked copies in memory */
+    const char *cache_type; /* "f32", "f16", "bf16", "q8_0" */
     uint64_t cache_bytes_per_token;
     uint64_t scratch_bytes; /* workspace of the operators, attention included */
     int64_t step_tokens;    /* most tokens of one step, all sessions together */
@@ -156,8 +160,8 @@ hd_status hd_session_fork(hd_session **out, const hd_session *session, hd_error 
 hd_status hd_session_fork_prefix(hd_session **out, const hd_session *session, int64_t length, hd_error *err);
 
 /* The session as bytes: tokens, cache and last logits.  The caller frees *data with hd_bytes_free.
- * restore replaces the session's content; HD_E_FORMAT when the bytes are damaged or came from another model, tier or
- * format version.  On any error the session is unchanged, so old and new content must fit into cache_tokens
+ * restore replaces the session's content; HD_E_FORMAT when the bytes are damaged or came from another model, tier, type
+ * of cache or format version.  On any error the session is unchanged, so old and new content must fit into cache_tokens
  * together. */
 hd_status hd_session_snapshot(const hd_session *session, uint8_t **data, size_t *size, hd_error *err);
 hd_status hd_session_restore(hd_session *session, const uint8_t *data, size_t size, hd_error *err);

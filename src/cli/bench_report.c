@@ -91,6 +91,7 @@ hd_status hd_bench_print_json(const hd_bench *b, const hd_bench_machine *m, hd_e
     json_object_set_new(o, "weight_bytes", json_integer((json_int_t)b->info.weight_bytes));
     json_object_set_new(o, "cpu", json_string(b->info.cpu));
     json_object_set_new(o, "machine", hd_json_text(hd_cpu_model(), strlen(hd_cpu_model())));
+    json_object_set_new(o, "cache_type", json_string(b->info.cache_type));
     json_object_set_new(o, "threads", json_integer(b->info.threads));
     json_object_set_new(o, "prefill", json_integer(first_of(&b->prefill)));
     json_object_set_new(o, "decode", json_integer(b->decode));

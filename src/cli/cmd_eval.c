@@ -39,14 +39,15 @@ static const hd_manual manual = {
         "--against evaluates a second model on the same ids and reports the Kullback-Leibler divergence of MODEL from "
         "it "
         "(in nats: the expected extra loss when MODEL stands in for OTHER), how often both agree on the most likely "
-        "token, and the largest difference of a logit.  Both must have the same vocabulary.  With --against-cpu alone, "
-        "OTHER is the same model.\n\n"
+        "token, and the largest difference of a logit.  Both must have the same vocabulary.  With --against-cpu "
+        "or --against-cache-type alone, OTHER is the same model.\n\n"
         "--record-experts and --force-experts store and replay which experts every token was routed to: a rounding in "
         "a "
         "faster tier can flip a choice, which says nothing about its arithmetic.",
     .examples = "hadal eval model.gguf --ids 5,9,12 --logits out.safetensors --cpu reference\n"
                 "hadal eval model.gguf --text book.txt --context 2048\n"
                 "hadal eval small.gguf --text book.txt --against large.gguf --json\n"
+                "hadal eval model.gguf --text book.txt --cache-type q8_0 --against-cache-type f16\n"
                 "hadal eval moe.gguf --ids-file ids --cpu reference --record-experts experts.safetensors\n"
                 "hadal eval moe.gguf --ids-file ids --force-experts experts.safetensors --against-cpu reference",
     .environment = HD_ENVIRONMENT_MODELS,
@@ -62,7 +63,7 @@ typedef struct side {
 typedef struct eval {
     /* options */
     const char *model, *ids_list, *ids_file, *text_file, *text_string;
-    const char *logits_path, *against, *against_cpu, *record, *force;
+    const char *logits_path, *against, *against_cpu, *against_cache, *record, *force;
     int64_t last;
     bool json;
     hd_engine_flags flags;
@@ -143,11 +144,13 @@ static int64_t piece_tokens(const eval *e, int32_t vocab)
     return HD_MAX(HD_MIN(chunk, fit), 1);
 }
 
-static hd_status open_side(const eval *e, side *s, const char *model, const char *cpu, hd_error *err)
+static hd_status open_side(const eval *e, side *s, const char *model, const char *cpu, const char *cache_type,
+                           hd_error *err)
 {
     hd_engine_flags flags = e->flags;
     hd_engine_info info;
     flags.cpu = cpu;
+    flags.cache_type = cache_type;
     HD_TRY(hd_cli_load(&s->engine, model, &flags, NULL, NULL, err));
     HD_TRY(hd_session_open(&s->session, s->engine, err));
     hd_engine_get_info(s->engine, &info);
@@ -166,7 +169,7 @@ static void close_side(side *s)
 static hd_status open_models(eval *e, hd_error *err)
 {
     hd_engine_info info, other;
-    HD_TRY(open_side(e, &e->own, e->model, e->flags.cpu, err));
+    HD_TRY(open_side(e, &e->own, e->model, e->flags.cpu, e->flags.cache_type, err));
     hd_engine_get_info(e->own.engine, &info);
     e->vocab = info.vocab;
     e->context = info.context;
@@ -174,7 +177,7 @@ static hd_status open_models(eval *e, hd_error *err)
     if (e->force) HD_TRY(hd_engine_force_experts(e->own.engine, e->force, err));
     if (e->record) HD_TRY(hd_engine_record_experts(e->own.engine, (int64_t)e->ids.len, err));
     if (!e->compares) return HD_OK;
-    HD_TRY(open_side(e, &e->other, e->against ? e->against : e->model, e->against_cpu, err));
+    HD_TRY(open_side(e, &e->other, e->against ? e->against : e->model, e->against_cpu, e->against_cache, err));
     hd_engine_get_info(e->other.engine, &other);
     if (other.vocab != info.vocab)
         return hd_fail(err, HD_E_ARGUMENT, "the models have vocabularies of %d and %d tokens; they can't be compared",
@@ -308,6 +311,7 @@ static json_t *side_json(const eval *e, const side *s, const char *model)
     hd_engine_info info;
     hd_engine_get_info(s->engine, &info);
     json_t *o = json_pack("{s:o, s:s}", "model", hd_json_text(model, strlen(model)), "cpu", info.cpu);
+    json_object_set_new(o, "cache_type", json_string(info.cache_type));
     json_object_set_new(o, "perplexity", e->predicted ? real_or_null(perplexity(e, s)) : json_null());
     json_object_set_new(o, "loss", e->predicted ? real_or_null(s->loss / (double)e->predicted) : json_null());
     return o;
@@ -399,8 +403,9 @@ static int check_usage(eval *e, const char *command)
     if (e->record && !e->record[0]) return hd_cli_usage(command, "--record-experts: the name of the file is empty");
     if (e->logits_path && e->record && hd_output_same(e->logits_path, e->record))
         return hd_cli_usage(command, "--logits and --record-experts need two files");
-    e->compares = e->against || e->against_cpu;
+    e->compares = e->against || e->against_cpu || e->against_cache;
     if (!e->against_cpu) e->against_cpu = e->flags.cpu;
+    if (!e->against_cache) e->against_cache = e->flags.cache_type;
     return HD_ARGS_OK;
 }
 
@@ -454,6 +459,12 @@ int hd_cmd_eval(int argc, char **argv)
          .choices = HD_CPU_CHOICES,
          .help = "Instructions that it computes with.",
          .initial = "as --cpu"},
+        {.name = "against-cache-type",
+         .type = HD_OPT_CHOICE,
+         .value = &e.against_cache,
+         .choices = HD_CACHE_CHOICES,
+         .help = "Numbers that it keeps keys and values in.",
+         .initial = "as --cache-type"},
         {.name = "record-experts",
          .type = HD_OPT_STRING,
          .value = &e.record,

@@ -461,6 +461,7 @@ static hd_status open_gateway(service *s, hd_error *err)
                    .threads = (int)f->engine.threads,
                    .context = f->engine.context,
                    .chunk = f->engine.chunk,
+                   .cache_type = f->engine.cache_type,
                    .cache_tokens = f->cache_tokens,
                    .progress = isatty(STDERR_FILENO) ? show_loading : NULL},
         .scheduler = {

@@ -25,7 +25,7 @@ double hd_rate(int64_t n, double seconds)
 
 hd_opt_group hd_engine_flags_group(hd_engine_flags *f)
 {
-    *f = (hd_engine_flags){.cpu = "auto"};
+    *f = (hd_engine_flags){.cpu = "auto", .cache_type = "auto"};
     const hd_opt opts[] = {
         {.name = "cpu",
          .type = HD_OPT_CHOICE,
@@ -59,6 +59,12 @@ hd_opt_group hd_engine_flags_group(hd_engine_flags *f)
          .max = 65536,
          .help = "Tokens of a prompt that are evaluated together.",
          .initial = "512"},
+        {.name = "cache-type",
+         .type = HD_OPT_CHOICE,
+         .value = &f->cache_type,
+         .choices = HD_CACHE_CHOICES,
+         .help = "Numbers that keys and values are kept in; q8_0 takes half the memory of f16. 'auto' is f32 on the "
+                 "reference tier, else f16."},
     };
     memcpy(f->opts, opts, sizeof opts);
     return (hd_opt_group){"OPTIONS OF THE ENGINE", f->opts, HD_ARRAY_LEN(opts)};
@@ -77,6 +83,7 @@ hd_status hd_cli_load(hd_engine **out, const char *model, const hd_engine_flags 
                                  .threads = (int)f->threads,
                                  .context = f->context,
                                  .chunk = f->chunk,
+                                 .cache_type = f->cache_type,
                                  .progress = show_loading,
                                  .profile = f->profile};
     char *resolved = NULL;

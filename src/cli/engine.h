@@ -11,9 +11,10 @@
 
 typedef struct hd_engine_flags {
     const char *cpu;
+    const char *cache_type;
     int64_t threads, context, chunk;
     struct hd_profile *profile; /* for hd_engine_options; NULL: none */
-    hd_opt opts[4];
+    hd_opt opts[5];
 } hd_engine_flags;
 
 /* Fills the table; `f` must stay where it is while the group is used. */
@@ -23,6 +24,7 @@ hd_opt_group hd_engine_flags_group(hd_engine_flags *f);
 #define HD_ENVIRONMENT_MODELS "HADAL_MODELS    the models folder (~/.local/share/hadal/models)"
 #define HD_ENVIRONMENT_COLOR "NO_COLOR        set: no dim text"
 
+#define HD_CACHE_CHOICES "auto|f32|f16|bf16|q8_0"
 #define HD_CPU_CHOICES "auto|reference|avx2|avx512|avx512bf16|amx|neon|neondot|neoni8mm"
 
 /* Loads MODEL (a path or a name) with a progress line.  *seconds receives the time it took, may be NULL.  *path

@@ -89,6 +89,7 @@ static hd_status open_parts(hd_core *core, const char *path, const hd_core_optio
                            .pool = core->pool,
                            .max_tokens = core->chunk,
                            .context = core->context,
+                           .cache_type = o->cache_type,
                            .progress = o->progress,
                            .progress_arg = o->progress_arg};
     HD_TRY(hd_model_open(&core->model, core->ckpt, &mo, err));

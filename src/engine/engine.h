@@ -15,11 +15,12 @@ typedef struct hd_core hd_core;
 
 typedef struct hd_core_options {
     const hd_backend *backend;
-    int threads;          /* >= 1 */
-    bool share_threads;   /* those of the process's shared pool */
-    int64_t context;      /* 0: the model's limit */
-    int64_t chunk;        /* largest batch in tokens, >= 1 */
-    int64_t cache_tokens; /* 0: no limit but memory */
+    int threads;            /* >= 1 */
+    bool share_threads;     /* those of the process's shared pool */
+    int64_t context;        /* 0: the model's limit */
+    int64_t chunk;          /* largest batch in tokens, >= 1 */
+    int64_t cache_tokens;   /* 0: no limit but memory */
+    const char *cache_type; /* hd_model_options.cache_type */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
 } hd_core_options;
@@ -35,7 +36,7 @@ int64_t hd_core_chunk(const hd_core *core);
 /* HD_E_ARGUMENT names the first id outside the vocabulary, and its number. */
 hd_status hd_core_check_ids(const hd_core *core, const int32_t *ids, int64_t n, hd_error *err);
 void hd_core_get_cache(const hd_core *core, hd_cache_usage *out);
-void hd_core_limit_cache(hd_core *core, int64_t tokens); /* 0: none; before the first sequence */
+void hd_core_limit_cache(hd_core *core, int64_t tokens);       /* 0: none; before the first sequence */
 void hd_core_trim(hd_core *core);                              /* gives the memory of free pages back */
 void hd_core_set_trace(hd_core *core, hd_expert_trace *trace); /* the caller keeps it alive; NULL: off */
 

@@ -110,7 +110,8 @@ static hd_status check(const hd_core *core, const uint8_t *data, size_t size, in
     uint64_t fingerprint = hd_read_u64(&r), count = hd_read_u64(&r), logits = hd_read_u64(&r);
     if (r.failed || memcmp(magic, MAGIC, 8) != 0) return hd_fail(err, HD_E_FORMAT, "not a snapshot of this version");
     if (fingerprint != core->fingerprint)
-        return hd_fail(err, HD_E_FORMAT, "the snapshot was made with another model, CPU tier or version");
+        return hd_fail(err, HD_E_FORMAT,
+                       "the snapshot was made with another model, CPU tier, type of cache or version");
     if (count > (uint64_t)core->context || logits > (count > 0) ||
         sizes_of(core, (int64_t)count, logits != 0).total != size)
         return hd_fail(err, HD_E_FORMAT, "the snapshot's size does not fit its %llu tokens", (unsigned long long)count);

@@ -52,6 +52,7 @@ static void fill_info(hd_engine *e)
         .parameters = sizes.parameters,
         .weight_bytes = sizes.weight_bytes,
         .packed_bytes = sizes.packed_bytes,
+        .cache_type = hd_cache_type_name(hd_model_get_layout(model)->type),
         .cache_bytes_per_token = hd_model_get_layout(model)->page_bytes / HD_PAGE_ROWS,
         .scratch_bytes = sizes.scratch_bytes,
         .step_tokens = hd_core_chunk(e->core),
@@ -74,6 +75,7 @@ static hd_status core_options(hd_core_options *out, const hd_engine_options *o, 
                              .context = o->context,
                              .chunk = o->chunk ? o->chunk : DEFAULT_CHUNK,
                              .cache_tokens = o->cache_tokens,
+                             .cache_type = o->cache_type,
                              .progress = o->progress,
                              .progress_arg = o->progress_arg};
     HD_TRY(hd_kernels_cpu(&out->backend, tier, err));

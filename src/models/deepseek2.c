@@ -236,6 +236,18 @@ static int stream_width(const hd_model_config *c, int stream)
     return c->kv_lora + c->rope_dim;
 }
 
+/* The latent, and the rotated key behind it. */
+static int stream_piece(const hd_model_config *c)
+{
+    int a = c->kv_lora, b = c->rope_dim;
+    while (b) { /* Euclid's greatest common divisor */
+        int rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
 static int64_t widest_ffn(const hd_model_config *c)
 {
     return HD_MAX((int64_t)c->ffn, (int64_t)c->expert_ffn * c->experts_shared);
@@ -452,6 +464,7 @@ const hd_arch_ops hd_arch_deepseek2 = {
     .load = load,
     .stream_count = stream_count,
     .stream_width = stream_width,
+    .stream_piece = stream_piece,
     .lay_out = lay_out,
     .limits = limits,
     .expert_layers = expert_layers,

@@ -71,17 +71,50 @@ static hd_status open_scratch(hd_model *m, hd_error *err)
     return HD_OK;
 }
 
+static const struct {
+    const char *name;
+    hd_type type;
+} cache_types[] = {{"f32", HD_TYPE_F32}, {"f16", HD_TYPE_F16}, {"bf16", HD_TYPE_BF16}, {"q8_0", HD_TYPE_Q8_0}};
+
+const char *hd_cache_type_name(hd_type type)
+{
+    for (size_t i = 0; i < HD_ARRAY_LEN(cache_types); i++)
+        if (cache_types[i].type == type) return cache_types[i].name;
+    return "?";
+}
+
+static hd_status choose_cache_type(hd_model *m, const char *name, hd_error *err)
+{
+    m->layout.type = m->backend->cache_type;
+    if (!name || strcmp(name, "auto") == 0) return HD_OK;
+    size_t i = 0;
+    while (i < HD_ARRAY_LEN(cache_types) && strcmp(cache_types[i].name, name) != 0)
+        i++;
+    if (i == HD_ARRAY_LEN(cache_types))
+        return hd_fail(err, HD_E_ARGUMENT, "--cache-type %.32s: there are auto, f32, f16, bf16, q8_0", name);
+    m->layout.type = cache_types[i].type;
+    int block = hd_type_block(m->layout.type), piece = m->ops->stream_piece(&m->config);
+    if (piece % block != 0)
+        return hd_fail(
+            err, HD_E_ARGUMENT,
+            "--cache-type %s takes values by blocks of %d, and this model's cached rows come in pieces of %d; "
+            "use f16 or bf16",
+            name, block, piece);
+    return HD_OK;
+}
+
 static hd_status open_layout(hd_model *m, hd_error *err)
 {
     hd_cache_layout *l = &m->layout;
     l->streams = m->ops->stream_count(&m->config);
-    l->type = m->backend->cache_type;
     l->offset = hd_calloc((size_t)l->streams, sizeof *l->offset);
     l->stride = hd_calloc((size_t)l->streams, sizeof *l->stride);
     if (!l->offset || !l->stride) return hd_fail(err, HD_E_MEMORY, "out of memory for the cache's layout");
     for (int s = 0; s < l->streams; s++) {
         l->offset[s] = l->page_bytes;
-        l->stride[s] = (size_t)m->ops->stream_width(&m->config, s) * (size_t)hd_type_block_bytes(l->type);
+        if (!hd_type_row_bytes(l->type, m->ops->stream_width(&m->config, s), &l->stride[s]))
+            return hd_fail(err, HD_E_FORMAT, "cached rows of %d values are no whole blocks",
+                           m->ops->stream_width(&m->config, s));
         l->page_bytes += l->stride[s] * HD_PAGE_ROWS;
     }
     return HD_OK;
@@ -145,6 +178,7 @@ static hd_status load(hd_model *m, const hd_model_options *options, hd_error *er
 {
     HD_TRY(hd_model_config_read(&m->config, m->ckpt, err));
     m->ops = ops_of(m->config.arch);
+    HD_TRY(choose_cache_type(m, options->cache_type, err));
     m->state = hd_calloc(1, m->ops->state_bytes);
     if (!m->state) return hd_fail(err, HD_E_MEMORY, "out of memory for the model");
     HD_TRY(load_weights(m, options, err));

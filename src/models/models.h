@@ -99,14 +99,19 @@ typedef struct hd_model hd_model;
 typedef struct hd_model_options {
     const hd_backend *backend;
     hd_pool *pool;
-    int64_t max_tokens; /* largest batch, all spans together; at most HD_BATCH_MAX */
-    int64_t context;    /* longest sequence */
+    int64_t max_tokens;     /* largest batch, all spans together; at most HD_BATCH_MAX */
+    int64_t context;        /* longest sequence */
+    const char *cache_type; /* "f32", "f16", "bf16", "q8_0"; NULL or "auto": what the backend prefers */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
 } hd_model_options;
 
+/* "f32", "f16", "bf16" or "q8_0" for a type that caches are kept in. */
+const char *hd_cache_type_name(hd_type type);
+
 /* Takes the checkpoint's weights; `ckpt` must outlive the model.  Every tensor of the checkpoint must be known, and
- * every one that the architecture needs present with the right shape: else HD_E_FORMAT names them. */
+ * every one that the architecture needs present with the right shape: else HD_E_FORMAT names them.  HD_E_ARGUMENT: a
+ * cache type that there is not, or whose blocks don't fit the model's rows; nothing was loaded. */
 hd_status hd_model_open(hd_model **out, const hd_checkpoint *ckpt, const hd_model_options *options, hd_error *err);
 void hd_model_close(hd_model **model);
 

@@ -79,6 +79,8 @@ typedef struct hd_arch_ops {
     hd_status (*load)(hd_model *model, hd_weights *w, hd_error *err);
     int (*stream_count)(const hd_model_config *c);
     int (*stream_width)(const hd_model_config *c, int stream);
+    /* Values of a cached row that operators take together: columns and widths are multiples of it. */
+    int (*stream_piece)(const hd_model_config *c);
     void (*lay_out)(hd_model *model, hd_activations *a); /* called twice: to count, then to assign */
     void (*limits)(const hd_model_config *c, hd_shape_limits *l);
     int (*expert_layers)(const hd_model_config *c);

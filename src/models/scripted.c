@@ -180,9 +180,7 @@ static mark get_mark(const float *row)
 static mark cached_mark(const hd_rows *rows, int64_t pos)
 {
     float row[HD_SCRIPTED_WIDTH] = {0};
-    const uint8_t *page = rows->pages[pos / rows->page_rows];
-    (void)hd_decode_row(rows->type, page + rows->offset + (size_t)(pos % rows->page_rows) * rows->stride, row,
-                        HD_SCRIPTED_WIDTH);
+    (void)hd_decode_row(rows->type, hd_row_at(rows, pos, 0), row, HD_SCRIPTED_WIDTH);
     return get_mark(row);
 }
 
@@ -293,6 +291,12 @@ static int stream_width(const hd_model_config *c, int stream)
     return HD_SCRIPTED_WIDTH;
 }
 
+static int stream_piece(const hd_model_config *c)
+{
+    (void)c;
+    return 1;
+}
+
 static void lay_out(hd_model *m, hd_activations *a)
 {
     state *s = m->state;
@@ -315,6 +319,7 @@ const hd_arch_ops hd_arch_scripted = {
     .load = load,
     .stream_count = stream_count,
     .stream_width = stream_width,
+    .stream_piece = stream_piece,
     .lay_out = lay_out,
     .limits = limits,
     .expert_layers = expert_layers,

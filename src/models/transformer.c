@@ -94,6 +94,11 @@ static int stream_width(const hd_model_config *c, int stream)
     return c->kv_heads * c->head_dim;
 }
 
+static int stream_piece(const hd_model_config *c)
+{
+    return c->head_dim;
+}
+
 static void lay_out(hd_model *m, hd_activations *a)
 {
     const hd_model_config *c = &m->config;
@@ -197,6 +202,7 @@ const hd_arch_ops hd_arch_transformer = {
     .load = load,
     .stream_count = stream_count,
     .stream_width = stream_width,
+    .stream_piece = stream_piece,
     .lay_out = lay_out,
     .limits = limits,
     .expert_layers = expert_layers,

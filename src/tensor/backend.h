@@ -11,7 +11,8 @@
 #include "tensor/tensor.h"
 
 /* One stream of cached rows of one sequence, in pages.  The row of position p starts at
- * pages[p / page_rows] + offset + (p % page_rows) * stride and holds `width` values of `type` (F32, F16 or BF16). */
+ * pages[p / page_rows] + offset + (p % page_rows) * stride and holds `width` values of `type` (F32, F16, BF16 or Q8_0).
+ * Of Q8_0, operators read and write whole blocks: every column and width that they are given is a multiple of 32. */
 typedef struct hd_rows {
     uint8_t *const *pages;
     int page_rows;
@@ -19,6 +20,13 @@ typedef struct hd_rows {
     hd_type type;
     int width;
 } hd_rows;
+
+/* Where value `at` of the row of position `pos` lies; a block's first one. */
+static inline uint8_t *hd_row_at(const hd_rows *rows, int64_t pos, int at)
+{
+    uint8_t *row = rows->pages[pos / rows->page_rows] + rows->offset + (size_t)(pos % rows->page_rows) * rows->stride;
+    return row + (size_t)(at / hd_type_block(rows->type)) * (size_t)hd_type_block_bytes(rows->type);
+}
 
 /* Which experts each token went to, recorded or forced: for judging a fast tier with the reference's choices.
  * ids is [layer slot][token][used]; `token` counts from the first token that the engine evaluated. */

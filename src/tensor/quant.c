@@ -128,6 +128,27 @@ static bool decode_plain(hd_type type, const uint8_t *p, float *dst, int64_t n)
     }
 }
 
+bool hd_encode_row(hd_type type, const float *src, void *dst, int64_t n)
+{
+    uint8_t *to = dst;
+    uint16_t half;
+    switch (type) {
+    case HD_TYPE_F32: memcpy(to, src, (size_t)n * sizeof *src); return true;
+    case HD_TYPE_F16:
+    case HD_TYPE_BF16:
+        for (int64_t i = 0; i < n; i++, to += sizeof half) {
+            half = type == HD_TYPE_F16 ? hd_f32_to_f16(src[i]) : hd_f32_to_bf16(src[i]);
+            memcpy(to, &half, sizeof half);
+        }
+        return true;
+    case HD_TYPE_Q8_0:
+        for (int64_t i = 0; i + 32 <= n; i += 32, to += 34)
+            hd_encode_q8_0(src + i, to);
+        return true;
+    default: return false;
+    }
+}
+
 bool hd_decode_row(hd_type type, const void *src, float *dst, int64_t n)
 {
     if ((unsigned)type >= HD_TYPE_COUNT) return false;

@@ -1,6 +1,7 @@
 /* tensor/quant_basic.c: decoders of the types with one scale per block; see quant_internal.h.
  *
  * In the 32-value types the low nibbles of the 16 bytes are values 0..15 and the high nibbles values 16..31. */
+#include <math.h>
 #include <string.h>
 
 #include "tensor/quant_internal.h"
@@ -60,6 +61,26 @@ void hd_decode_q8_0(const uint8_t *block, float *dst)
     float d = hd_le_f16(block);
     for (int i = 0; i < 32; i++)
         dst[i] = (float)(int8_t)block[2 + i] * d;
+}
+
+uint16_t hd_q8_0_scale(float largest, float *inverse)
+{
+    uint16_t scale = hd_f32_to_f16(largest / 127.0f);
+    if (largest > 127.49f * hd_f16_to_f32(scale)) scale++; /* among subnormal ones the nearest may be far too small */
+    float d = hd_f16_to_f32(scale);
+    *inverse = d > 0.0f && isfinite(d) ? 1.0f / d : 0.0f;
+    return scale;
+}
+
+void hd_encode_q8_0(const float *src, uint8_t *block)
+{
+    float largest = 0.0f, inverse;
+    for (int i = 0; i < 32 && !isnan(largest); i++)
+        largest = isfinite(src[i]) ? HD_MAX(largest, fabsf(src[i])) : NAN;
+    uint16_t scale = hd_q8_0_scale(largest, &inverse);
+    memcpy(block, &scale, sizeof scale); /* every supported machine is little-endian */
+    for (int i = 0; i < 32; i++)
+        block[2 + i] = inverse == 0.0f ? 0 : (uint8_t)(int8_t)lrintf(src[i] * inverse);
 }
 
 /* The scale of an MXFP4 block, halved (so that twice the E2M1 values are integers): 2^(e-128).  As in GGUF, e = 255 is

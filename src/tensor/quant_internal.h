@@ -20,6 +20,7 @@ void hd_decode_q4_1(const uint8_t *block, float *dst);
 void hd_decode_q5_0(const uint8_t *block, float *dst);
 void hd_decode_q5_1(const uint8_t *block, float *dst);
 void hd_decode_q8_0(const uint8_t *block, float *dst);
+void hd_encode_q8_0(const float *src, uint8_t *block);
 void hd_decode_mxfp4(const uint8_t *block, float *dst);
 void hd_decode_tq1_0(const uint8_t *block, float *dst);
 void hd_decode_tq2_0(const uint8_t *block, float *dst);

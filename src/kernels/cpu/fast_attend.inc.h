@@ -14,7 +14,7 @@
 static int parts_of(hd_type type, bool late)
 {
 #if defined(HD_BF16)
-    if (type != HD_TYPE_F16 && type != HD_TYPE_BF16) return 0;
+    if (type != HD_TYPE_F16 && type != HD_TYPE_BF16 && type != HD_TYPE_Q8_0) return 0;
 #if defined(HD_AMX)
     return late ? 1 : 2;
 #else

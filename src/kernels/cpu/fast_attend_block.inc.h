@@ -228,34 +228,48 @@ static void block_tile(attend_block *b, const void *k, int64_t ldk, int64_t k_pa
 
 /* ---- cached rows ---- */
 
-static const uint8_t *row_at(const hd_rows *rows, int64_t pos, int at)
+#define Q8_BLOCK 32
+
+/* HD_LANES values of a row of Q8_0 from value c on.  A block: its scale in float16 and 32 bytes. */
+HD_INLINE vf vf_q8_0(const uint8_t *row, int c)
 {
-    const uint8_t *page = rows->pages[pos / rows->page_rows];
-    return page + rows->offset + (size_t)(pos % rows->page_rows) * rows->stride +
-           (size_t)at * (size_t)hd_type_block_bytes(rows->type);
+    const uint8_t *block = row + c / Q8_BLOCK * (2 + Q8_BLOCK);
+    float scale = vf_f16(block)[0]; /* the lanes behind it are not used, but lie in the block, too */
+    return vf_of_int(vi_i8(block + 2 + c % Q8_BLOCK)) * scale;
 }
 
 /* `width` values of `count` cached rows from position pos on, as floats with row stride ld (padding zeroed). */
 static void load_floats(const hd_rows *rows, int64_t pos, int at, int width, int64_t count, float *out, int64_t ld)
 {
-    size_t size = (size_t)hd_type_block_bytes(rows->type);
     for (int64_t i = 0; i < count; i++) {
-        const uint8_t *row = row_at(rows, pos + i, at);
+        const uint8_t *row = hd_row_at(rows, pos + i, at);
+        float *to = out + i * ld;
         int c = 0;
         if (rows->type == HD_TYPE_F16)
             for (; c + HD_LANES <= width; c += HD_LANES)
-                vf_store(out + i * ld + c, vf_f16(row + 2 * c));
-        if (c < width) hd_decode_row(rows->type, row + (size_t)c * size, out + i * ld + c, width - c);
+                vf_store(to + c, vf_f16(row + 2 * c));
+        else if (rows->type == HD_TYPE_BF16)
+            for (; c + HD_LANES <= width; c += HD_LANES)
+                vf_store(to + c, vf_bf16(row + 2 * c));
+        else if (rows->type == HD_TYPE_Q8_0)
+            for (; c < width; c += HD_LANES)
+                vf_store(to + c, vf_q8_0(row, c));
+        if (c < width) (void)hd_decode_row(rows->type, hd_row_at(rows, pos + i, at + c), to + c, width - c);
         for (int64_t p = width; p < ld; p++)
-            out[i * ld + p] = 0.0f;
+            to[p] = 0.0f;
     }
 }
 
 #if defined(HD_BF16)
 
-/* Two vectors of a row of float16 or bfloat16 from value c on; zero from value `width` on. */
-HD_INLINE void load_halves(hd_type type, const uint8_t *row, int c, int width, vf x[2])
+/* Two vectors of a row of Q8_0, float16 or bfloat16 from value c on; zero from value `width` on. */
+HD_INLINE void load_two(hd_type type, const uint8_t *row, int c, int width, vf x[2])
 {
+    if (type == HD_TYPE_Q8_0) {
+        x[0] = c < width ? vf_q8_0(row, c) : (vf){0};
+        x[1] = c < width ? vf_q8_0(row, c + HD_LANES) : (vf){0};
+        return;
+    }
     uint16_t rest[2 * HD_LANES] = {0};
     const void *from = row + 2 * c;
     if (c + 2 * HD_LANES > width) {
@@ -272,10 +286,10 @@ static void load_rows_bf16(const hd_rows *rows, int64_t pos, int at, int width, 
                            int64_t padded, int64_t part, int parts)
 {
     for (int64_t i = 0; i < count; i++) {
-        const uint8_t *row = row_at(rows, pos + i, at);
+        const uint8_t *row = hd_row_at(rows, pos + i, at);
         for (int c = 0; c < padded; c += 2 * HD_LANES) {
             vf x[2];
-            load_halves(rows->type, row, c, width, x);
+            load_two(rows->type, row, c, width, x);
             bf16_put(out + i * padded + c, part, parts, x[0], x[1]);
         }
     }
@@ -286,12 +300,12 @@ static void load_pairs_bf16(const hd_rows *rows, int64_t pos, int at, int width,
                             uint16_t *out, int64_t ld, int64_t part, int parts)
 {
     for (int64_t i = 0; i < padded; i += 2) {
-        const uint8_t *even = i < count ? row_at(rows, pos + i, at) : NULL;
-        const uint8_t *odd = i + 1 < count ? row_at(rows, pos + i + 1, at) : NULL;
+        const uint8_t *even = i < count ? hd_row_at(rows, pos + i, at) : NULL;
+        const uint8_t *odd = i + 1 < count ? hd_row_at(rows, pos + i + 1, at) : NULL;
         for (int c = 0; c < ld; c += 2 * HD_LANES) {
             vf a[2] = {{0}}, b[2] = {{0}};
-            if (even) load_halves(rows->type, even, c, width, a);
-            if (odd) load_halves(rows->type, odd, c, width, b);
+            if (even) load_two(rows->type, even, c, width, a);
+            if (odd) load_two(rows->type, odd, c, width, b);
             bf16_put_pairs(out + i * ld + 2 * c, part, parts, a[0], b[0]);
             if (c + HD_LANES < ld) bf16_put_pairs(out + i * ld + 2 * (c + HD_LANES), part, parts, a[1], b[1]);
         }

@@ -96,31 +96,57 @@ typedef struct store_job {
     int at, width;
 } store_job;
 
+static void store_f16(uint16_t *to, const float *x, int width)
+{
+    int c = 0;
+    for (; c + HD_LANES <= width; c += HD_LANES)
+        vf_store_f16(to + c, vf_load(x + c));
+    for (; c < width; c++)
+        to[c] = hd_f32_to_f16(x[c]);
+}
+
+/* As hd_encode_row does, to the bit. */
+static void store_q8_0(uint8_t *to, const float *x, int width)
+{
+    for (int c = 0; c < width; c += Q8_BLOCK, to += 2 + Q8_BLOCK) {
+        vf most = {0};
+        vi odd = {0};
+        for (int i = 0; i < Q8_BLOCK; i += HD_LANES) {
+            vf v = vf_load(x + c + i);
+            most = vf_max(most, (vf)((vi)v & 0x7fffffff));
+            odd |= ~(v - v == (vf){0}); /* infinities and NaN */
+        }
+        float largest = 0.0f;
+        for (int i = 0; i < HD_LANES; i++)
+            largest = HD_MAX(largest, most[i]);
+        float inverse;
+        uint16_t scale = hd_q8_0_scale(vi_any(odd) ? NAN : largest, &inverse);
+        memcpy(to, &scale, sizeof scale);
+        for (int i = 0; i < Q8_BLOCK; i += HD_LANES)
+            vf_store_i8((int8_t *)to + 2 + i, inverse == 0.0f ? (vf){0} : vf_load(x + c + i) * inverse);
+    }
+}
+
 static void store_range(void *arg, int64_t begin, int64_t end, int thread)
 {
     const store_job *job = arg;
     const hd_rows *rows = job->rows;
     (void)thread;
     for (int64_t i = begin; i < end; i++) {
-        uint8_t *page = rows->pages[(job->pos0 + i) / rows->page_rows];
-        uint8_t *row = page + rows->offset + (size_t)((job->pos0 + i) % rows->page_rows) * rows->stride;
         const float *x = job->x + i * job->ldx;
-        uint16_t *to = (uint16_t *)(void *)row + job->at;
-        int c = 0;
-        for (; c + HD_LANES <= job->width; c += HD_LANES)
-            vf_store_f16(to + c, vf_load(x + c));
-        for (; c < job->width; c++)
-            to[c] = hd_f32_to_f16(x[c]);
+        uint8_t *to = hd_row_at(rows, job->pos0 + i, job->at);
+        if (rows->type == HD_TYPE_F16)
+            store_f16((uint16_t *)(void *)to, x, job->width);
+        else if (rows->type == HD_TYPE_Q8_0)
+            store_q8_0(to, x, job->width);
+        else
+            (void)hd_encode_row(rows->type, x, to, job->width);
     }
 }
 
 static void fast_store_rows(const hd_exec *ex, const hd_rows *rows, int at, const float *x, int64_t ldx, int width,
                             int64_t pos0, int64_t n)
 {
-    if (rows->type != HD_TYPE_F16) {
-        hd_reference_store_rows(ex, rows, at, x, ldx, width, pos0, n);
-        return;
-    }
     store_job job = {.rows = rows, .x = x, .ldx = ldx, .pos0 = pos0, .at = at, .width = width};
     hd_pool_for(ex->pool, n, HD_MAX(1, ELEMENT_GRAIN / width), store_range, &job);
 }

@@ -89,24 +89,12 @@ void hd_reference_rope(const hd_exec *ex, float *x, int64_t ldx, int64_t step, i
     hd_pool_for(ex->pool, n, HD_MAX(1, ELEMENT_GRAIN / ((int64_t)count * rope->dim)), rope_rows, &job);
 }
 
-static void store_value(uint8_t *row, hd_type type, int64_t i, float value)
-{
-    if (type == HD_TYPE_F32)
-        ((float *)(void *)row)[i] = value;
-    else
-        ((uint16_t *)(void *)row)[i] = type == HD_TYPE_F16 ? hd_f32_to_f16(value) : hd_f32_to_bf16(value);
-}
-
 void hd_reference_store_rows(const hd_exec *ex, const hd_rows *rows, int at, const float *x, int64_t ldx, int width,
                              int64_t pos0, int64_t n)
 {
     (void)ex;
-    for (int64_t i = 0; i < n; i++) {
-        uint8_t *page = rows->pages[(pos0 + i) / rows->page_rows];
-        uint8_t *row = page + rows->offset + (size_t)((pos0 + i) % rows->page_rows) * rows->stride;
-        for (int c = 0; c < width; c++)
-            store_value(row, rows->type, at + c, x[i * ldx + c]);
-    }
+    for (int64_t i = 0; i < n; i++)
+        (void)hd_encode_row(rows->type, x + i * ldx, hd_row_at(rows, pos0 + i, at), width);
 }
 
 static void swiglu_range(void *arg, int64_t begin, int64_t end, int thread)

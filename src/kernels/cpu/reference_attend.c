@@ -15,9 +15,7 @@
 
 void hd_ref_load_row(const hd_rows *rows, int64_t pos, int at, int width, float *out)
 {
-    const uint8_t *page = rows->pages[pos / rows->page_rows];
-    const uint8_t *row = page + rows->offset + (size_t)(pos % rows->page_rows) * rows->stride;
-    hd_decode_row(rows->type, row + (size_t)at * (size_t)hd_type_block_bytes(rows->type), out, width);
+    (void)hd_decode_row(rows->type, hd_row_at(rows, pos, at), out, width);
 }
 
 /* The running softmax of one query: the largest score so far and the sum of exp(score - largest). */

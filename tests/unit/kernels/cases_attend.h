@@ -19,20 +19,23 @@ static inline uint8_t *cached_row(const cache *c, int64_t pos)
 
 static inline void put_cached(uint8_t *row, hd_type type, int64_t i, float value)
 {
-    uint16_t half = type == HD_TYPE_F16 ? hd_f32_to_f16(value) : hd_f32_to_bf16(value);
-    if (type == HD_TYPE_F32)
-        memcpy(row + 4 * i, &value, sizeof value);
-    else
-        memcpy(row + 2 * i, &half, sizeof half);
+    assert_int_equal(hd_type_block(type), 1);
+    assert_true(hd_encode_row(type, &value, row + i * hd_type_block_bytes(type), 1));
+}
+
+static inline size_t cached_bytes(hd_type type, int64_t values)
+{
+    size_t bytes;
+    assert_true(hd_type_row_bytes(type, values, &bytes));
+    return bytes;
 }
 
 /* Rows of positions 0 .. length-1, random when `r` is given, else the output pattern. */
 static inline cache cache_open(hd_type type, int width, int page_rows, int64_t length, rng *r)
 {
-    size_t size = (size_t)hd_type_block_bytes(type);
+    size_t stride = cached_bytes(type, width) + 8 * sizeof(float);
     cache c = {.count = (length + page_rows - 1) / page_rows};
-    c.rows = (hd_rows){
-        .page_rows = page_rows, .offset = 64, .stride = ((size_t)width + 8) * size, .type = type, .width = width};
+    c.rows = (hd_rows){.page_rows = page_rows, .offset = 64, .stride = stride, .type = type, .width = width};
     size_t bytes = c.rows.offset + c.rows.stride * (size_t)page_rows;
     c.pages = hd_alloc_array((size_t)c.count, sizeof *c.pages);
     assert_non_null(c.pages);
@@ -42,9 +45,14 @@ static inline cache cache_open(hd_type type, int width, int page_rows, int64_t l
         memset(c.pages[i], OUTPUT_FILL, bytes);
     }
     c.rows.pages = c.pages;
-    for (int64_t p = 0; r && p < length; p++)
+    float *row = hd_alloc_array((size_t)width, sizeof *row);
+    assert_non_null(row);
+    for (int64_t p = 0; r && p < length; p++) {
         for (int i = 0; i < width; i++)
-            put_cached(cached_row(&c, p), type, i, rng_normal(r));
+            row[i] = rng_normal(r);
+        assert_true(hd_encode_row(type, row, cached_row(&c, p), width));
+    }
+    hd_free(row);
     return c;
 }
 
@@ -161,7 +169,7 @@ static inline void attend_prepare(op_case *c, const hd_backend *backend)
 {
     const attend_case *a = (const attend_case *)c;
     bool amx = backend->tier == HD_CPU_AMX, late = false;
-    bool halves = a->k[0].rows.type == HD_TYPE_F16 || a->k[0].rows.type == HD_TYPE_BF16;
+    bool halves = a->k[0].rows.type != HD_TYPE_F32;
     for (int i = 0; i < a->spans; i++)
         late |= a->span[i].pos0 + a->span[i].n > EXACT_BELOW;
     c->bound = a->k_b ? BOUND_MLA : BOUND_ATTEND;
@@ -213,6 +221,8 @@ static const struct attend_form {
     {128, 1, 576, 512, HD_TYPE_F16, 32, 1, true, {{70, 3}, {0, 5}}},
     {100, 1, 96, 64, HD_TYPE_F16, 32, 1, true, {{70, 11}, {64, 1}, {0, 2}}},
     {16, 1, 40, 24, HD_TYPE_F32, 32, 1, true, {{33, 11}}},
+    {6, 2, 64, 96, HD_TYPE_Q8_0, 7, 1, false, {{90, 9}, {0, 13}}},
+    {20, 1, 96, 64, HD_TYPE_Q8_0, 32, 1, true, {{70, 3}, {505, 12}, {900, 1}}},
     {14, 2, 64, 64, HD_TYPE_F16, 32, 1, false, {{490, 40}, {700, 1}, {4500, 2}}}, /* about where forms and ranges change
                                                                                    */
     {8, 2, 40, 56, HD_TYPE_BF16, 7, 1, false, {{600, 9}, {2047, 2}}},             /* no whole vectors */
@@ -243,7 +253,8 @@ static inline op_case *make_attend(int index)
     a->base.limits = (hd_shape_limits){.heads = f->heads, .k_dim = f->k_dim, .v_dim = f->v_dim, .context = 1 << 16};
     double rows = rows_seen(a) / (double)a->base.tokens;
     a->base.token_ops = 2.0 * rows * f->heads * (f->k_dim + f->v_dim);
-    a->base.token_bytes = rows * f->kv_heads * (f->k_dim + (f->same ? 0 : f->v_dim)) * hd_type_block_bytes(f->type);
+    size_t row_bytes = cached_bytes(f->type, f->k_dim) + (f->same ? 0 : cached_bytes(f->type, f->v_dim));
+    a->base.token_bytes = rows * f->kv_heads * (double)row_bytes;
     snprintf(a->base.name, sizeof a->base.name, "%s %d/%d heads of %d/%d, %d spans from %d", hd_type_name(f->type),
              f->heads, f->kv_heads, f->k_dim, f->v_dim, a->spans, (int)a->span[0].pos0);
     return &a->base;
@@ -264,6 +275,8 @@ static const struct mla_form {
     {2, 32, 16, 96, 64, HD_TYPE_F8_E4M3, HD_TYPE_BF16, {{64, 64}}},
     {2, 24, 8, 40, 20, HD_TYPE_F16, HD_TYPE_F16, {{500, 20}, {700, 3}, {2040, 17}}}, /* forms and segments change */
     {2, 32, 16, 64, 32, HD_TYPE_BF16, HD_TYPE_BF16, {{600, 12}}},
+    {3, 32, 32, 64, 32, HD_TYPE_BF16, HD_TYPE_Q8_0, {{40, 20}}},
+    {3, 32, 32, 64, 32, HD_TYPE_BF16, HD_TYPE_Q8_0, {{500, 40}}},
     {9, 32, 16, 64, 32, HD_TYPE_Q4_0, HD_TYPE_F16, {{4200, 70}}},
     {2, 128, 64, 512, 128, HD_TYPE_BF16, HD_TYPE_F16, {{192, 64}}},
     {4, 128, 64, 512, 128, HD_TYPE_BF16, HD_TYPE_F16, {{1000, 64}}},
@@ -346,7 +359,7 @@ static inline op_case *make_attend_mla(int index)
 typedef struct store_case {
     op_case base;
     hd_type type;
-    int at, page_rows;
+    int at, values, page_rows;
     int64_t pos0, ldx;
     float *x;
 } store_case;
@@ -356,15 +369,13 @@ static inline void store_run(const op_case *c, const hd_backend *backend, const 
                              float *out, int64_t ldo)
 {
     const store_case *s = (const store_case *)c;
-    size_t size = (size_t)hd_type_block_bytes(s->type);
-    int64_t width = s->base.width / (int64_t)size;
     int64_t pos0 = s->pos0 + first, length = pos0 + n + 5;
-    cache pages = cache_open(s->type, (int)width + s->at + 3, s->page_rows, length, NULL);
+    cache pages = cache_open(s->type, s->at + s->values + 3 * hd_type_block(s->type), s->page_rows, length, NULL);
     uint8_t *copy = hd_alloc((size_t)s->base.width);
     assert_non_null(copy);
-    backend->store_rows(ex, &pages.rows, s->at, s->x + first * s->ldx, s->ldx, (int)width, pos0, n);
+    backend->store_rows(ex, &pages.rows, s->at, s->x + first * s->ldx, s->ldx, s->values, pos0, n);
     for (int64_t i = 0; i < n; i++) {
-        uint8_t *row = cached_row(&pages, pos0 + i) + (size_t)s->at * size;
+        uint8_t *row = cached_row(&pages, pos0 + i) + cached_bytes(s->type, s->at);
         for (int64_t b = 0; b < s->base.width; b++)
             out[i * ldo + b] = row[b];
         memset(row, OUTPUT_FILL, (size_t)s->base.width);
@@ -388,9 +399,9 @@ static const struct store_form {
     int width, at, page_rows;
     int64_t pos0;
 } store_forms[] = {
-    {HD_TYPE_F16, 64, 0, 32, 0},    {HD_TYPE_F16, 37, 5, 32, 30}, {HD_TYPE_F16, 576, 0, 32, 95},
-    {HD_TYPE_F16, 3, 1, 7, 6},      {HD_TYPE_F32, 37, 5, 32, 30}, {HD_TYPE_BF16, 37, 5, 32, 30},
-    {HD_TYPE_F16, 1024, 0, 32, 16},
+    {HD_TYPE_F16, 64, 0, 32, 0},   {HD_TYPE_F16, 37, 5, 32, 30}, {HD_TYPE_F16, 576, 0, 32, 95},
+    {HD_TYPE_F16, 3, 1, 7, 6},     {HD_TYPE_F32, 37, 5, 32, 30}, {HD_TYPE_BF16, 37, 5, 32, 30},
+    {HD_TYPE_Q8_0, 64, 0, 32, 30}, {HD_TYPE_Q8_0, 96, 32, 7, 6}, {HD_TYPE_F16, 1024, 0, 32, 16},
 };
 
 static inline op_case *make_store_rows(int index)
@@ -402,12 +413,13 @@ static inline op_case *make_store_rows(int index)
     rng r = {8000u + (unsigned)index};
     s->type = f->type;
     s->at = f->at;
+    s->values = f->width;
     s->page_rows = f->page_rows;
     s->pos0 = f->pos0;
     s->ldx = f->width + 3;
     s->base = (op_case){.bound = BOUND_EXACT,
                         .tokens = 64,
-                        .width = f->width * hd_type_block_bytes(f->type),
+                        .width = (int64_t)cached_bytes(f->type, f->width),
                         .large = f->width == 1024,
                         .limits = {.cols = f->width},
                         .token_bytes = 4.0 * f->width,

@@ -230,6 +230,65 @@ static void test_q4_0_by_hand(void **state)
     }
 }
 
+/* ---- encoding ---- */
+
+static void test_float_rows_are_encoded_as_single_values_are(void **state)
+{
+    (void)state;
+    const float x[] = {0.0f, -0.0f, 1.0f, -1.0f / 3, 65504.0f, 1e-7f, 1e30f, INFINITY, NAN};
+    enum { N = sizeof x / sizeof *x };
+    float same[N];
+    uint16_t half[2][N];
+    assert_true(hd_encode_row(HD_TYPE_F32, x, same, N));
+    assert_true(hd_encode_row(HD_TYPE_F16, x, half[0], N));
+    assert_true(hd_encode_row(HD_TYPE_BF16, x, half[1], N));
+    assert_memory_equal(same, x, sizeof x);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(half[0][i], hd_f32_to_f16(x[i]));
+        assert_int_equal(half[1][i], hd_f32_to_bf16(x[i]));
+    }
+    assert_false(hd_encode_row(HD_TYPE_Q4_K, x, same, N));
+}
+
+/* No value is off by more than half a step, whatever the block's magnitude. */
+static void test_q8_0_rounds_to_nearest(void **state)
+{
+    (void)state;
+    enum { N = 3 * 32 };
+    float x[N], back[N];
+    uint8_t blocks[3 * 34];
+    for (int magnitude = -12; magnitude <= 20; magnitude++) {
+        for (int i = 0; i < N; i++)
+            x[i] = ldexpf(sinf((float)(i * i + magnitude)), magnitude);
+        assert_true(hd_encode_row(HD_TYPE_Q8_0, x, blocks, N));
+        assert_true(hd_decode_row(HD_TYPE_Q8_0, blocks, back, N));
+        for (int i = 0; i < N; i++) {
+            uint16_t scale;
+            memcpy(&scale, blocks + i / 32 * 34, sizeof scale);
+            assert_true(fabsf(back[i] - x[i]) <= 0.5001f * hd_f16_to_f32(scale));
+        }
+    }
+}
+
+static void test_q8_0_of_zeros_and_of_what_is_not_finite(void **state)
+{
+    (void)state;
+    float x[32] = {0}, back[32];
+    uint8_t block[34];
+    assert_true(hd_encode_row(HD_TYPE_Q8_0, x, block, 32));
+    assert_true(hd_decode_row(HD_TYPE_Q8_0, block, back, 32));
+    assert_memory_equal(back, x, sizeof x);
+    const float bad[] = {INFINITY, -INFINITY, NAN, 1e30f}; /* the last has no scale in float16 */
+    for (int i = 0; i < 4; i++) {
+        x[7] = bad[i];
+        x[9] = 1.0f;
+        assert_true(hd_encode_row(HD_TYPE_Q8_0, x, block, 32));
+        assert_true(hd_decode_row(HD_TYPE_Q8_0, block, back, 32));
+        for (int j = 0; j < 32; j++)
+            assert_true(isnan(back[j]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +304,9 @@ int main(void)
         cmocka_unit_test(test_every_type_stays_in_its_bounds),
         cmocka_unit_test(test_unknown_type_is_refused),
         cmocka_unit_test(test_q4_0_by_hand),
+        cmocka_unit_test(test_float_rows_are_encoded_as_single_values_are),
+        cmocka_unit_test(test_q8_0_rounds_to_nearest),
+        cmocka_unit_test(test_q8_0_of_zeros_and_of_what_is_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
