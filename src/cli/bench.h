@@ -83,21 +83,26 @@ typedef struct hd_bench_machine {
     hd_machine_rate arithmetic[HD_ARITHMETIC_COUNT];
 } hd_bench_machine;
 
-/* `threads` 0: the processors that the process may use; `buffer` 0: 1 GiB, less where memory is short. */
+/* Says on standard error when threads outnumber the processors that the process may use. */
+void hd_bench_note_threads(int threads);
+
+/* HD_E_CANCELLED after Ctrl-C.  `threads` 0: the processors that the process may use; `buffer` 0: 1 GiB, less where
+ * memory is short. */
 hd_status hd_bench_measure_machine(hd_bench_machine *out, int threads, size_t buffer, int reps, hd_error *err);
 
 json_t *hd_bench_machine_json(const hd_bench_machine *m);
 void hd_bench_machine_print(const hd_bench_machine *m);
 
-/* The fastest arithmetic that a tier's kernels may use here; HD_ARITHMETIC_COUNT: none that was measured. */
-hd_arithmetic hd_bench_peak_kind(const hd_bench_machine *m, const char *tier);
+/* The fastest arithmetic that a tier's kernels may use here for passes of `rows` tokens; HD_ARITHMETIC_COUNT: none that
+ * was measured. */
+hd_arithmetic hd_bench_peak_kind(const hd_bench_machine *m, const char *tier, int64_t rows);
 
 /* ---- shares (bench_profile.c) ---- */
 
 /* Takes the rows of b->profile as those of a case. */
 hd_status hd_bench_profile_take(hd_bench_profile *out, hd_profile *profile, hd_error *err);
 
-json_t *hd_bench_profile_json(const hd_bench_profile *p, const hd_bench_machine *m, const char *tier);
+json_t *hd_bench_profile_json(const hd_bench_case *c, const hd_bench_machine *m, const char *tier);
 void hd_bench_profile_print(const hd_bench_case *c, const hd_bench_machine *m, const char *tier);
 
 /* ---- reports (bench_report.c) ---- */

@@ -36,9 +36,10 @@ hd_status hd_bench_check(const hd_bench *b, hd_error *err)
         const hd_bench_case *c = &b->cases[i];
         int64_t need = c->depth + c->tokens;
         if (need > b->info.context)
-            return hd_fail(err, HD_E_CONTEXT,
-                           "%lld tokens are needed, the context has %lld; ask for fewer or raise --context",
-                           (long long)need, (long long)b->info.context);
+            return hd_fail(err, HD_E_CONTEXT, "%lld tokens are needed, the context has %lld; ask for fewer%s",
+                           (long long)need, (long long)b->info.context,
+                           b->info.context < b->info.model_context ? " or raise --context"
+                                                                   : ", it is the model's limit");
         if (c->batch > b->info.step_tokens)
             return hd_fail(err, HD_E_ARGUMENT, "--batch %lld: a step of this engine takes %lld tokens; raise --chunk",
                            (long long)c->batch, (long long)b->info.step_tokens);

@@ -61,6 +61,18 @@ typedef struct load_bench {
 
 typedef hd_status (*file_fn)(load_bench *b, const char *path, size_t size, hd_error *err);
 
+/* Of those, what is mapped when a model is opened; the rest of a folder is none of our business. */
+static bool holds_tensors(const char *name)
+{
+    static const char *const ends[] = {".safetensors", ".gguf"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < HD_ARRAY_LEN(ends); i++) {
+        size_t end = strlen(ends[i]);
+        if (len > end && strcmp(name + len - end, ends[i]) == 0) return true;
+    }
+    return false;
+}
+
 static hd_status each_in_folder(load_bench *b, const char *folder, const char *stem, file_fn fn, hd_error *err)
 {
     DIR *dir = opendir(folder);
@@ -70,7 +82,7 @@ static hd_status each_in_folder(load_bench *b, const char *folder, const char *s
     for (const struct dirent *e; status == HD_OK && (e = readdir(dir));) {
         struct stat st;
         char *path = NULL;
-        if (strncmp(e->d_name, stem, stem_len) != 0) continue;
+        if (strncmp(e->d_name, stem, stem_len) != 0 || !holds_tensors(e->d_name)) continue;
         status = hd_path_join(&path, folder, e->d_name, err);
         if (status == HD_OK && stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0)
             status = fn(b, path, (size_t)st.st_size, err);

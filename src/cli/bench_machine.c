@@ -30,17 +30,27 @@ static size_t default_buffer(void)
     return (size_t)HD_MAX(HD_MIN(memory / 8, BUFFER_BYTES), 64 * MIB);
 }
 
+void hd_bench_note_threads(int threads)
+{
+    if (threads > hd_cpu_threads())
+        fprintf(stderr, "hadal: bench: %d threads take turns on %d processors: the figures are those of a crowd\n",
+                threads, hd_cpu_threads());
+}
+
 hd_status hd_bench_measure_machine(hd_bench_machine *out, int threads, size_t buffer, int reps, hd_error *err)
 {
     hd_pool *pool = NULL;
     memset(out, 0, sizeof *out);
     out->threads = threads ? threads : hd_cpu_threads();
     out->buffer = buffer ? buffer : default_buffer();
+    hd_bench_note_threads(out->threads);
     HD_TRY(hd_pool_open(&pool, out->threads, err));
     hd_progress_show("measuring the machine", 0);
     hd_status status = hd_machine_read(pool, out->buffer, reps, &out->read, err);
     for (int i = 0; i < HD_ARITHMETIC_COUNT && status == HD_OK; i++) {
         hd_progress_show("measuring the machine", (double)(i + 1) / (HD_ARITHMETIC_COUNT + 1));
+        if (hd_interrupted()) status = hd_fail(err, HD_E_CANCELLED, "interrupted");
+        if (status != HD_OK) break;
         out->has[i] = hd_machine_instruction((hd_arithmetic)i) != NULL;
         if (out->has[i]) status = hd_machine_arithmetic(pool, (hd_arithmetic)i, reps, &out->arithmetic[i], err);
     }
@@ -49,10 +59,11 @@ hd_status hd_bench_measure_machine(hd_bench_machine *out, int threads, size_t bu
     return status;
 }
 
-hd_arithmetic hd_bench_peak_kind(const hd_bench_machine *m, const char *tier)
+hd_arithmetic hd_bench_peak_kind(const hd_bench_machine *m, const char *tier, int64_t rows)
 {
+    const int64_t tile_rows = 5; /* fewer do not go through AMX's tiles (docs/kernels.md) */
     hd_arithmetic kind = HD_ARITHMETIC_INT8;
-    if (strcmp(tier, hd_cpu_name(HD_CPU_AMX)) == 0) kind = HD_ARITHMETIC_AMX_INT8;
+    if (strcmp(tier, hd_cpu_name(HD_CPU_AMX)) == 0 && rows >= tile_rows) kind = HD_ARITHMETIC_AMX_INT8;
     if (strcmp(tier, hd_cpu_name(HD_CPU_REFERENCE)) == 0) kind = HD_ARITHMETIC_F32;
     return m->has[kind] ? kind : m->has[HD_ARITHMETIC_F32] ? HD_ARITHMETIC_F32 : HD_ARITHMETIC_COUNT;
 }

@@ -80,10 +80,17 @@ static json_t *row_json(const hd_profile_row *r, const hd_bench_profile *p)
     return o;
 }
 
-json_t *hd_bench_profile_json(const hd_bench_profile *p, const hd_bench_machine *m, const char *tier)
+/* Rows that one pass of a case computes. */
+static int64_t rows_of(const hd_bench_case *c)
 {
+    return c->decode ? c->batch : c->tokens;
+}
+
+json_t *hd_bench_profile_json(const hd_bench_case *c, const hd_bench_machine *m, const char *tier)
+{
+    const hd_bench_profile *p = &c->profile;
     hd_profile_row all = total_of(p);
-    hd_arithmetic kind = hd_bench_peak_kind(m, tier);
+    hd_arithmetic kind = hd_bench_peak_kind(m, tier, rows_of(c));
     double peak = kind < HD_ARITHMETIC_COUNT ? m->arithmetic[kind].median : 0;
     json_t *o = json_object(), *list = json_array();
     json_object_set_new(o, "seconds_per_token", json_real(over(p->seconds, (double)p->tokens)));
@@ -126,10 +133,11 @@ void hd_bench_profile_print(const hd_bench_case *c, const hd_bench_machine *m, c
 {
     const hd_bench_profile *p = &c->profile;
     hd_profile_row all = total_of(p);
-    hd_arithmetic kind = hd_bench_peak_kind(m, tier);
+    hd_arithmetic kind = hd_bench_peak_kind(m, tier, rows_of(c));
     double peak = kind < HD_ARITHMETIC_COUNT ? m->arithmetic[kind].median : 0;
     char name[HD_BENCH_NAME];
-    printf("\n%s: where the time goes\n  %-32s %7s %9s %6s %9s %7s %5s %8s %5s\n", hd_bench_case_name(name, c),
+    printf("\n%s: where the time goes (%%peak is of %s)\n  %-32s %7s %9s %6s %9s %7s %5s %8s %5s\n",
+           hd_bench_case_name(name, c), kind < HD_ARITHMETIC_COUNT ? hd_arithmetic_name(kind) : "nothing measured",
            "operator", "calls", "ms/token", "time", "MB/token", "GB/s", "%read", "Gop/s", "%peak");
     for (size_t i = 0; i < p->count; i++) {
         const hd_profile_row *r = &p->rows[i];

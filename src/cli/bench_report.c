@@ -71,7 +71,7 @@ static json_t *cases_json(const hd_bench *b, const hd_bench_machine *m)
         json_object_set_new(o, "depth", json_integer(c->depth));
         json_object_set_new(o, "batch", json_integer(c->batch));
         set_rates(o, "", c, b->reps);
-        if (m) json_object_set_new(o, "profile", hd_bench_profile_json(&c->profile, m, b->info.cpu));
+        if (m) json_object_set_new(o, "profile", hd_bench_profile_json(c, m, b->info.cpu));
         json_array_append_new(list, o);
     }
     return list;

@@ -28,7 +28,9 @@ static const hd_manual manual = {
         "--profile adds, for each case, where the time goes: time, bytes and operations of each operator and shape of "
         "weights, for each token.  Bytes are what has to come from memory: weights as in the file and rows of the "
         "cache, each once a call.  %read is their rate as a share of the machine's measured bandwidth, %peak that of "
-        "operations as a share of its measured arithmetic (int8 dot products; float32 on the reference tier).  "
+        "operations as a share of its measured arithmetic: int8 dot products, in AMX's tiles where they are used, "
+        "float32 on "
+        "the reference tier; the head of a table says which.  "
         "Caches may serve small models faster than memory: shares then pass 100 %.  Clocks around every operator "
         "cost a little; without --profile there are none.\n\n"
         "'bench load' times loading and the first token, from a warm page cache and from the disk; 'bench machine' "
@@ -135,6 +137,7 @@ static hd_status run_all(hd_bench *b, hd_error *err)
     b->flags.profile = b->profile;
     HD_TRY(hd_cli_load(&b->engine, b->model, &b->flags, NULL, &b->load_seconds, err));
     hd_engine_get_info(b->engine, &b->info);
+    if (!b->profiled) hd_bench_note_threads(b->info.threads);
     b->memory_after_load = hd_bench_memory_now();
     hd_interrupt_catch(hd_cli_cancel, b->engine);
     HD_TRY(hd_bench_check(b, err));
