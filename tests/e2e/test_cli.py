@@ -804,6 +804,28 @@ class Bench(Cli):
                 self.assertIn(text, report["failed"]["x"])
                 self.assertEqual([len(case["figures"]["hadal"]) for case in report["cases"]], [2, 2])
 
+    def test_versus_goes_on_behind_a_model_that_fails(self):
+        done = self.versus("/no/such", model(), "--prefill", "4", "--decode", "0", "--rounds", "1", "--threads", "1", "--json")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/no/such: ", done.stderr)
+        self.assertEqual([report["rounds"] for report in json.loads(done.stdout)["reports"]], [1])
+
+    def test_versus_interrupted_reports_what_it_has(self):
+        words = [sys.executable, SOURCE / "bench/versus", "--program", PROGRAM, model(), "--prefill", "4", "--decode", "0",
+                 "--rounds", "100000", "--threads", "1", "--json"]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment)
+        for line in process.stderr:
+            if "round 3 " in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        out, said = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 130, said)
+        self.assertIn("interrupted", said)
+        self.assertNotIn("Traceback", said)
+        report = json.loads(out)["reports"][0]
+        self.assertGreaterEqual(report["rounds"], 2)
+        self.assertEqual(len(report["cases"][0]["figures"]["hadal"]), report["rounds"])
+
     def test_versus(self):
         """A peer that knows depths, one that does not, and one for batches."""
         script = ("#!/usr/bin/env python3\nimport json, sys\n"
