@@ -9,6 +9,9 @@
 
 #include "tensor/quant.h"
 
+/* Bytes are handled eight at a time, in words of 64 bits; every supported machine is little-endian. */
+#define EACH_BYTE(b) (0x0101010101010101u * (b))
+
 #define SUPER_COLS 256 /* of the K, IQ and TQ types */
 
 static uint16_t le16(const uint8_t *p)
@@ -45,11 +48,16 @@ static void nibbles(const uint8_t *q, uint8_t *code)
     }
 }
 
-/* Adds the fifth bits, one a column, to codes 0..15. */
+/* Adds the fifth bits, one a column, to codes 0..15.  Eight at a time: byte i of `each` keeps bit i alone, which the
+ * addition carries to the top of its byte. */
 static void fifth_bits(const uint8_t *bits, uint8_t *code)
 {
-    for (int i = 0; i < HD_UNIT; i++)
-        code[i] = (uint8_t)(code[i] | (bits[i / 8] >> (i % 8) & 1) << 4);
+    for (int i = 0; i < HD_UNIT; i += 8) {
+        uint64_t each = bits[i / 8] * EACH_BYTE(0x01) & 0x8040201008040201u, codes;
+        memcpy(&codes, code + i, sizeof codes);
+        codes |= (each + EACH_BYTE(0x7f)) >> 3 & EACH_BYTE(0x10);
+        memcpy(code + i, &codes, sizeof codes);
+    }
 }
 
 static void take_q4_0(const uint8_t *b, piece *out) /* and IQ4_NL */
@@ -358,38 +366,45 @@ typedef struct pack_job {
     int bias; /* added to codes of 8 bits */
 } pack_job;
 
-/* The planes of 32 codes (pack.h), as `bits` words; uses the codes up. */
-static void put_planes(int bits, uint8_t *c, int bias, uint8_t *plane)
+/* The planes of 32 codes (pack.h), as `bits` words. */
+static void put_planes(int bits, const uint8_t *c, int bias, uint8_t *plane)
 {
     if (bits == 8) {
         for (int i = 0; i < HD_UNIT; i++)
             plane[i] = (uint8_t)(c[i] + bias);
         return;
     }
+    uint64_t w[4]; /* eight codes each */
+    memcpy(w, c, sizeof w);
     if (bits >= 4) {
-        for (int i = 0; i < 16; i++)
-            plane[i] = (uint8_t)((c[i] & 15) | (c[16 + i] & 15) << 4);
-        for (int i = 0; i < HD_UNIT; i++)
-            c[i] >>= 4;
+        for (int i = 0; i < 2; i++) {
+            uint64_t both = (w[i] & EACH_BYTE(15)) | (w[2 + i] & EACH_BYTE(15)) << 4;
+            memcpy(plane + 8 * i, &both, sizeof both);
+        }
+        for (int i = 0; i < 4; i++)
+            w[i] = w[i] >> 4 & EACH_BYTE(15);
         plane += 16;
     }
     if (bits % 4 >= 2) {
-        for (int i = 0; i < 8; i++)
-            plane[i] = (uint8_t)((c[i] & 3) | (c[8 + i] & 3) << 2 | (c[16 + i] & 3) << 4 | (c[24 + i] & 3) << 6);
-        for (int i = 0; i < HD_UNIT; i++)
-            c[i] >>= 2;
+        uint64_t all = 0;
+        for (int i = 0; i < 4; i++) {
+            all |= (w[i] & EACH_BYTE(3)) << 2 * i;
+            w[i] = w[i] >> 2 & EACH_BYTE(63);
+        }
+        memcpy(plane, &all, sizeof all);
         plane += 8;
     }
     if (bits % 2 == 0) return;
-    for (int b = 0; b < 4; b++) {
-        plane[b] = 0;
-        for (int k = 0; k < 8; k++)
-            plane[b] = (uint8_t)(plane[b] | (c[4 * k + b] & 1) << k);
+    uint32_t last = 0; /* bit k of byte b: code 4 k + b */
+    for (int i = 0; i < 4; i++) {
+        uint64_t ones = w[i] & EACH_BYTE(1);
+        last |= (uint32_t)ones << 2 * i | (uint32_t)(ones >> 32) << (2 * i + 1);
     }
+    memcpy(plane, &last, sizeof last);
 }
 
 /* Row `lane` of a super. */
-static void put_piece(const pack_job *job, uint8_t *to, int lane, piece *from)
+static void put_piece(const pack_job *job, uint8_t *to, int lane, const piece *from)
 {
     const pack_type *t = job->type;
     size_t lanes = (size_t)job->p->lanes;
