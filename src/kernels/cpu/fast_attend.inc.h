@@ -145,12 +145,18 @@ static int64_t keys_at_once(int parts, int64_t k_dim)
     return k_dim > 256 ? 16 : 64;
 }
 
+/* Values of room for them.  It must not shrink as keys grow wider: scratch is sized for the widest (attend_scratch). */
+static int64_t key_room(int parts, int64_t k_dim)
+{
+    return HD_MAX(keys_at_once(parts, k_dim) * k_dim, keys_at_once(parts, 1) * HD_MIN(k_dim, 256));
+}
+
 static void item_take(attend_item *it, arena *a, const hd_attend_shape *s)
 {
     int64_t tile = tile_keys(it->b.parts);
     block_take(&it->b, a, s->k_dim);
     it->b.state = state_take(a, it->b.padded, s->v_dim);
-    it->k = arena_take(a, (size_t)(keys_at_once(it->b.parts, it->b.k_dim) * it->b.k_dim), value_bytes(it->b.parts));
+    it->k = arena_take(a, (size_t)key_room(it->b.parts, it->b.k_dim), value_bytes(it->b.parts));
     it->v = arena_take(a, (size_t)(tile * it->b.state.ldo), value_bytes(it->b.parts));
 }
 
