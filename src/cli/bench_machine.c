@@ -54,6 +54,7 @@ hd_status hd_bench_measure_machine(hd_bench_machine *out, int threads, size_t bu
         out->has[i] = hd_machine_instruction((hd_arithmetic)i) != NULL;
         if (out->has[i]) status = hd_machine_arithmetic(pool, (hd_arithmetic)i, reps, &out->arithmetic[i], err);
     }
+    if (status == HD_OK && hd_interrupted()) status = hd_fail(err, HD_E_CANCELLED, "interrupted");
     hd_progress_clear();
     hd_pool_close(&pool);
     return status;

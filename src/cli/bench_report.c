@@ -24,7 +24,7 @@ void hd_bench_print_head(const hd_bench *b)
 {
     printf("model    %s: %s, %.1f M parameters, %.1f MiB\n", b->model, b->info.architecture,
            (double)b->info.parameters / 1e6, (double)b->info.weight_bytes / (1 << 20));
-    printf("machine  %s, %d threads, %s\n", hd_cpu_model(), b->info.threads, b->info.cpu);
+    printf("machine  %s, %d threads, %s, cache %s\n", hd_cpu_model(), b->info.threads, b->info.cpu, b->info.cache_type);
     fflush(stdout);
 }
 

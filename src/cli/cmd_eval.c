@@ -344,7 +344,7 @@ static void print_side(const eval *e, const side *s, const char *title, const ch
 {
     hd_engine_info info;
     hd_engine_get_info(s->engine, &info);
-    printf("%-24s %s (%s)\n", title, model, info.cpu);
+    printf("%-24s %s (%s, cache %s)\n", title, model, info.cpu, info.cache_type);
     if (e->predicted)
         printf("  perplexity             %.6g over %zu predictions (mean loss %.6g)\n", perplexity(e, s), e->predicted,
                s->loss / (double)e->predicted);

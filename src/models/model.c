@@ -91,15 +91,14 @@ static hd_status choose_cache_type(hd_model *m, const char *name, hd_error *err)
     while (i < HD_ARRAY_LEN(cache_types) && strcmp(cache_types[i].name, name) != 0)
         i++;
     if (i == HD_ARRAY_LEN(cache_types))
-        return hd_fail(err, HD_E_ARGUMENT, "--cache-type %.32s: there are auto, f32, f16, bf16, q8_0", name);
+        return hd_fail(err, HD_E_ARGUMENT, "cache type %.32s: there are auto, f32, f16, bf16, q8_0", name);
     m->layout.type = cache_types[i].type;
     int block = hd_type_block(m->layout.type), piece = m->ops->stream_piece(&m->config);
     if (piece % block != 0)
-        return hd_fail(
-            err, HD_E_ARGUMENT,
-            "--cache-type %s takes values by blocks of %d, and this model's cached rows come in pieces of %d; "
-            "use f16 or bf16",
-            name, block, piece);
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "cache type %s takes values by blocks of %d, and this model's cached rows come in pieces of %d; "
+                       "use f16 or bf16",
+                       name, block, piece);
     return HD_OK;
 }
 

@@ -4,7 +4,8 @@
  * how far its token has brought the script.  Pages, forks, prefixes, pre-emption and snapshots thus work on it as they
  * do on any other model, and a row that is lost or mixed up gives a wrong answer.
  *
- * A row is four numbers of 32 bits, each as four values from 0 to 255, which every type of the cache holds exactly. */
+ * A row is four numbers of 32 bits, each as four values from 0 to 255, which every type of the cache holds exactly, but
+ * q8_0: that one is refused (stream_piece). */
 #include <limits.h>
 #include <string.h>
 #include <time.h>

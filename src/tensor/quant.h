@@ -1,8 +1,8 @@
 /* tensor/quant.h: reference decoders of every tensor type, and the encoder of those that caches are kept in.
  *
- * Bit for bit the values that the gguf package 0.19 computes (golden/quants.safetensors): each product and sum is
- * rounded to float32 in the order given there, so this file is compiled with -ffp-contract=off.  All functions are
- * thread-safe.
+ * Decoders give bit for bit the values that the gguf package 0.19 computes (golden/quants.safetensors): each product
+ * and sum is rounded to float32 in the order given there, so this file is compiled with -ffp-contract=off.  All
+ * functions are thread-safe.
  */
 #ifndef HD_TENSOR_QUANT_H
 #define HD_TENSOR_QUANT_H
@@ -26,7 +26,8 @@ bool hd_decode_row(hd_type type, const void *src, float *dst, int64_t n);
 
 /* Encodes `n` values (a whole number of blocks) as F32, F16, BF16 or Q8_0, rounded to nearest; `dst` may lie anywhere.
  * A Q8_0 block's scale is its largest magnitude / 127 as float16, and no value is off by more than half of it; a block
- * with a number that is not finite decodes to NaN.  Returns false for other types. */
+ * with a number that is not finite, or beyond 127 * 65,504, decodes to NaN.  (The gguf package divides by the scale
+ * before it is rounded.)  Returns false for other types. */
 bool hd_encode_row(hd_type type, const float *src, void *dst, int64_t n);
 
 /* The scale, as float16, of a Q8_0 block whose largest magnitude is `largest` (NaN: a number is not finite).  *inverse

@@ -481,6 +481,17 @@ class Eval(Cli):
         self.assertLess(other["top1_agreement"], 0.5)
         self.assertIn("same top token", self.hadal("eval", model(), "--ids", ids, "--against", model("qwen2")))
 
+    def test_cache_types(self):
+        ids = comma(expected()["prompt.2"][1])
+        words = ["eval", model("qwen2"), "--ids", ids, "--cpu", "reference", "--json"]
+        report = json.loads(self.hadal(*words, "--cache-type", "q8_0", "--against-cache-type", "f32"))
+        self.assertEqual((report["cache_type"], report["against"]["cache_type"]), ("q8_0", "f32"))
+        self.assertTrue(0 < report["against"]["kl_divergence"]["mean"] < 0.05, report)
+        same = json.loads(self.hadal(*words, "--cache-type", "f16", "--against-cpu", "reference"))["against"]
+        self.assertEqual((same["cache_type"], same["largest_logit_difference"]), ("f16", 0))
+        self.refused(2, "'q4' is not one of auto|f32|f16|bf16|q8_0", *words, "--cache-type", "q4")
+        self.refused(1, "pieces of 16; use f16 or bf16", "run", model("deepseek-v2"), "--ids", "1", "--cache-type", "q8_0")
+
     def test_experts(self):
         m, ids, experts = model("deepseek-v3-fp8"), "5,9,12,40,77", self.file("experts.safetensors")
         self.hadal("eval", m, "--ids", ids, "--cpu", "reference", "--record-experts", experts)
@@ -886,6 +897,7 @@ class Terminal:
         self.seen = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored where the tests run under nohup
             os.execve(PROGRAM, [PROGRAM, *words], environment)
 
     def type(self, text):

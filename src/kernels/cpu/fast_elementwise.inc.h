@@ -105,7 +105,7 @@ static void store_f16(uint16_t *to, const float *x, int width)
         to[c] = hd_f32_to_f16(x[c]);
 }
 
-/* As hd_encode_row does, to the bit. */
+/* As hd_encode_row does, to the bit (but that blocks of numbers below 2^-126 alone are zeros with the scale 0). */
 static void store_q8_0(uint8_t *to, const float *x, int width)
 {
     for (int c = 0; c < width; c += Q8_BLOCK, to += 2 + Q8_BLOCK) {

@@ -223,6 +223,7 @@ static const struct attend_form {
     {16, 1, 40, 24, HD_TYPE_F32, 32, 1, true, {{33, 11}}},
     {6, 2, 64, 96, HD_TYPE_Q8_0, 7, 1, false, {{90, 9}, {0, 13}}},
     {20, 1, 96, 64, HD_TYPE_Q8_0, 32, 1, true, {{70, 3}, {505, 12}, {900, 1}}},
+    {14, 2, 64, 64, HD_TYPE_Q8_0, 32, 1, false, {{490, 40}, {700, 1}, {1500, 2}}},
     {14, 2, 64, 64, HD_TYPE_F16, 32, 1, false, {{490, 40}, {700, 1}, {4500, 2}}}, /* about where forms and ranges change
                                                                                    */
     {8, 2, 40, 56, HD_TYPE_BF16, 7, 1, false, {{600, 9}, {2047, 2}}},             /* no whole vectors */
@@ -404,6 +405,19 @@ static const struct store_form {
     {HD_TYPE_Q8_0, 64, 0, 32, 30}, {HD_TYPE_Q8_0, 96, 32, 7, 6}, {HD_TYPE_F16, 1024, 0, 32, 16},
 };
 
+/* First blocks of some rows: not finite, beyond the largest scale, of zeros, of numbers whose scale is subnormal. */
+static inline void odd_blocks(store_case *s)
+{
+    const float odd[] = {NAN, INFINITY, -INFINITY, 1e30f};
+    for (int i = 0; i < 4; i++)
+        s->x[(i + 1) * s->ldx + 7 * i] = odd[i];
+    for (int c = 0; c < 32; c++) {
+        s->x[6 * s->ldx + c] = 0.0f;
+        s->x[7 * s->ldx + c] = 1e-7f * (float)(c - 9);
+        s->x[8 * s->ldx + c] = 1e-5f * (float)(c - 9);
+    }
+}
+
 static inline op_case *make_store_rows(int index)
 {
     if (index >= (int)HD_ARRAY_LEN(store_forms)) return NULL;
@@ -430,6 +444,7 @@ static inline op_case *make_store_rows(int index)
         s->x[i] *= ldexpf(1.0f, (int)(i % 61) - 30);
     for (int64_t i = 1; i < s->base.tokens * s->ldx; i += 50)
         s->x[i] = 1.0f + 0x1p-11f * (float)(i % 7); /* halfway between two values of float16 */
+    if (f->type == HD_TYPE_Q8_0) odd_blocks(s);
     snprintf(s->base.name, sizeof s->base.name, "%s %d values at %d, pages of %d from %d", hd_type_name(f->type),
              f->width, f->at, f->page_rows, (int)f->pos0);
     return &s->base;
