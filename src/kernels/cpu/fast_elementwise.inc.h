@@ -114,7 +114,7 @@ static void store_q8_0(uint8_t *to, const float *x, int width)
         for (int i = 0; i < Q8_BLOCK; i += HD_LANES) {
             vf v = vf_load(x + c + i);
             most = vf_max(most, (vf)((vi)v & 0x7fffffff));
-            odd |= ~(v - v == (vf){0}); /* infinities and NaN */
+            odd |= ((vi)v & 0x7f800000) == 0x7f800000; /* infinities and NaN */
         }
         float largest = 0.0f;
         for (int i = 0; i < HD_LANES; i++)
