@@ -64,13 +64,7 @@ typedef hd_status (*file_fn)(load_bench *b, const char *path, size_t size, hd_er
 /* Of those, what is mapped when a model is opened; the rest of a folder is none of our business. */
 static bool holds_tensors(const char *name)
 {
-    static const char *const ends[] = {".safetensors", ".gguf"};
-    size_t len = strlen(name);
-    for (size_t i = 0; i < HD_ARRAY_LEN(ends); i++) {
-        size_t end = strlen(ends[i]);
-        if (len > end && strcmp(name + len - end, ends[i]) == 0) return true;
-    }
-    return false;
+    return hd_name_has_suffix(name, ".safetensors") || hd_name_has_suffix(name, ".gguf");
 }
 
 static hd_status each_in_folder(load_bench *b, const char *folder, const char *stem, file_fn fn, hd_error *err)

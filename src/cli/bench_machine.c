@@ -47,10 +47,8 @@ hd_status hd_bench_measure_machine(hd_bench_machine *out, int threads, size_t bu
     HD_TRY(hd_pool_open(&pool, out->threads, err));
     hd_progress_show("measuring the machine", 0);
     hd_status status = hd_machine_read(pool, out->buffer, reps, &out->read, err);
-    for (int i = 0; i < HD_ARITHMETIC_COUNT && status == HD_OK; i++) {
+    for (int i = 0; i < HD_ARITHMETIC_COUNT && status == HD_OK && !hd_interrupted(); i++) {
         hd_progress_show("measuring the machine", (double)(i + 1) / (HD_ARITHMETIC_COUNT + 1));
-        if (hd_interrupted()) status = hd_fail(err, HD_E_CANCELLED, "interrupted");
-        if (status != HD_OK) break;
         out->has[i] = hd_machine_instruction((hd_arithmetic)i) != NULL;
         if (out->has[i]) status = hd_machine_arithmetic(pool, (hd_arithmetic)i, reps, &out->arithmetic[i], err);
     }

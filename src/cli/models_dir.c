@@ -72,7 +72,7 @@ static bool exists(const char *path, bool *is_folder)
     return true;
 }
 
-static bool has_suffix(const char *text, const char *suffix)
+bool hd_name_has_suffix(const char *text, const char *suffix)
 {
     size_t n = strlen(text), m = strlen(suffix);
     return n > m && strcmp(text + n - m, suffix) == 0;
@@ -93,7 +93,7 @@ size_t hd_gguf_split_name(const char *name, int *part, int *parts)
     static const size_t ending = sizeof "-00001-of-00001.gguf" - 1;
     size_t len = strlen(name);
     *part = *parts = 1;
-    if (!has_suffix(name, ".gguf")) return len;
+    if (!hd_name_has_suffix(name, ".gguf")) return len;
     size_t stem = len - strlen(".gguf");
     const char *at = name + len - ending;
     int i, n;
@@ -112,7 +112,7 @@ bool hd_model_may_be(const char *path, const char *name)
     if (name[0] == '.' || !exists(path, &is_folder)) return false;
     if (is_folder) return true;
     (void)hd_gguf_split_name(name, &part, &parts);
-    return (has_suffix(name, ".gguf") && part == 1) || has_suffix(name, ".safetensors");
+    return (hd_name_has_suffix(name, ".gguf") && part == 1) || hd_name_has_suffix(name, ".safetensors");
 }
 
 hd_status hd_model_only(char **name, hd_error *err)
@@ -152,8 +152,8 @@ static char *single_gguf(const char *folder)
     size_t count = 0;
     int part, parts;
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        if (has_suffix(entry->d_name, ".safetensors")) count = 2;
-        if (entry->d_name[0] == '.' || !has_suffix(entry->d_name, ".gguf")) continue;
+        if (hd_name_has_suffix(entry->d_name, ".safetensors")) count = 2;
+        if (entry->d_name[0] == '.' || !hd_name_has_suffix(entry->d_name, ".gguf")) continue;
         (void)hd_gguf_split_name(entry->d_name, &part, &parts);
         if (part > 1) continue;
         count++;

@@ -44,4 +44,7 @@ hd_status hd_record_read(json_t **out, const char *folder, hd_error *err);
  * *top_p where the record has them, and leaves them else. */
 void hd_model_advice(const char *path, double *temperature, double *top_p);
 
+/* Whether the name of a file is longer than the suffix and ends with it. */
+bool hd_name_has_suffix(const char *text, const char *suffix);
+
 #endif
