@@ -245,15 +245,8 @@ static void load_floats(const hd_rows *rows, int64_t pos, int at, int width, int
         const uint8_t *row = hd_row_at(rows, pos + i, at);
         float *to = out + i * ld;
         int c = 0;
-        if (rows->type == HD_TYPE_F16)
-            for (; c + HD_LANES <= width; c += HD_LANES)
-                vf_store(to + c, vf_f16(row + 2 * c));
-        else if (rows->type == HD_TYPE_BF16)
-            for (; c + HD_LANES <= width; c += HD_LANES)
-                vf_store(to + c, vf_bf16(row + 2 * c));
-        else if (rows->type == HD_TYPE_Q8_0)
-            for (; c < width; c += HD_LANES)
-                vf_store(to + c, vf_q8_0(row, c));
+        for (; c + HD_LANES <= width; c += HD_LANES)
+            vf_store(to + c, rows->type == HD_TYPE_Q8_0 ? vf_q8_0(row, c) : vf_plain(rows->type, row, c));
         if (c < width) (void)hd_decode_row(rows->type, hd_row_at(rows, pos + i, at + c), to + c, width - c);
         for (int64_t p = width; p < ld; p++)
             to[p] = 0.0f;
@@ -271,14 +264,13 @@ HD_INLINE void load_two(hd_type type, const uint8_t *row, int c, int width, vf x
         return;
     }
     uint16_t rest[2 * HD_LANES] = {0};
-    const void *from = row + 2 * c;
+    const uint8_t *from = row + 2 * c;
     if (c + 2 * HD_LANES > width) {
         memcpy(rest, from, (size_t)HD_MAX(0, width - c) * 2);
-        from = rest;
+        from = (const uint8_t *)rest;
     }
-    x[0] = type == HD_TYPE_F16 ? vf_f16(from) : vf_bf16(from);
-    x[1] = type == HD_TYPE_F16 ? vf_f16((const uint8_t *)from + 2 * HD_LANES)
-                               : vf_bf16((const uint8_t *)from + 2 * HD_LANES);
+    x[0] = vf_plain(type, from, 0);
+    x[1] = vf_plain(type, from, HD_LANES);
 }
 
 /* Cached rows as rows of bfloat16, `padded` wide. */

@@ -8,9 +8,7 @@ HD_INLINE vf load_weights(const hd_type type, const uint8_t *row, int64_t c)
         vf v = vf_e4m3(row + c), size = (vf)((vi)v & 0x7fffffff);
         return (vf)((vi)v | (size > 448.0f / 256.0f)); /* more than the largest number is NaN; so is all ones */
     }
-    if (type == HD_TYPE_F16) return vf_f16(row + 2 * c);
-    if (type == HD_TYPE_BF16) return vf_bf16(row + 2 * c);
-    return vf_load((const float *)(const void *)row + c);
+    return vf_plain(type, row, c);
 }
 
 /* The scale of a row from column c on, where a block begins. */

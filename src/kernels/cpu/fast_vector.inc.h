@@ -57,6 +57,14 @@ HD_INLINE vi vi_load(const void *p)
     return v;
 }
 
+/* HD_LANES values of a row of F16, BF16 or F32 from value c on. */
+HD_INLINE vf vf_plain(const hd_type type, const uint8_t *row, int64_t c)
+{
+    if (type == HD_TYPE_F16) return vf_f16(row + 2 * c);
+    if (type == HD_TYPE_BF16) return vf_bf16(row + 2 * c);
+    return vf_load((const float *)(const void *)row + c);
+}
+
 /* Whether any lane is not 0. */
 HD_INLINE bool vi_any(vi v)
 {
