@@ -19,6 +19,10 @@ static inline void must_fail(hd_status status, hd_status want, const hd_error *e
 
 static const char *fixture_cpu = "reference"; /* the tier of open_with */
 
+/* Every one that there is; not each on this machine (has_tier). */
+static const char *const fixture_tiers[] = {"reference", "avx2", "avx512",  "avx512bf16",
+                                            "amx",       "neon", "neondot", "neoni8mm"};
+
 /* Whether this processor and build have the tier. */
 static inline bool has_tier(const tiny_model *m, const char *cpu)
 {

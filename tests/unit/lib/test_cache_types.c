@@ -107,12 +107,10 @@ static void check_types(const tiny_model *m, const char *cpu, double values)
 static void each_type_on_each_tier(void **state)
 {
     (void)state;
-    static const char *const tiers[] = {"reference", "avx2", "avx512",  "avx512bf16",
-                                        "amx",       "neon", "neondot", "neoni8mm"};
-    for (size_t t = 0; t < HD_ARRAY_LEN(tiers); t++) {
-        if (!has_tier(&wide, tiers[t])) continue;
-        check_types(&wide, tiers[t], 128);
-        check_types(&latent, tiers[t], 64);
+    for (size_t t = 0; t < HD_ARRAY_LEN(fixture_tiers); t++) {
+        if (!has_tier(&wide, fixture_tiers[t])) continue;
+        check_types(&wide, fixture_tiers[t], 128);
+        check_types(&latent, fixture_tiers[t], 64);
     }
 }
 

@@ -600,8 +600,6 @@ static bool tier_is_here(const char *cpu)
 
 int main(void)
 {
-    static const char *const tiers[] = {"reference", "avx2", "avx512",  "avx512bf16",
-                                        "amx",       "neon", "neondot", "neoni8mm"};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_give_the_same_as_all_at_once),
         cmocka_unit_test(chunks_of_latent_attention_agree),
@@ -624,8 +622,8 @@ int main(void)
         cmocka_unit_test(a_sampler_needs_logits_of_its_vocabulary),
     };
     int failed = 0;
-    for (size_t i = 0; i < HD_ARRAY_LEN(tiers); i++) {
-        fixture_cpu = tiers[i];
+    for (size_t i = 0; i < HD_ARRAY_LEN(fixture_tiers); i++) {
+        fixture_cpu = fixture_tiers[i];
         if (!tier_is_here(fixture_cpu)) continue;
         printf("tier %s\n", fixture_cpu);
         failed += cmocka_run_group_tests_name(fixture_cpu, tests, make_models, drop_models);

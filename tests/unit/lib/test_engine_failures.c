@@ -88,11 +88,9 @@ static void fail_on_this_tier(tiny_model *m, bool experts)
 
 static void fail_every_allocation(tiny_model *m, bool experts)
 {
-    static const char *const tiers[] = {"reference", "avx2", "avx512",  "avx512bf16",
-                                        "amx",       "neon", "neondot", "neoni8mm"};
     tiny_write(m);
-    for (size_t i = 0; i < HD_ARRAY_LEN(tiers); i++) {
-        fixture_cpu = tiers[i];
+    for (size_t i = 0; i < HD_ARRAY_LEN(fixture_tiers); i++) {
+        fixture_cpu = fixture_tiers[i];
         if (has_tier(m, fixture_cpu)) fail_on_this_tier(m, experts);
     }
     fixture_cpu = "reference";
