@@ -80,6 +80,11 @@ static bool arch_avoids(hd_cpu_tier tier)
 {
     return tier == HD_CPU_AVX512BF16 && __builtin_cpu_is("intel");
 }
+
+int hd_cpu_streams(void)
+{
+    return __builtin_cpu_is("intel") ? 8 : 1;
+}
 #else
 /* The base architecture's tier, and bits of Linux's HWCAP_ASIMDDP and HWCAP2_I8MM (kernel documentation
  * "arm64/elf_hwcaps"). */
@@ -98,6 +103,11 @@ static bool arch_avoids(hd_cpu_tier tier)
 {
     (void)tier;
     return false;
+}
+
+int hd_cpu_streams(void)
+{
+    return 1;
 }
 #endif
 

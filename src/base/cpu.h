@@ -31,6 +31,10 @@ hd_cpu_tier hd_cpu_best(void);
 const char *hd_cpu_name(hd_cpu_tier tier);
 bool hd_cpu_parse(const char *name, hd_cpu_tier *out);
 
+/* In how many pages side by side memory that is read from front to back is best asked for: 8 on Intel's processors (4
+ * and 16 did alike, 2 less), 1 on others; see kernels/cpu/ahead.h. */
+int hd_cpu_streams(void);
+
 /* Processors that this process may use: the affinity mask, capped by the CPU quota of the cgroup (v2)
  * and of those above it; at least 1. */
 int hd_cpu_threads(void);

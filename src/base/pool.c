@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/base.h"
 #include "base/cpu.h"
 
 /* 50 to 200 microseconds, as `pause` costs 40 to 140 cycles: longer than the gap between two operators of a decode
@@ -352,10 +353,31 @@ static void for_worker(void *arg, int thread, int threads)
     }
 }
 
+/* The first piece of a thread's share, or the end of the share of the one before it. */
+static uint64_t share_begin(uint64_t pieces, int thread, int threads)
+{
+    return pieces * (uint64_t)thread / (uint64_t)threads;
+}
+
+static int64_t piece_items(int64_t items, int64_t grain)
+{
+    return HD_MAX(grain, items / PIECES_MAX + 1);
+}
+
+int64_t hd_pool_for_end(const hd_pool *pool, int64_t items, int64_t grain, int64_t begin, int thread)
+{
+    grain = piece_items(items, grain);
+    int threads = hd_pool_threads(pool);
+    uint64_t pieces = (uint64_t)((items - 1) / grain + 1), piece = (uint64_t)(begin / grain);
+    uint64_t end = share_begin(pieces, thread + 1, threads);
+    bool own = piece >= share_begin(pieces, thread, threads) && piece < end;
+    return HD_MIN(items, (int64_t)(own ? end : piece + 1) * grain);
+}
+
 void hd_pool_for(hd_pool *pool, int64_t items, int64_t grain, hd_pool_range_fn fn, void *arg)
 {
     if (items <= 0) return;
-    if (grain < items / PIECES_MAX + 1) grain = items / PIECES_MAX + 1;
+    grain = piece_items(items, grain);
     for_job job = {.fn = fn, .arg = arg, .items = items, .grain = grain};
     uint64_t pieces = (uint64_t)((items - 1) / grain + 1);
     bool inner = pool && inside == pool;
@@ -366,9 +388,10 @@ void hd_pool_for(hd_pool *pool, int64_t items, int64_t grain, hd_pool_range_fn f
     }
     enter(pool);
     job.shares = pool->shares;
-    uint64_t threads = (uint64_t)pool->threads;
-    for (uint64_t i = 0; i < threads; i++)
-        atomic_store_explicit(&pool->shares[i].left, share_of(pieces * i / threads, pieces * (i + 1) / threads),
+    int threads = pool->threads;
+    for (int i = 0; i < threads; i++)
+        atomic_store_explicit(&pool->shares[i].left,
+                              share_of(share_begin(pieces, i, threads), share_begin(pieces, i + 1, threads)),
                               memory_order_relaxed);
     run_in_turn(pool, for_worker, &job);
     leave(pool);

@@ -100,7 +100,7 @@ HD_INLINE void add_rest(const int T, vf *acc, const summing f, int offset, const
 
 /* One block of rows times the n <= T first rows of a tile of M, units straight from memory. */
 HD_INLINE void few_product(const hd_type type, const int T, const int M, const hd_packed *p, int64_t block,
-                           const inputs *in, int64_t slot, int64_t n, float *out, int64_t ldo)
+                           const inputs *in, int64_t slot, int64_t n, float *out, int64_t ldo, hd_ahead *ahead)
 {
     const form f = form_of(type);
     const summing how = {f.groups, f.has_min, f.wide};
@@ -110,14 +110,19 @@ HD_INLINE void few_product(const hd_type type, const int T, const int M, const h
     const ptrdiff_t to_rest = in->rest - in->main;
     unit_view x = unit_from(M, main, 0);
     vf sum[FEW_ROWS] = {{0}};
+    const size_t unit_bytes = HD_LANES * 4 * (size_t)f.bits; /* whole lines; heads need not be */
+    const bool asks = ahead->streams > 1 || f.units > 1;     /* Zen 4 reads small supers faster when left to itself */
+    hd_ask ask = hd_ahead_ask(ahead);
+    size_t head = 0;
     for (int64_t u = 0; u < p->units;) {
         super_head h;
-        hd_ask_ahead(at, p->head_bytes);
+        head = head % HD_CACHE_LINE + p->head_bytes;
+        if (asks) hd_ask_lines(&ask, head);
         load_head(type, at, &h);
         at += p->head_bytes;
         for (int i = 0; i < f.units; i++, u++, at += HD_LANES * 4 * f.bits) {
             unit w;
-            hd_ask_ahead(at, (size_t)(HD_LANES * 4 * f.bits));
+            if (asks) hd_ask_lines(&ask, unit_bytes);
             load_codes(type, at, w.code);
             load_scales(type, &h, i, &w);
             add_unit(T, sum, how, f.offset, w.code, w.scale, w.min, M, x);
@@ -167,9 +172,11 @@ HD_INLINE void unpack_type(const hd_type type, const hd_packed *p, int64_t block
     vf *to = out->data;
     out->how = (summing){f.groups, f.has_min, f.wide};
     out->offset = f.offset;
+    size_t bytes = (size_t)(out->count / f.units) * p->super_bytes; /* the next panel has as many, as a rule */
+    hd_ask ask = hd_ask_for((hd_segment){at + bytes, bytes}, hd_cpu_streams());
     for (int64_t u = 0; u < out->count;) {
         super_head h;
-        hd_ask_ahead(at, p->super_bytes);
+        hd_ask_lines(&ask, p->super_bytes);
         load_head(type, at, &h);
         at += p->head_bytes;
         for (int i = 0; i < f.units; i++, u++, at += HD_LANES * 4 * f.bits) {
@@ -226,15 +233,15 @@ static void unpack_panel(const hd_packed *p, int64_t block, int64_t u0, panel *o
 }
 
 static void few_block(const hd_packed *p, int64_t block, const inputs *in, int64_t slot, int64_t n, float *out,
-                      int64_t ldo)
+                      int64_t ldo, hd_ahead *ahead)
 {
     if (in->tile == 1)
         for (int64_t i = 0; i < n; i++)
-            WITH_TYPE(p->type, few_product(type, 1, 1, p, block, in, slot + i, 1, out + i * ldo, ldo))
+            WITH_TYPE(p->type, few_product(type, 1, 1, p, block, in, slot + i, 1, out + i * ldo, ldo, ahead))
     else if (n <= 2)
-        WITH_TYPE(p->type, few_product(type, 2, TILE, p, block, in, slot, n, out, ldo))
+        WITH_TYPE(p->type, few_product(type, 2, TILE, p, block, in, slot, n, out, ldo, ahead))
     else
-        WITH_TYPE(p->type, few_product(type, FEW_ROWS, TILE, p, block, in, slot, n, out, ldo))
+        WITH_TYPE(p->type, few_product(type, FEW_ROWS, TILE, p, block, in, slot, n, out, ldo, ahead))
 }
 
 #if !defined(HD_AMX)
@@ -306,16 +313,21 @@ static void panel_product(const panel *p, int64_t u0, const inputs *in, int64_t 
         panel_form((summing){2, false, false}, p, u0, in, slot, n, out, ldo);
 }
 
-/* `room` holds a panel. */
+/* What a thread works with. */
+typedef struct desk {
+    float *room;     /* [room_floats] for a panel, or a row of weights decoded to float32 */
+    hd_ahead *ahead; /* through the weights */
+} desk;
+
 static void packed_block(const hd_packed *p, int64_t block, const inputs *in, int64_t slot, int64_t n, float *out,
-                         int64_t ldo, float *room)
+                         int64_t ldo, const desk *at)
 {
     if (n <= FEW_ROWS || in->tile == 1) {
-        few_block(p, block, in, slot, n, out, ldo);
+        few_block(p, block, in, slot, n, out, ldo, at->ahead);
         return;
     }
     for (int64_t u0 = 0; u0 < p->units; u0 += PANEL_UNITS) {
-        panel part = {.data = (vf *)(void *)room, .count = HD_MIN(PANEL_UNITS, p->units - u0)};
+        panel part = {.data = (vf *)(void *)at->room, .count = HD_MIN(PANEL_UNITS, p->units - u0)};
         unpack_panel(p, block, u0, &part);
         panel_product(&part, u0, in, slot, n, out, ldo);
     }
@@ -328,33 +340,48 @@ static int64_t blocks_of(const hd_matrix *m)
     return (m->rows + HD_LANES - 1) / HD_LANES;
 }
 
-/* A panel, or a row of weights decoded to float32. */
 static size_t room_floats(int64_t cols)
 {
     return HD_MAX((size_t)cols, (size_t)PANEL_UNITS * PANEL_VECTORS * HD_LANES);
 }
 
 /* out[i][0..rows of the block) = block of m times the row in slot + i, i < n; slot is the first of a tile.  The last
- * block of a matrix may be short; a packed block goes through `edge` then.  `room` has room_floats(cols). */
+ * block of a matrix may be short; a packed block goes through `edge` then. */
 static void block_product(const hd_matrix *m, int64_t block, const inputs *in, int64_t slot, int64_t n, float *out,
-                          int64_t ldo, float *room)
+                          int64_t ldo, const desk *at)
 {
     int64_t first = block * HD_LANES, rows = HD_MIN(HD_LANES, m->rows - first);
     if (!m->packed) {
-        float_block(m, first, rows, in, slot, n, out, ldo, room);
+        float_block(m, first, rows, in, slot, n, out, ldo, at->room);
         return;
     }
     if (rows == HD_LANES) {
-        packed_block(m->packed, block, in, slot, n, out, ldo, room);
+        packed_block(m->packed, block, in, slot, n, out, ldo, at);
         return;
     }
     float edge[TILE * HD_LANES];
     for (int64_t t = 0; t < n; t += TILE) {
         int64_t count = HD_MIN(TILE, n - t);
-        packed_block(m->packed, block, in, slot + t, count, edge, HD_LANES, room);
+        packed_block(m->packed, block, in, slot + t, count, edge, HD_LANES, at);
         for (int64_t i = 0; i < count; i++)
             memcpy(out + (t + i) * ldo, edge + i * HD_LANES, (size_t)rows * sizeof(float));
     }
+}
+
+/* The weights of a block; nothing of those that aren't packed, whose rows are read side by side. */
+static hd_segment segment_of(const hd_matrix *m, int64_t block)
+{
+    const hd_packed *p = m->packed;
+    if (!p) return (hd_segment){0};
+    return (hd_segment){p->data + (size_t)block * p->block_bytes, p->block_bytes};
+}
+
+/* Before a loop: no thread has read anything of it. */
+static void forget_ahead(hd_ahead *ahead, const hd_exec *ex)
+{
+    int streams = hd_cpu_streams();
+    for (int t = 0; t < hd_pool_threads(ex->pool); t++)
+        hd_ahead_forget(&ahead[t], streams);
 }
 
 /* ---- operators ---- */
@@ -373,7 +400,9 @@ typedef struct matmul_job {
     int64_t blocks; /* of all parts */
     int64_t n;
     int64_t chunk; /* tokens that meet all weights before the next ones: their bytes stay in the second-level cache */
-    size_t shared; /* bytes of scratch before the threads' slices */
+    int64_t items, grain; /* of the loop */
+    hd_ahead *ahead;      /* [threads] */
+    size_t shared;        /* bytes of scratch before the threads' slices */
 } matmul_job;
 
 static void add_bias(float *y, int64_t ldy, const float *bias, int64_t rows, int64_t n)
@@ -383,19 +412,29 @@ static void add_bias(float *y, int64_t ldy, const float *bias, int64_t rows, int
             y[t * ldy + r] += bias[r];
 }
 
+/* What item i reads. */
+static hd_segment matmul_segment(const void *arg, int64_t i)
+{
+    const matmul_job *job = arg;
+    int part = run_of_item(job->first, job->count, i % job->blocks);
+    return segment_of(job->parts[part].to.w, i % job->blocks - job->first[part]);
+}
+
 /* Items are (chunk of tokens, block of rows). */
 static void matmul_blocks(void *arg, int64_t begin, int64_t end, int thread)
 {
     const matmul_job *job = arg;
     arena a = arena_of_thread(job->ex, job->shared, thread);
-    float *room = arena_take(&a, room_floats(job->parts[0].to.w->cols), sizeof(float));
+    desk at = {arena_take(&a, room_floats(job->parts[0].to.w->cols), sizeof(float)), &job->ahead[thread]};
+    int64_t last = hd_pool_for_end(job->ex->pool, job->items, job->grain, begin, thread);
     for (int64_t i = begin; i < end; i++) {
         int part = run_of_item(job->first, job->count, i % job->blocks);
         const hd_product *to = &job->parts[part].to;
         int64_t t = i / job->blocks * job->chunk, block = i % job->blocks - job->first[part], first = block * HD_LANES;
         int64_t n = HD_MIN(job->chunk, job->n - t);
         float *y = to->y + t * to->ldy + first;
-        block_product(to->w, block, job->parts[part].in, t, n, y, to->ldy, room);
+        hd_ahead_begin(at.ahead, matmul_segment, job, i, last);
+        block_product(to->w, block, job->parts[part].in, t, n, y, to->ldy, &at);
         if (to->bias) add_bias(y, to->ldy, to->bias + first, HD_MIN(HD_LANES, to->w->rows - first), n);
     }
 }
@@ -421,8 +460,10 @@ static void add_part(matmul_job *job, hd_product to, const inputs *in)
 static void run_matmul(matmul_job *job, bool packed)
 {
     job->chunk = chunk_of(job->parts[0].in, packed);
-    int64_t items = job->blocks * ((job->n + job->chunk - 1) / job->chunk);
-    hd_pool_for(job->ex->pool, items, grain_of(job->ex, items), matmul_blocks, job);
+    job->items = job->blocks * ((job->n + job->chunk - 1) / job->chunk);
+    job->grain = grain_of(job->ex, job->items);
+    forget_ahead(job->ahead, job->ex);
+    hd_pool_for(job->ex->pool, job->items, job->grain, matmul_blocks, job);
 }
 
 static void fast_matmul_shared(const hd_exec *ex, const hd_product *products, int count, const float *x, int64_t ldx,
@@ -440,6 +481,7 @@ static void fast_matmul_shared(const hd_exec *ex, const hd_product *products, in
         packed |= products[i].w->packed != NULL;
     }
     if (packed) quantize(ex, &in);
+    job.ahead = arena_take(&a, (size_t)hd_pool_threads(ex->pool), sizeof(hd_ahead));
     job.shared = a.used;
     run_matmul(&job, packed);
 }
@@ -465,6 +507,7 @@ static void fast_matmul_heads(const hd_exec *ex, float *y, int64_t ldy, int64_t 
         if (w[j].packed) quantize(ex, &in[j]);
         add_part(&job, (hd_product){.y = y + j * y_step, .ldy = ldy, .w = &w[j]}, &in[j]);
     }
+    job.ahead = arena_take(&a, (size_t)hd_pool_threads(ex->pool), sizeof(hd_ahead));
     job.shared = a.used;
     run_matmul(&job, w[0].packed != NULL);
 }
@@ -488,6 +531,7 @@ static size_t matmul_scratch(int64_t n, int64_t cols, int64_t count, int threads
     arena_take(&a, (size_t)count, sizeof in);
     for (int64_t j = 0; j < count; j++)
         inputs_take(&in, &a, n, TILE, round_up(cols, HD_UNIT));
+    arena_take(&a, (size_t)threads, sizeof(hd_ahead));
     for (int t = 0; t < threads; t++)
         arena_take(&a, room_floats(cols), sizeof(float));
     return a.used + (size_t)threads * HD_CACHE_LINE;

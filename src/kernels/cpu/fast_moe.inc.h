@@ -20,7 +20,9 @@ typedef struct moe_job {
     int32_t *count;  /* [experts] its pairs */
     int32_t *active; /* [experts] those with pairs */
     int64_t actives;
-    float *act_values; /* [slots][ffn] */
+    float *act_values;    /* [slots][ffn] */
+    int64_t items, grain; /* of the pass under way */
+    hd_ahead *ahead;      /* [threads] */
     size_t shared;
 } moe_job;
 
@@ -53,6 +55,19 @@ static size_t moe_thread_floats(int64_t hidden, int64_t ffn)
     return room_floats(HD_MAX(hidden, ffn)) + 2 * MOE_TOKENS * HD_LANES;
 }
 
+/* What a thread works with: before the desk's own room, the products of a block. */
+typedef struct moe_desk {
+    float *part; /* [2][MOE_TOKENS][HD_LANES] */
+    desk desk;
+} moe_desk;
+
+static moe_desk moe_desk_of(const moe_job *job, int thread)
+{
+    arena a = arena_of_thread(job->ex, job->shared, thread);
+    float *part = (float *)(void *)a.base;
+    return (moe_desk){part, {part + 2 * MOE_TOKENS * HD_LANES, &job->ahead[thread]}};
+}
+
 /* Counting sort of the pairs by expert; stable. */
 static void moe_sort(moe_job *job, const int32_t *ids)
 {
@@ -80,17 +95,14 @@ static void moe_sort(moe_job *job, const int32_t *ids)
     }
 }
 
-/* act = silu(gate x) * up x, one block of rows for the slots [p, p + n). */
-static void gate_up_block(const moe_job *job, int e, int64_t block, int64_t p, int64_t n, float *scratch)
+/* act = silu(gate) * up of the slots [p, p + n), whose products with a block of gate and of up `at` has. */
+static void put_act(const moe_job *job, const moe_desk *at, int64_t block, int64_t p, int64_t n)
 {
-    const hd_matrix *gate = &job->experts->gate[e], *up = &job->experts->up[e];
-    float *g = scratch, *u = g + MOE_TOKENS * HD_LANES, *room = u + MOE_TOKENS * HD_LANES;
-    int64_t first = block * HD_LANES, rows = HD_MIN(HD_LANES, gate->rows - first);
-    block_product(gate, block, &job->in, p, n, g, HD_LANES, room);
-    block_product(up, block, &job->in, p, n, u, HD_LANES, room);
+    const float *g = at->part, *u = g + MOE_TOKENS * HD_LANES;
+    int64_t ffn = job->experts->gate[0].rows, first = block * HD_LANES, rows = HD_MIN(HD_LANES, ffn - first);
     for (int64_t i = 0; i < n; i++) {
         vf act = vf_silu(vf_load(g + i * HD_LANES)) * vf_load(u + i * HD_LANES);
-        float *to = job->act_values + (p + i) * gate->rows + first;
+        float *to = job->act_values + (p + i) * ffn + first;
         if (rows == HD_LANES)
             vf_store(to, act);
         else
@@ -98,29 +110,47 @@ static void gate_up_block(const moe_job *job, int e, int64_t block, int64_t p, i
     }
 }
 
+/* Item i reads segments 2i, of gate, and 2i + 1, of up. */
+static hd_segment gate_up_segment(const void *arg, int64_t n)
+{
+    const moe_job *job = arg;
+    int64_t blocks = blocks_of(&job->experts->gate[0]);
+    int e = job->active[n / 2 / blocks];
+    return segment_of(n % 2 ? &job->experts->up[e] : &job->experts->gate[e], n / 2 % blocks);
+}
+
 /* Items are (active expert, block of gate and up). */
 static void moe_gate_up(void *arg, int64_t begin, int64_t end, int thread)
 {
     const moe_job *job = arg;
     int64_t blocks = blocks_of(&job->experts->gate[0]);
-    arena a = arena_of_thread(job->ex, job->shared, thread);
+    int64_t last = 2 * hd_pool_for_end(job->ex->pool, job->items, job->grain, begin, thread);
+    moe_desk at = moe_desk_of(job, thread);
+    hd_ahead *ahead = at.desk.ahead;
     for (int64_t i = begin; i < end; i++) {
         int e = job->active[i / blocks];
-        for (int64_t p = 0; p < job->count[e]; p += MOE_TOKENS)
-            gate_up_block(job, e, i % blocks, job->first[e] + p, HD_MIN(MOE_TOKENS, job->count[e] - p),
-                          (float *)(void *)a.base);
+        int64_t block = i % blocks, first = job->first[e], slots = first + job->count[e];
+        for (int64_t p = first; p < slots; p += MOE_TOKENS) {
+            int64_t n = HD_MIN(MOE_TOKENS, slots - p);
+            if (p == first) hd_ahead_begin(ahead, gate_up_segment, job, 2 * i, last);
+            block_product(&job->experts->gate[e], block, &job->in, p, n, at.part, HD_LANES, &at.desk);
+            if (p == first) hd_ahead_begin(ahead, gate_up_segment, job, 2 * i + 1, last);
+            block_product(&job->experts->up[e], block, &job->in, p, n, at.part + MOE_TOKENS * HD_LANES, HD_LANES,
+                          &at.desk);
+            put_act(job, &at, block, p, n);
+        }
     }
 }
 
 /* Adds what expert e gives to one block of output rows. */
-static void down_block(const moe_job *job, int e, int64_t block, float *scratch)
+static void down_block(const moe_job *job, int e, int64_t block, const moe_desk *at)
 {
     const hd_matrix *down = &job->experts->down[e];
-    float *part = scratch, *room = part + 2 * MOE_TOKENS * HD_LANES;
+    float *part = at->part;
     int64_t first = block * HD_LANES, rows = HD_MIN(HD_LANES, down->rows - first), end = job->first[e] + job->count[e];
     for (int64_t p = job->first[e]; p < end; p += MOE_TOKENS) {
         int64_t n = HD_MIN(MOE_TOKENS, end - p);
-        block_product(down, block, &job->act, p, n, part, HD_LANES, room);
+        block_product(down, block, &job->act, p, n, part, HD_LANES, &at->desk);
         for (int64_t i = 0; i < n; i++) {
             float weight = job->weight[job->pair[p + i]];
             float *out = job->out + job->token[p + i] * down->rows + first;
@@ -130,19 +160,41 @@ static void down_block(const moe_job *job, int e, int64_t block, float *scratch)
     }
 }
 
-/* Items are blocks of output rows. */
+/* Of [begin, end), a piece of the blocks of output rows, each expert in use has a segment a block, one after the other.
+ */
+static hd_segment down_segment(const void *arg, int64_t n)
+{
+    const moe_job *job = arg;
+    int64_t begin = n / (job->grain * job->actives) * job->grain, blocks = HD_MIN(job->grain, job->items - begin);
+    int64_t in_piece = n - begin * job->actives;
+    return segment_of(&job->experts->down[job->active[in_piece / blocks]], begin + in_piece % blocks);
+}
+
+/* Items are blocks of output rows.  Experts go one after the other through all blocks of a piece: their weights are one
+ * stream, and their activations stay in the second-level cache. */
 static void moe_down(void *arg, int64_t begin, int64_t end, int thread)
 {
     const moe_job *job = arg;
-    int64_t hidden = job->experts->down[0].rows;
-    arena a = arena_of_thread(job->ex, job->shared, thread);
-    for (int64_t block = begin; block < end; block++) {
-        int64_t first = block * HD_LANES, rows = HD_MIN(HD_LANES, hidden - first);
-        for (int64_t t = 0; t < job->n; t++)
-            memset(job->out + t * hidden + first, 0, (size_t)rows * sizeof(float));
-        for (int64_t k = 0; k < job->actives; k++)
-            down_block(job, job->active[k], block, (float *)(void *)a.base);
-    }
+    int64_t hidden = job->experts->down[0].rows, first = begin * HD_LANES,
+            rows = HD_MIN(hidden, end * HD_LANES) - first;
+    int64_t last = hd_pool_for_end(job->ex->pool, job->items, job->grain, begin, thread);
+    moe_desk at = moe_desk_of(job, thread);
+    for (int64_t t = 0; t < job->n; t++)
+        memset(job->out + t * hidden + first, 0, (size_t)rows * sizeof(float));
+    for (int64_t k = 0; k < job->actives; k++)
+        for (int64_t block = begin; block < end; block++) {
+            int64_t n = begin * job->actives + k * (end - begin) + block - begin;
+            hd_ahead_begin(at.desk.ahead, down_segment, job, n, last * job->actives);
+            down_block(job, job->active[k], block, &at);
+        }
+}
+
+static void moe_pass(moe_job *job, int64_t items, hd_pool_range_fn fn)
+{
+    job->items = items;
+    job->grain = grain_of(job->ex, items);
+    forget_ahead(job->ahead, job->ex);
+    hd_pool_for(job->ex->pool, items, job->grain, fn, job);
 }
 
 static bool any_packed(const hd_matrix *m, int count)
@@ -159,6 +211,7 @@ static void fast_moe(const hd_exec *ex, float *out, const hd_experts *experts, c
     int64_t hidden = experts->gate[0].cols, ffn = experts->gate[0].rows;
     moe_job job = {.ex = ex, .experts = experts, .out = out, .weight = weight, .n = n, .used = used};
     moe_lay_out(&job, &a, tile_for(n), experts->count, hidden, ffn);
+    job.ahead = arena_take(&a, (size_t)hd_pool_threads(ex->pool), sizeof(hd_ahead));
     job.shared = a.used;
     job.in.x = x;
     job.in.ldx = job.in.cols = hidden;
@@ -168,11 +221,9 @@ static void fast_moe(const hd_exec *ex, float *out, const hd_experts *experts, c
     job.act.row = job.place;
     moe_sort(&job, ids);
     if (any_packed(experts->gate, experts->count) || any_packed(experts->up, experts->count)) quantize(ex, &job.in);
-    int64_t items = job.actives * blocks_of(&experts->gate[0]);
-    hd_pool_for(ex->pool, items, grain_of(ex, items), moe_gate_up, &job);
+    moe_pass(&job, job.actives * blocks_of(&experts->gate[0]), moe_gate_up);
     if (any_packed(experts->down, experts->count)) quantize(ex, &job.act);
-    items = blocks_of(&experts->down[0]);
-    hd_pool_for(ex->pool, items, grain_of(ex, items), moe_down, &job);
+    moe_pass(&job, blocks_of(&experts->down[0]), moe_down);
 }
 
 static size_t moe_scratch(const hd_shape_limits *l)
@@ -181,6 +232,7 @@ static size_t moe_scratch(const hd_shape_limits *l)
     arena a = {0};
     moe_job job = {.n = l->tokens, .used = (int)l->experts_used};
     moe_lay_out(&job, &a, TILE, l->experts, l->hidden, l->expert_ffn);
+    arena_take(&a, (size_t)l->threads, sizeof(hd_ahead));
     for (int t = 0; t < l->threads; t++)
         arena_take(&a, moe_thread_floats(l->hidden, l->expert_ffn), sizeof(float));
     return a.used + (size_t)l->threads * HD_CACHE_LINE;

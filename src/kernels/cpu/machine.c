@@ -32,12 +32,12 @@ static hd_status check_reps(int reps, hd_error *err)
 
 /* ---- reading ---- */
 
-static uint64_t read_portable(const uint8_t *data, size_t bytes)
+static uint64_t read_portable(const uint8_t *data, size_t bytes, hd_ask *ahead)
 {
     const uint64_t *p = (const uint64_t *)(const void *)data;
     uint64_t sum[8] = {0};
     for (size_t i = 0; i < bytes / sizeof *p; i += 8) {
-        hd_ask_ahead(data + i * sizeof *p, HD_CACHE_LINE);
+        if (ahead) hd_ask_lines(ahead, HD_CACHE_LINE);
         for (size_t j = 0; j < 8; j++)
             sum[j] ^= p[i + j];
     }
@@ -73,7 +73,16 @@ static void read_part(void *arg, int thread, int threads)
 {
     stream *s = arg;
     (void)threads;
-    s->sums[thread] = s->reader(s->data + s->bytes * (size_t)thread, s->bytes);
+    const uint8_t *data = s->data + s->bytes * (size_t)thread;
+    int streams = hd_cpu_streams();
+    s->sums[thread] = 0;
+    for (size_t at = 0, n; at < s->bytes; at += n) { /* in segments about as large as the kernels' */
+        n = HD_MIN(HD_AHEAD_BYTES, s->bytes - at);
+        hd_segment next = {data + at + n, HD_MIN(HD_AHEAD_BYTES, s->bytes - at - n)};
+        hd_ask ahead = hd_ask_for(next, streams);
+        s->sums[thread] ^=
+            s->reader(data + at, n, streams > 1 && next.bytes ? &ahead : NULL); /* plain order needs none */
+    }
 }
 
 hd_status hd_machine_read(hd_pool *pool, size_t bytes, int reps, hd_machine_rate *out, hd_error *err)

@@ -35,12 +35,12 @@ const hd_machine_loop hd_machine_avx2[2] = {
     {HD_ARITHMETIC_INT8, "vpmaddubsw, 256 bits", HD_MACHINE_SUMS * 32 * 2.0, run_int8, has},
 };
 
-uint64_t hd_machine_read_avx2(const uint8_t *data, size_t bytes)
+uint64_t hd_machine_read_avx2(const uint8_t *data, size_t bytes, hd_ask *ahead)
 {
     __m256i sum[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
     for (size_t at = 0; at < bytes; at += 128) {
         const __m256i *p = (const __m256i *)(const void *)(data + at);
-        hd_ask_ahead(data + at, 128);
+        if (ahead) hd_ask_lines(ahead, 128);
         for (int i = 0; i < 4; i++)
             sum[i] = _mm256_xor_si256(sum[i], _mm256_load_si256(p + i));
     }

@@ -31,11 +31,11 @@ const hd_machine_loop hd_machine_avx512[3] = {
     {HD_ARITHMETIC_INT8, "vpdpbusd, 512 bits", HD_MACHINE_SUMS * 64 * 2.0, run_int8, has},
 };
 
-uint64_t hd_machine_read_avx512(const uint8_t *data, size_t bytes)
+uint64_t hd_machine_read_avx512(const uint8_t *data, size_t bytes, hd_ask *ahead)
 {
     __m512i sum[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
     for (size_t at = 0; at < bytes; at += 256) {
-        hd_ask_ahead(data + at, 256);
+        if (ahead) hd_ask_lines(ahead, 256);
         for (int i = 0; i < 4; i++)
             sum[i] = _mm512_xor_si512(sum[i], _mm512_load_si512(data + at + 64 * i));
     }

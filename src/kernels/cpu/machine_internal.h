@@ -14,9 +14,9 @@ typedef struct hd_machine_loop {
     bool (*has)(void);           /* whether this processor has the instruction */
 } hd_machine_loop;
 
-/* Reads all of data[bytes], a multiple of 4096 bytes at a page, as fast as the kernels do (ahead.h), and returns
- * something that depends on all of it. */
-typedef uint64_t (*hd_machine_reader)(const uint8_t *data, size_t bytes);
+/* Reads all of data[bytes], a multiple of 256 bytes at a cache line, and returns something that depends on all of it;
+ * meanwhile asks for as many of `ahead`, unless that is NULL. */
+typedef uint64_t (*hd_machine_reader)(const uint8_t *data, size_t bytes, hd_ask *ahead);
 
 /* Twelve independent sums hide an instruction's latency (4 to 5 cycles at two a cycle).  Variables of their own, since
  * compilers keep an array in memory; and the instruction is written out, so that nothing is folded or moved. */
@@ -37,7 +37,7 @@ typedef uint64_t (*hd_machine_reader)(const uint8_t *data, size_t bytes);
     }
 
 extern const hd_machine_loop hd_machine_avx2[2], hd_machine_avx512[3], hd_machine_amx[2], hd_machine_neon[3];
-uint64_t hd_machine_read_avx2(const uint8_t *data, size_t bytes);
-uint64_t hd_machine_read_avx512(const uint8_t *data, size_t bytes);
+uint64_t hd_machine_read_avx2(const uint8_t *data, size_t bytes, hd_ask *ahead);
+uint64_t hd_machine_read_avx512(const uint8_t *data, size_t bytes, hd_ask *ahead);
 
 #endif

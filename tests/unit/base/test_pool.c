@@ -122,6 +122,30 @@ static void test_for_takes_odd_grains(void **state)
     hd_pool_close(&pool);
 }
 
+static void test_for_end_is_that_of_a_share_or_of_a_piece(void **state)
+{
+    (void)state;
+    static const int64_t items[] = {7, 100, 999}, grains[] = {1, 3, 14};
+    for (int threads = 1; threads <= 7; threads += 3) {
+        hd_pool *pool = open_pool(threads);
+        for (size_t i = 0; i < HD_ARRAY_LEN(items); i++)
+            for (size_t g = 0; g < HD_ARRAY_LEN(grains); g++) {
+                int64_t at = 0, last = (items[i] - 1) / grains[g] * grains[g];
+                if (last / grains[g] + 1 < threads) continue; /* somebody has no share */
+                for (int t = 0; t < threads; t++) {
+                    int64_t end = hd_pool_for_end(pool, items[i], grains[g], at, t);
+                    assert_true(end > at && (end % grains[g] == 0 || end == items[i]));
+                    at = end;
+                }
+                assert_int_equal(at, items[i]);
+                assert_int_equal(hd_pool_for_end(pool, items[i], grains[g], last, threads - 1), items[i]);
+                int64_t helped = threads == 1 ? items[i] : HD_MIN(grains[g], items[i]);
+                assert_int_equal(hd_pool_for_end(pool, items[i], grains[g], 0, threads - 1), helped);
+            }
+        hd_pool_close(&pool);
+    }
+}
+
 #define SHARED_ITEMS 100
 
 typedef struct share_record {
@@ -389,6 +413,7 @@ int main(void)
         cmocka_unit_test(test_run_calls_each_thread_once),
         cmocka_unit_test(test_for_covers_each_item_once),
         cmocka_unit_test(test_for_takes_odd_grains),
+        cmocka_unit_test(test_for_end_is_that_of_a_share_or_of_a_piece),
         cmocka_unit_test(test_for_takes_its_own_share_then_helps),
         cmocka_unit_test(test_alternating_runs),
         cmocka_unit_test(test_nested_runs),
