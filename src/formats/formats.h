@@ -72,4 +72,32 @@ bool hd_meta_bool(const hd_meta *meta, bool *out);
  * HD_E_MEMORY, HD_E_UNSUPPORTED. */
 hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t count, hd_error *err);
 
+/* ---- writing GGUF, from front to back ---- */
+typedef struct hd_gguf_writer hd_gguf_writer;
+
+/* Begins PATH.part: version 3 with these metadata and the names, types and shapes of these tensors, in this order
+ * (their bytes come later; `data` and `bytes` are not looked at).  All is copied.  Where PATH.part is there and begins
+ * with just the same, a run that was killed goes on: its whole tensors stay.  Another file of that name is not touched.
+ * Errors: HD_E_IO (also: another process writes it), HD_E_ARGUMENT (names, shapes), HD_E_UNSUPPORTED (a type that GGUF
+ * lacks), HD_E_LIMIT, HD_E_MEMORY. */
+hd_status hd_gguf_writer_open(hd_gguf_writer **out, const char *path, const hd_meta *meta, size_t meta_count,
+                              const hd_tensor *tensors, size_t count, hd_error *err);
+
+/* The tensor that the next bytes belong to; `count` when all are written. */
+size_t hd_gguf_writer_next(const hd_gguf_writer *w);
+
+/* Bytes that the finished file will have, and those that are there. */
+uint64_t hd_gguf_writer_size(const hd_gguf_writer *w);
+uint64_t hd_gguf_writer_written(const hd_gguf_writer *w);
+
+/* The next bytes of that tensor: all of them, or a piece.  Errors: HD_E_IO, HD_E_ARGUMENT (more than it has). */
+hd_status hd_gguf_writer_put(hd_gguf_writer *w, const void *data, size_t bytes, hd_error *err);
+
+/* With all tensors written: makes PATH.part last and renames it to PATH, where only a regular file is replaced.
+ * Errors: HD_E_IO, HD_E_ARGUMENT (tensors are missing). */
+hd_status hd_gguf_writer_finish(hd_gguf_writer *w, hd_error *err);
+
+/* Unless it was finished, PATH.part stays, to be gone on with. */
+void hd_gguf_writer_close(hd_gguf_writer **w);
+
 #endif

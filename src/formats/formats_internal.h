@@ -81,6 +81,24 @@ hd_status hd_gguf_parse(hd_gguf *out, const uint8_t *data, size_t size, hd_error
 void hd_gguf_free(hd_gguf *gguf);
 const hd_meta *hd_gguf_find(const hd_gguf *gguf, const char *key);
 
+#define HD_GGUF_MAGIC "GGUF"
+#define HD_GGUF_VERSION 3    /* that is written; 2 is read, too */
+#define HD_GGUF_ALIGNMENT 32 /* of tensors' data, where general.alignment is absent */
+
+/* Bytes of a scalar; 0 for strings, arrays and unknown types. */
+size_t hd_meta_scalar_bytes(uint32_t type);
+
+/* ---- write.c: what writers of files share ---- */
+
+/* Writes all of it; false: errno says why. */
+bool hd_write_all(int fd, const void *data, size_t len);
+
+/* Makes a rename within a folder last; without effect on file systems that can't. */
+void hd_sync_folder_of(const char *path);
+
+/* Whether a rename to `path` replaces nothing but a regular file: no device, nor somebody's link. */
+bool hd_may_replace(const char *path);
+
 /* ---- split.c ---- */
 
 /* A part's name: "<stem>-00002-of-00009.gguf". */

@@ -10,9 +10,6 @@
 
 #include "formats/formats_internal.h"
 
-#define GGUF_MAGIC 0x46554747u     /* "GGUF" */
-#define GGUF_DEFAULT_ALIGNMENT 32u /* where general.alignment is absent */
-
 /* The fewest bytes that an entry can take: a bound for counts. */
 #define META_BYTES_MIN (8 + 1 + 4 + 1)       /* key length, key, type, value */
 #define TENSOR_BYTES_MIN (8 + 1 + 4 + 4 + 8) /* name length, name, dims, type, offset */
@@ -37,7 +34,7 @@ static hd_status check_magic(parser *p)
 {
     const uint8_t *magic = hd_read_bytes(&p->r, 4);
     if (!magic) return hd_fail(p->err, HD_E_FORMAT, "not a GGUF file: it has fewer than 4 bytes");
-    if (memcmp(magic, "GGUF", 4) == 0) return HD_OK;
+    if (memcmp(magic, HD_GGUF_MAGIC, 4) == 0) return HD_OK;
     static const char *const old[] = {"lmgg", "fmgg", "tjgg", "algg"}; /* ggml, ggmf, ggjt, ggla, little-endian */
     for (size_t i = 0; i < HD_ARRAY_LEN(old); i++) {
         if (memcmp(magic, old[i], 4) == 0)
@@ -84,8 +81,7 @@ static hd_status parse_header(parser *p)
 
 /* ---- metadata ---- */
 
-/* Bytes of a scalar; 0 for strings, arrays and unknown types. */
-static size_t scalar_bytes(uint32_t type)
+size_t hd_meta_scalar_bytes(uint32_t type)
 {
     static const uint8_t bytes[] = {
         [HD_META_U8] = 1,  [HD_META_I8] = 1,  [HD_META_U16] = 2, [HD_META_I16] = 2,
@@ -119,7 +115,7 @@ static hd_status check_bools(parser *p, const hd_meta *m, uint64_t count)
 static hd_status parse_scalars(parser *p, hd_meta *m, uint32_t type, uint64_t count)
 {
     uint64_t bytes;
-    if (__builtin_mul_overflow(count, scalar_bytes(type), &bytes) || !(m->data = hd_read_bytes(&p->r, bytes)))
+    if (__builtin_mul_overflow(count, hd_meta_scalar_bytes(type), &bytes) || !(m->data = hd_read_bytes(&p->r, bytes)))
         return m->type == HD_META_ARRAY ? array_too_long(p, m) : truncated_value(p, m);
     return type == HD_META_BOOL ? check_bools(p, m, count) : HD_OK;
 }
@@ -145,7 +141,7 @@ static hd_status parse_array(parser *p, hd_meta *m)
     if (elem == HD_META_ARRAY)
         return hd_fail(p->err, HD_E_UNSUPPORTED, "metadata key '%s' is an array of arrays, which is not read",
                        hd_show(m->key).text);
-    if (elem != HD_META_STRING && !scalar_bytes(elem))
+    if (elem != HD_META_STRING && !hd_meta_scalar_bytes(elem))
         return hd_fail(p->err, HD_E_FORMAT, "metadata key '%s' is an array of unknown type %" PRIu32,
                        hd_show(m->key).text, elem);
     m->elem = (hd_meta_type)elem;
@@ -190,7 +186,7 @@ static hd_status parse_metadata(parser *p)
 static hd_status find_alignment(parser *p)
 {
     const hd_meta *m = hd_gguf_find(p->out, "general.alignment");
-    uint64_t alignment = GGUF_DEFAULT_ALIGNMENT;
+    uint64_t alignment = HD_GGUF_ALIGNMENT;
     if (m && (m->type != HD_META_U32 || !hd_meta_u64(m, 0, &alignment)))
         return hd_fail(p->err, HD_E_FORMAT, "general.alignment is not of type uint32");
     if (alignment < 8 || (alignment & (alignment - 1)) != 0)

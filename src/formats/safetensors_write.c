@@ -100,50 +100,17 @@ static hd_status make_header(const writer *w, hd_buf *text)
     return status;
 }
 
-static bool write_all(int fd, const void *data, size_t len)
-{
-    const uint8_t *p = data;
-    while (len) {
-        ssize_t n = write(fd, p, HD_MIN(len, (size_t)1 << 30));
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        p += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 static bool write_content(const writer *w, int fd, const hd_buf *header)
 {
     uint8_t len[8];
     for (int i = 0; i < 8; i++)
         len[i] = (uint8_t)((uint64_t)header->len >> (8 * i));
-    if (!write_all(fd, len, sizeof len) || !write_all(fd, header->data, header->len)) return false;
+    if (!hd_write_all(fd, len, sizeof len) || !hd_write_all(fd, header->data, header->len)) return false;
     for (size_t i = 0; i < w->count; i++) {
         const hd_tensor *t = &w->tensors[w->order[i]];
-        if (!write_all(fd, t->data, t->bytes)) return false;
+        if (!hd_write_all(fd, t->data, t->bytes)) return false;
     }
     return fsync(fd) == 0;
-}
-
-/* Makes the rename itself last; without effect on file systems that can't. */
-static void sync_folder(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? hd_strndup(path, (size_t)(slash - path) + 1) : hd_strdup(".");
-    int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (fd >= 0) {
-        (void)fsync(fd);
-        close(fd);
-    }
-    hd_free(folder);
-}
-
-/* A rename would replace whatever is there: a device, or somebody's link. */
-static bool may_replace(const char *path)
-{
-    struct stat st;
-    return lstat(path, &st) != 0 || S_ISREG(st.st_mode);
 }
 
 /* Content, then name.  Leaves errno of the first thing that failed. */
@@ -166,7 +133,7 @@ static hd_status write_file(const writer *w, const char *path, const hd_buf *hea
 {
     hd_buf temporary;
     hd_status status = HD_OK;
-    if (!may_replace(path))
+    if (!hd_may_replace(path))
         return hd_fail(w->err, HD_E_IO, "%s: not a regular file; it is not replaced, take another name", path);
     hd_buf_init(&temporary, 1 << 16);
     int fd = hd_temporary_open(path, 0666, &temporary);
@@ -176,7 +143,7 @@ static hd_status write_file(const writer *w, const char *path, const hd_buf *hea
     else if (!write_and_rename(w, fd, temporary.data, path, header))
         status = hd_fail(w->err, HD_E_IO, "%s: cannot write: %s", path, strerror(errno));
     else
-        sync_folder(path);
+        hd_sync_folder_of(path);
     hd_buf_free(&temporary);
     return status;
 }
