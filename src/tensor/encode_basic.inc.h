@@ -137,7 +137,8 @@ HD_INLINE void iq4_nl_batch(const bool weighted, const batch *b, uint8_t *dst)
 /* Twice the nearest E2M1 magnitude: 0, 1, 2, 3, 4, 6, 8 or 12. */
 HD_INLINE vf nearest_e2m1(vf twice)
 {
-    vf top = clamp(4.0f * rounded(0.25f * twice), 0.0f, 12.0f);
+    twice = clamp(twice, 0.0f, 12.0f);
+    vf top = 4.0f * rounded(0.25f * twice);
     return pick(twice < 4.0f, rounded(twice), pick(twice < 8.0f, 2.0f * rounded(0.5f * twice), top));
 }
 

@@ -109,7 +109,7 @@ class Cli(unittest.TestCase):
 
 
 class Program(Cli):
-    COMMANDS = ["chat", "run", "inspect", "tokenize", "prompt", "eval", "bench", "models", "pull", "key"]
+    COMMANDS = ["chat", "run", "inspect", "tokenize", "prompt", "eval", "bench", "quantize", "models", "pull", "key"]
 
     def test_overview_and_version(self):
         overview = self.hadal("--help")

@@ -1,0 +1,48 @@
+/* quantize/quantize.h: the door of the quantize room: a model's weights as other types, tensor by tensor.
+ *
+ * A recipe gives each tensor of a checkpoint its type; the run streams the tensors through memory, some megabytes at a
+ * time on all threads, into a GGUF file.  A run that was killed or cancelled goes on where it was (formats.h,
+ * hd_gguf_writer_open) and the file is the same byte for byte.
+ */
+#ifndef HD_QUANTIZE_H
+#define HD_QUANTIZE_H
+
+#include "base/pool.h"
+#include "formats/formats.h"
+
+/* What --type takes: an element type ("Q4_0", "BF16"), which all matrices get, or a mix ("Q4_K_M"), which gives more
+ * bits to those that suffer most. */
+typedef struct hd_quant_mix {
+    const char *name;
+    const char *summary;
+    hd_type type;     /* of most matrices */
+    uint32_t gguf_id; /* general.file_type: the numbers of llama.cpp's llama_ftype */
+} hd_quant_mix;
+
+/* All of them, the largest first; static. */
+const hd_quant_mix *hd_quant_mixes(size_t *count);
+const hd_quant_mix *hd_quant_mix_find(const char *name); /* any case; NULL: none */
+
+/* The type of each tensor, types[hd_checkpoint_tensor_count].  Vectors, norms and the routers of experts keep theirs,
+ * and so does a matrix whose rows are no whole blocks of anything smaller; the output matrix gets at least 6 bits.
+ * Errors: HD_E_UNSUPPORTED (the checkpoint is no GGUF). */
+hd_status hd_quant_recipe(hd_type *types, const hd_checkpoint *from, const hd_quant_mix *mix, hd_error *err);
+
+/* Bytes of a tensor as `type`; its rows are whole blocks of that. */
+size_t hd_quant_bytes(const hd_tensor *tensor, hd_type type);
+
+/* Called now and then with how much of the work is done, in values; false cancels. */
+typedef bool (*hd_quant_progress)(void *arg, uint64_t done, uint64_t all);
+
+typedef struct hd_quant_options {
+    hd_pool *pool; /* NULL: one thread */
+    hd_quant_progress progress;
+    void *arg;
+} hd_quant_options;
+
+/* Writes `path` (see hd_gguf_writer_open).  Errors: HD_E_FORMAT (a number that is not finite), HD_E_CANCELLED,
+ * HD_E_MODEL_LOST, HD_E_IO, HD_E_MEMORY, HD_E_UNSUPPORTED. */
+hd_status hd_quantize(const hd_checkpoint *from, const hd_type *types, const hd_quant_mix *mix, const char *path,
+                      const hd_quant_options *options, hd_error *err);
+
+#endif
