@@ -17,9 +17,10 @@ static const hd_manual manual = {
     .description =
         "Writes the model IN, a GGUF file or the name of a model, as OUT.gguf with weights of another type.  Matrices "
         "become TYPE, or what the mix of that name gives each; vectors, norms and the routers of experts stay as they "
-        "are, the output matrix gets at least 6 bits, and a matrix whose rows are no whole blocks of TYPE gets the "
-        "next "
-        "larger type that fits.  Take an original of 16 bits or more: what a small type lost does not come back.\n\n"
+        "are.  With a K type the matrix that gives the logits gets Q6_K, and a matrix whose rows are no whole blocks "
+        "of "
+        "256 gets a type of smaller blocks.  Take an original of 16 bits or more: what a small type lost does not come "
+        "back.\n\n"
         "Tensors go through memory some megabytes at a time, so that a model may be larger than the memory.  The file "
         "grows as OUT.gguf.part.  When the command is interrupted or killed, the same command goes on where it was; "
         "the finished file is the same byte for byte.  A file that is there already is not replaced.",
@@ -145,8 +146,7 @@ static hd_status check_part(const command *c, uint64_t *bytes, hd_error *err)
     if (hd_buf_printf(&part, "%s.part", c->out) == HD_OK && stat(part.data, &st) == 0) {
         *bytes = (uint64_t)st.st_size;
         if (stat(c->path, &model) == 0 && model.st_mtime > st.st_mtime)
-            status = hd_fail(err, HD_E_ARGUMENT, "%s: was begun before the model changed; remove it to start anew",
-                             part.data);
+            status = hd_fail(err, HD_E_ARGUMENT, "%s: is older than the model; remove it to start anew", part.data);
     }
     hd_buf_free(&part);
     return status;

@@ -86,6 +86,9 @@ hd_status hd_gguf_writer_open(hd_gguf_writer **out, const char *path, const hd_m
 /* The tensor that the next bytes belong to; `count` when all are written. */
 size_t hd_gguf_writer_next(const hd_gguf_writer *w);
 
+/* Whether a tensor that is written begins with these bytes: what a run that goes on can ask of the part it found. */
+bool hd_gguf_writer_has(const hd_gguf_writer *w, size_t tensor, const void *data, size_t bytes);
+
 /* Bytes that the finished file will have, and those that are there. */
 uint64_t hd_gguf_writer_size(const hd_gguf_writer *w);
 uint64_t hd_gguf_writer_written(const hd_gguf_writer *w);
@@ -93,8 +96,8 @@ uint64_t hd_gguf_writer_written(const hd_gguf_writer *w);
 /* The next bytes of that tensor: all of them, or a piece.  Errors: HD_E_IO, HD_E_ARGUMENT (more than it has). */
 hd_status hd_gguf_writer_put(hd_gguf_writer *w, const void *data, size_t bytes, hd_error *err);
 
-/* With all tensors written: makes PATH.part last and renames it to PATH, where only a regular file is replaced.
- * Errors: HD_E_IO, HD_E_ARGUMENT (tensors are missing). */
+/* With all tensors written: makes PATH.part last and renames it to PATH, where nothing is replaced.
+ * Errors: HD_E_IO (also: something came there meanwhile), HD_E_ARGUMENT (tensors are missing). */
 hd_status hd_gguf_writer_finish(hd_gguf_writer *w, hd_error *err);
 
 /* Unless it was finished, PATH.part stays, to be gone on with. */

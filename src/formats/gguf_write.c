@@ -19,7 +19,8 @@ struct hd_gguf_writer {
     int fd;
     uint64_t *end; /* [count] of each tensor's bytes in the file, without padding */
     size_t count, next;
-    uint64_t at; /* bytes in the file */
+    uint64_t data; /* where the first tensor lies: behind the header */
+    uint64_t at;   /* bytes in the file */
     uint64_t alignment;
 };
 
@@ -106,8 +107,9 @@ static hd_status find_alignment(hd_gguf_writer *w, const hd_meta *meta, size_t c
     for (size_t i = 0; i < count; i++) {
         static const char key[] = "general.alignment";
         if (meta[i].key.len != strlen(key) || memcmp(meta[i].key.data, key, strlen(key)) != 0) continue;
-        if (!hd_meta_u64(&meta[i], 0, &w->alignment) || w->alignment < 8 || (w->alignment & (w->alignment - 1)))
-            return hd_fail(err, HD_E_ARGUMENT, "general.alignment must be a power of two of at least 8");
+        if (meta[i].type != HD_META_U32 || !hd_meta_u64(&meta[i], 0, &w->alignment) || w->alignment < 8 ||
+            (w->alignment & (w->alignment - 1)))
+            return hd_fail(err, HD_E_ARGUMENT, "general.alignment must be a uint32, a power of two of at least 8");
     }
     return HD_OK;
 }
@@ -131,8 +133,9 @@ static hd_status make_header(hd_gguf_writer *w, hd_buf *b, const hd_meta *meta, 
         (void)hd_buf_putc(b, '\0');
     if (b->status == HD_E_LIMIT) return hd_fail(err, HD_E_LIMIT, "the metadata have more than %zu bytes", HEADER_MAX);
     if (b->status != HD_OK) return hd_fail(err, b->status, "no memory for the file's header");
+    w->data = b->len;
     for (size_t i = 0; i < w->count; i++)
-        w->end[i] += b->len;
+        w->end[i] += w->data;
     return HD_OK;
 }
 
@@ -143,8 +146,9 @@ static hd_status io_error(const hd_gguf_writer *w, const char *what, hd_error *e
     return hd_fail(err, HD_E_IO, "%s: cannot %s: %s", w->part, what, strerror(errno));
 }
 
-/* How many bytes of the header the part begins with: all, or as many as it has; 0 when it is something else. */
-static size_t common_bytes(int fd, const hd_buf *header)
+/* How many bytes of the header the part begins with: all, or as many as it has; 0 when it is something else.  -1: it
+ * can't be read. */
+static int64_t common_bytes(int fd, const hd_buf *header)
 {
     char piece[1 << 14];
     size_t at = 0;
@@ -152,19 +156,20 @@ static size_t common_bytes(int fd, const hd_buf *header)
         ssize_t n = pread(fd, piece, HD_MIN(sizeof piece, header->len - at), (off_t)at);
         if (n < 0 && errno == EINTR) continue;
         if (n == 0) break;
-        if (n < 0 || memcmp(piece, header->data + at, (size_t)n) != 0) return 0;
+        if (n < 0) return -1;
+        if (memcmp(piece, header->data + at, (size_t)n) != 0) return 0;
         at += (size_t)n;
     }
-    return at;
+    return (int64_t)at;
 }
 
 static hd_status open_part(hd_gguf_writer *w, hd_error *err)
 {
     struct stat st;
     w->fd = open(w->part, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
-    if (w->fd < 0 || fstat(w->fd, &st) != 0) return io_error(w, "create it", err);
+    if (w->fd < 0 || fstat(w->fd, &st) != 0) return io_error(w, "open it for writing", err);
     if (!S_ISREG(st.st_mode)) return hd_fail(err, HD_E_IO, "%s: not a regular file; take another name", w->part);
-    if (flock(w->fd, LOCK_EX | LOCK_NB) != 0)
+    if (flock(w->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) /* some network file systems can't lock */
         return hd_fail(err, HD_E_IO, "%s: another process is writing it", w->part);
     return HD_OK;
 }
@@ -174,8 +179,9 @@ static hd_status begin_part(hd_gguf_writer *w, const hd_buf *header, hd_error *e
 {
     struct stat st;
     if (fstat(w->fd, &st) != 0) return io_error(w, "read it", err);
-    size_t common = common_bytes(w->fd, header);
-    bool ours = common == header->len; /* else a run was killed within the header, or before */
+    int64_t common = common_bytes(w->fd, header);
+    if (common < 0) return io_error(w, "read it", err);
+    bool ours = (size_t)common == header->len; /* else a run was killed within the header, or before */
     if (st.st_size > 0 && !common)
         return hd_fail(err, HD_E_IO, "%s: is in the way: it was begun with other settings; remove it to start anew",
                        w->part);
@@ -200,8 +206,9 @@ static hd_status writer_start(hd_gguf_writer *w, const char *path, const hd_meta
     if (!w->path || !w->part || !w->end) return hd_fail(err, HD_E_MEMORY, "no memory for %zu tensors", w->count);
     memcpy(w->part, path, len);
     memcpy(w->part + len, ".part", sizeof ".part");
-    if (!hd_may_replace(path))
-        return hd_fail(err, HD_E_IO, "%s: not a regular file; it is not replaced, take another name", path);
+    struct stat st;
+    if (lstat(path, &st) == 0)
+        return hd_fail(err, HD_E_IO, "%s: is there already and is not replaced; take another name", path);
     hd_buf_init(&header, HEADER_MAX);
     hd_status status = make_header(w, &header, meta, meta_count, tensors, err);
     if (status == HD_OK) status = open_part(w, err);
@@ -224,6 +231,21 @@ hd_status hd_gguf_writer_open(hd_gguf_writer **out, const char *path, const hd_m
     else
         *out = w;
     return status;
+}
+
+bool hd_gguf_writer_has(const hd_gguf_writer *w, size_t tensor, const void *data, size_t bytes)
+{
+    uint64_t at = tensor ? aligned(w->end[tensor - 1], w->alignment) : w->data;
+    const uint8_t *p = data;
+    char piece[1 << 14];
+    if (tensor >= w->next || bytes > w->end[tensor] - at) return false;
+    for (size_t done = 0; done < bytes;) {
+        ssize_t n = pread(w->fd, piece, HD_MIN(sizeof piece, bytes - done), (off_t)(at + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0 || memcmp(piece, p + done, (size_t)n) != 0) return false;
+        done += (size_t)n;
+    }
+    return true;
 }
 
 size_t hd_gguf_writer_next(const hd_gguf_writer *w)
@@ -267,14 +289,25 @@ hd_status hd_gguf_writer_put(hd_gguf_writer *w, const void *data, size_t bytes, 
     return HD_OK;
 }
 
+/* Never in the place of a file that came meanwhile: where a link of that name can be made, there was none. */
+static hd_status take_name(const hd_gguf_writer *w, hd_error *err)
+{
+    struct stat st;
+    if (link(w->part, w->path) == 0) {
+        (void)unlink(w->part);
+        return HD_OK;
+    }
+    if (errno == EEXIST || lstat(w->path, &st) == 0)
+        return hd_fail(err, HD_E_IO, "%s: is there already and is not replaced; the new file is %s", w->path, w->part);
+    return rename(w->part, w->path) == 0 ? HD_OK : io_error(w, "rename it", err); /* a file system without links */
+}
+
 hd_status hd_gguf_writer_finish(hd_gguf_writer *w, hd_error *err)
 {
     if (w->next < w->count)
         return hd_fail(err, HD_E_ARGUMENT, "%s: %zu of %zu tensors are missing", w->part, w->count - w->next, w->count);
     if (!pad(w) || fsync(w->fd) != 0) return io_error(w, "write", err); /* some readers want the last one padded, too */
-    if (!hd_may_replace(w->path))
-        return hd_fail(err, HD_E_IO, "%s: not a regular file; it is not replaced, take another name", w->path);
-    if (rename(w->part, w->path) != 0) return io_error(w, "rename it", err);
+    HD_TRY(take_name(w, err));
     hd_sync_folder_of(w->path);
     return HD_OK;
 }

@@ -23,6 +23,7 @@ typedef struct run {
     uint8_t *out;       /* a stretch, encoded */
     float *values;      /* [threads][piece] */
     int64_t piece;      /* values */
+    const char *path;
     hd_error *err;
 } run;
 
@@ -73,7 +74,8 @@ typedef struct stretch {
     const uint8_t *from;
     hd_type before, after;
     int64_t values;
-    atomic_bool bad; /* a number is not finite */
+    atomic_bool bad;    /* a number is not finite */
+    atomic_bool beyond; /* one is larger than the type can hold */
 } stretch;
 
 static size_t bytes_of(hd_type type, int64_t values)
@@ -99,29 +101,49 @@ static void encode_pieces(void *arg, int64_t begin, int64_t end, int thread)
         int64_t at = i * r->piece, n = HD_MIN(r->piece, s->values - at);
         uint8_t *to = r->out + bytes_of(s->after, at);
         (void)hd_decode_row(s->before, s->from + bytes_of(s->before, at), x, n);
-        if (!all_finite(x, n)) atomic_store(&s->bad, true);
+        bool finite = all_finite(x, n);
+        if (!finite) atomic_store(&s->bad, true);
         if (hd_encode_supported(s->after))
             (void)hd_encode_blocks(s->after, x, NULL, to, n);
         else
             (void)hd_encode_row(s->after, x, to, n);
+        (void)hd_decode_row(s->after, to, x, n);
+        if (finite && !all_finite(x, n)) atomic_store(&s->beyond, true);
     }
 }
 
-/* `values` of the tensor from value `at` on. */
-static hd_status write_stretch(run *r, const hd_tensor *t, hd_type type, int64_t at, int64_t values)
+/* Reads a byte of every page of a mapped stretch: a file that shrank shows then, and not within a system call. */
+static void touch(const uint8_t *data, size_t bytes)
+{
+    volatile uint8_t sink = 0;
+    for (size_t at = 0; at < bytes; at += 4096)
+        sink = data[at];
+    (void)sink;
+}
+
+/* What the file will have of `values` of the tensor from value `at` on; *out is good until the next call. */
+static hd_status make_stretch(run *r, const hd_tensor *t, hd_type type, int64_t at, int64_t values, const uint8_t **out)
 {
     stretch s = {.r = r,
                  .from = (const uint8_t *)t->data + bytes_of(t->type, at),
                  .before = t->type,
                  .after = type,
                  .values = values};
-    if (type == t->type) return hd_gguf_writer_put(r->writer, s.from, bytes_of(type, values), r->err);
-    hd_pool_for(r->options->pool, (values + r->piece - 1) / r->piece, 1, encode_pieces, &s);
+    bool copied = type == t->type;
+    if (copied)
+        touch(s.from, bytes_of(type, values));
+    else
+        hd_pool_for(r->options->pool, (values + r->piece - 1) / r->piece, 1, encode_pieces, &s);
     HD_TRY(hd_checkpoint_check(r->from, r->err));
     if (atomic_load(&s.bad))
         return hd_fail(r->err, HD_E_FORMAT, "tensor '%s' holds a number that is not finite; the model is damaged",
                        t->name);
-    return hd_gguf_writer_put(r->writer, r->out, bytes_of(type, values), r->err);
+    if (atomic_load(&s.beyond))
+        return hd_fail(r->err, HD_E_UNSUPPORTED,
+                       "tensor '%s' holds a number beyond what %s can hold; take BF16 or a larger type", t->name,
+                       hd_type_name(type));
+    *out = copied ? s.from : r->out;
+    return HD_OK;
 }
 
 static int64_t values_of(const hd_tensor *t)
@@ -135,13 +157,15 @@ static int64_t values_of(const hd_tensor *t)
 static hd_status write_tensor(run *r, size_t i)
 {
     const hd_tensor *t = hd_checkpoint_tensor(r->from, i);
-    int64_t values = values_of(t);
+    int64_t values = values_of(t), step = r->options->stretch ? r->options->stretch : STRETCH_VALUES;
+    const uint8_t *bytes;
     if (values == 0) return hd_gguf_writer_put(r->writer, "", 0, r->err);
-    for (int64_t at = 0; at < values; at += STRETCH_VALUES) {
-        int64_t n = HD_MIN(STRETCH_VALUES, values - at);
+    for (int64_t at = 0; at < values; at += step) {
+        int64_t n = HD_MIN(step, values - at);
         if (r->options->progress && !r->options->progress(r->options->arg, r->done, r->all))
             return hd_fail(r->err, HD_E_CANCELLED, "interrupted; what is written stays, run it again to go on");
-        HD_TRY(write_stretch(r, t, r->types[i], at, n));
+        HD_TRY(make_stretch(r, t, r->types[i], at, n, &bytes));
+        HD_TRY(hd_gguf_writer_put(r->writer, bytes, bytes_of(r->types[i], n), r->err));
         r->done += (uint64_t)n;
     }
     hd_checkpoint_drop(r->from, t->data, t->bytes);
@@ -189,11 +213,24 @@ static hd_status take_memory(run *r)
     return r->out && r->values ? HD_OK : hd_fail(r->err, HD_E_MEMORY, "no memory to quantize in");
 }
 
+/* Whether a tensor of the part that was found is of this model: its first piece must be what we would write. */
+static hd_status check_written(run *r, size_t i)
+{
+    const hd_tensor *t = hd_checkpoint_tensor(r->from, i);
+    int64_t n = HD_MIN(r->piece, values_of(t));
+    const uint8_t *bytes;
+    HD_TRY(make_stretch(r, t, r->types[i], 0, n, &bytes));
+    if (hd_gguf_writer_has(r->writer, i, bytes, bytes_of(r->types[i], n))) return HD_OK;
+    return hd_fail(r->err, HD_E_IO, "%s.part: was begun from another model; remove it to start anew", r->path);
+}
+
 static hd_status run_all(run *r)
 {
     size_t count = hd_checkpoint_tensor_count(r->from), first = hd_gguf_writer_next(r->writer);
     for (size_t i = 0; i < count; i++)
         r->all += (uint64_t)values_of(hd_checkpoint_tensor(r->from, i));
+    for (size_t i = 0; i < first; i++)
+        HD_TRY(check_written(r, i));
     for (size_t i = 0; i < first; i++)
         r->done += (uint64_t)values_of(hd_checkpoint_tensor(r->from, i));
     for (size_t i = first; i < count; i++)
@@ -204,7 +241,7 @@ static hd_status run_all(run *r)
 hd_status hd_quantize(const hd_checkpoint *from, const hd_type *types, const hd_quant_mix *mix, const char *path,
                       const hd_quant_options *options, hd_error *err)
 {
-    run r = {.from = from, .types = types, .options = options, .err = err};
+    run r = {.from = from, .types = types, .options = options, .path = path, .err = err};
     HD_TRY(check_types(&r));
     hd_status status = take_memory(&r);
     if (status == HD_OK) status = open_writer(&r, mix, path);

@@ -23,8 +23,9 @@ typedef struct hd_quant_mix {
 const hd_quant_mix *hd_quant_mixes(size_t *count);
 const hd_quant_mix *hd_quant_mix_find(const char *name); /* any case; NULL: none */
 
-/* The type of each tensor, types[hd_checkpoint_tensor_count].  Vectors, norms and the routers of experts keep theirs,
- * and so does a matrix whose rows are no whole blocks of anything smaller; the output matrix gets at least 6 bits.
+/* The type of each tensor, types[hd_checkpoint_tensor_count].  Vectors, norms, the routers of experts and kernels of
+ * convolutions keep theirs.  Where rows are no whole blocks of the type, a type with smaller blocks takes its place,
+ * and F16 at last.  With a K type, the matrix that gives the logits (token_embd, where there is no output) gets Q6_K.
  * Errors: HD_E_UNSUPPORTED (the checkpoint is no GGUF). */
 hd_status hd_quant_recipe(hd_type *types, const hd_checkpoint *from, const hd_quant_mix *mix, hd_error *err);
 
@@ -38,10 +39,12 @@ typedef struct hd_quant_options {
     hd_pool *pool; /* NULL: one thread */
     hd_quant_progress progress;
     void *arg;
+    int64_t stretch; /* values that go through memory together; 0: 4 million.  For tests */
 } hd_quant_options;
 
-/* Writes `path` (see hd_gguf_writer_open).  Errors: HD_E_FORMAT (a number that is not finite), HD_E_CANCELLED,
- * HD_E_MODEL_LOST, HD_E_IO, HD_E_MEMORY, HD_E_UNSUPPORTED. */
+/* Writes `path` (see hd_gguf_writer_open).  Errors: HD_E_FORMAT (a number that is not finite), HD_E_UNSUPPORTED (one
+ * that the type can't hold; a type that can't be written), HD_E_CANCELLED, HD_E_MODEL_LOST, HD_E_IO (also: the part
+ * that is there was made of another model), HD_E_MEMORY. */
 hd_status hd_quantize(const hd_checkpoint *from, const hd_type *types, const hd_quant_mix *mix, const char *path,
                       const hd_quant_options *options, hd_error *err);
 

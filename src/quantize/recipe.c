@@ -4,6 +4,8 @@
 
 #include "quantize/quantize.h"
 
+enum { MIX_Q2_K = 10, MIX_Q3_K_M = 12, MIX_Q4_K_M = 15, MIX_Q5_K_M = 17 }; /* general.file_type of the uneven ones */
+
 /* Names and numbers are those that GGUF files of this kind go by. */
 static const hd_quant_mix mixes[] = {
     {"F32", "32 bits a weight: nothing is lost", HD_TYPE_F32, 0},
@@ -12,19 +14,19 @@ static const hd_quant_mix mixes[] = {
     {"Q8_0", "8.5 bits: as good as the original", HD_TYPE_Q8_0, 7},
     {"Q6_K", "6.6 bits", HD_TYPE_Q6_K, 18},
     {"Q5_1", "6 bits", HD_TYPE_Q5_1, 9},
-    {"Q5_K_M", "5.7 bits: Q5_K, and Q6_K where it matters most", HD_TYPE_Q5_K, 17},
+    {"Q5_K_M", "5.7 bits: Q5_K, and Q6_K where it matters most", HD_TYPE_Q5_K, MIX_Q5_K_M},
     {"Q5_K_S", "5.5 bits", HD_TYPE_Q5_K, 16},
     {"Q5_0", "5.5 bits", HD_TYPE_Q5_0, 8},
     {"Q4_1", "5 bits", HD_TYPE_Q4_1, 3},
-    {"Q4_K_M", "4.8 bits: Q4_K, and Q6_K where it matters most; a good choice", HD_TYPE_Q4_K, 15},
+    {"Q4_K_M", "4.8 bits: Q4_K, and Q6_K where it matters most; a good choice", HD_TYPE_Q4_K, MIX_Q4_K_M},
     {"Q4_K_S", "4.5 bits", HD_TYPE_Q4_K, 14},
     {"Q4_0", "4.5 bits", HD_TYPE_Q4_0, 2},
     {"IQ4_NL", "4.5 bits, uneven steps", HD_TYPE_IQ4_NL, 25},
     {"IQ4_XS", "4.25 bits, uneven steps", HD_TYPE_IQ4_XS, 30},
     {"MXFP4", "4.25 bits, small floats", HD_TYPE_MXFP4, 38},
-    {"Q3_K_M", "3.9 bits: Q3_K, and Q4_K or Q5_K where it matters most", HD_TYPE_Q3_K, 12},
+    {"Q3_K_M", "3.9 bits: Q3_K, and Q4_K or Q5_K where it matters most", HD_TYPE_Q3_K, MIX_Q3_K_M},
     {"Q3_K_S", "3.4 bits", HD_TYPE_Q3_K, 11},
-    {"Q2_K", "2.6 bits: much is lost", HD_TYPE_Q2_K, 10},
+    {"Q2_K", "2.6 bits: much is lost", HD_TYPE_Q2_K, MIX_Q2_K},
 };
 
 const hd_quant_mix *hd_quant_mixes(size_t *count)
@@ -65,7 +67,8 @@ static bool is_weight(const hd_tensor *t)
     if (t->dims < 2 || len < 7 || strcmp(t->name + len - 7, ".weight") != 0) return false;
     if (t->type == HD_TYPE_I32 || t->type == HD_TYPE_I64 || t->type == HD_TYPE_I16 || t->type == HD_TYPE_I8)
         return false;
-    return !name_has(t->name, "norm") && !name_has(t->name, "ffn_gate_inp");
+    return !name_has(t->name, "norm") && !name_has(t->name, "ffn_gate_inp") && !name_has(t->name, "conv") &&
+           !name_has(t->name, "position_embd") && !name_has(t->name, "token_types");
 }
 
 /* The first and the last eighth of the layers, and every third between: where errors cost most. */
@@ -75,21 +78,21 @@ static bool gets_more(int layer, int layers)
 }
 
 /* What the mix gives a matrix whose rows fit. */
-static hd_type type_in_mix(const hd_quant_mix *mix, const hd_tensor *t, int layers)
+static hd_type type_in_mix(const hd_quant_mix *mix, const hd_tensor *t, int layers, const char *output)
 {
     int layer = layer_of(t->name);
     bool value = name_has(t->name, "attn_v."), down = name_has(t->name, "ffn_down"),
          k = hd_type_block(mix->type) == 256;
-    if (strcmp(t->name, "output.weight") == 0) return k ? HD_TYPE_Q6_K : mix->type;
+    if (strcmp(t->name, output) == 0) return k ? HD_TYPE_Q6_K : mix->type;
     if (layer < 0 || !(value || down || name_has(t->name, "attn_output"))) return mix->type;
     switch (mix->gguf_id) {
-    case 15:
-    case 17: return (value || down) && gets_more(layer, layers) ? HD_TYPE_Q6_K : mix->type; /* Q4_K_M, Q5_K_M */
-    case 12:                                                                                /* Q3_K_M */
+    case MIX_Q4_K_M:
+    case MIX_Q5_K_M: return (value || down) && gets_more(layer, layers) ? HD_TYPE_Q6_K : mix->type;
+    case MIX_Q3_K_M:
         if (value) return layer < 2 ? HD_TYPE_Q5_K : HD_TYPE_Q4_K;
         if (down) return layer < layers / 16 ? HD_TYPE_Q5_K : gets_more(layer, layers) ? HD_TYPE_Q4_K : HD_TYPE_Q3_K;
         return HD_TYPE_Q4_K;
-    case 10: return HD_TYPE_Q3_K; /* Q2_K */
+    case MIX_Q2_K: return HD_TYPE_Q3_K;
     default: return mix->type;
     }
 }
@@ -123,12 +126,13 @@ hd_status hd_quant_recipe(hd_type *types, const hd_checkpoint *from, const hd_qu
     size_t count = hd_checkpoint_tensor_count(from);
     if (hd_checkpoint_format(from) != HD_FORMAT_GGUF)
         return hd_fail(err, HD_E_UNSUPPORTED, "%s: only GGUF files can be quantized yet", hd_checkpoint_path(from));
+    const char *output = hd_checkpoint_find(from, "output.weight") ? "output.weight" : "token_embd.weight";
     for (size_t i = 0; i < count; i++)
         layers = HD_MAX(layers, layer_of(hd_checkpoint_tensor(from, i)->name) + 1);
     for (size_t i = 0; i < count; i++) {
         const hd_tensor *t = hd_checkpoint_tensor(from, i);
         hd_type type = t->type;
-        if (is_weight(t)) type = fitting(type_in_mix(mix, t, layers), t->shape[t->dims - 1]);
+        if (is_weight(t)) type = fitting(type_in_mix(mix, t, layers, output), t->shape[t->dims - 1]);
         types[i] = type;
     }
     return HD_OK;

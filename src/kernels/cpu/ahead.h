@@ -2,7 +2,7 @@
  *
  * What a thread reads is a sequence of segments (blocks of weights), which may lie anywhere.  While one is read, the
  * processor is asked for lines that come some way behind, those of the next segments included; so no segment begins
- * cold, and nothing is asked for behind the last one.
+ * cold, and the way ends with the last one.
  *
  * Processors differ in the order that suits them (hd_cpu_streams).  Those of Intel follow a stream within its page only
  * and some lines ahead, so that one stream leaves about half of the places for lines on their way (48 in a second-level
@@ -71,7 +71,7 @@ typedef struct hd_ahead {
 /* Before a loop. */
 static inline void hd_ahead_forget(hd_ahead *a, int streams)
 {
-    a->end = 0;
+    a->begun = a->end = 0;
     a->streams = streams;
 }
 

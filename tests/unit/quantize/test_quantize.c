@@ -28,7 +28,10 @@ static float numbers[64 * 1024 * 5];
 static void add(const char *name, int layer, int64_t rows, int64_t cols)
 {
     hd_tensor *t = &tensors[count];
-    snprintf(names[count], sizeof names[0], layer < 0 ? "%2$s" : "blk.%1$d.%2$s", layer, name);
+    if (layer < 0)
+        snprintf(names[count], sizeof names[0], "%s", name);
+    else
+        snprintf(names[count], sizeof names[0], "blk.%d.%s", layer, name);
     *t = (hd_tensor){.name = names[count], .type = HD_TYPE_F32, .dims = rows ? 2 : 1, .shape = {rows, cols, 1, 1}};
     if (!rows) t->shape[0] = cols, t->shape[1] = 1;
     t->bytes = (size_t)(HD_MAX(rows, 1) * cols) * 4;
@@ -45,6 +48,7 @@ static const hd_meta metas[] = {
 static void write_original(void)
 {
     hd_gguf_writer *w;
+    unlink(original);
     assert_int_equal(hd_gguf_writer_open(&w, original, metas, HD_ARRAY_LEN(metas), tensors, count, NULL), HD_OK);
     for (size_t i = 0; i < count; i++)
         assert_int_equal(hd_gguf_writer_put(w, tensors[i].data, tensors[i].bytes, NULL), HD_OK);
@@ -61,7 +65,7 @@ static int make_original(void **state)
     snprintf(part, sizeof part, "%s.part", output);
     for (size_t i = 0; i < HD_ARRAY_LEN(numbers); i++)
         numbers[i] = 0.02f * sinf((float)i * 1.7f) * (1.0f + cosf((float)(i / 32)));
-    add("token_embd.weight", -1, 1024 * 5, 64); /* more than a stretch has pieces */
+    add("token_embd.weight", -1, 1024 * 5, 64); /* several stretches, see quantize_to */
     add("output.weight", -1, ROWS, 512);
     for (int l = 0; l < LAYERS; l++) {
         add("attn_norm.weight", l, 0, 512);
@@ -137,7 +141,7 @@ static hd_status quantize_to(const char *mix, int threads, uint64_t until, hd_er
 {
     hd_type types[TENSORS_MAX];
     hd_checkpoint *c = open_file(original);
-    hd_quant_options options = {.progress = cancel_after, .arg = &until};
+    hd_quant_options options = {.progress = cancel_after, .arg = &until, .stretch = 1 << 16};
     assert_int_equal(hd_pool_open(&options.pool, threads, NULL), HD_OK);
     assert_int_equal(hd_quant_recipe(types, c, hd_quant_mix_find(mix), NULL), HD_OK);
     hd_status status = hd_quantize(c, types, hd_quant_mix_find(mix), output, &options, err);
@@ -216,6 +220,18 @@ static void test_a_cancelled_run_goes_on(void **state)
     assert_int_equal(quantize_to("Q4_0", 1, UINT64_MAX, &err), HD_E_IO);
     assert_non_null(strstr(err.text, "other settings"));
     unlink(part);
+    /* and so is one that was made of another model of the same shapes */
+    assert_int_equal(quantize_to("Q5_0", 1, 330000, &err), HD_E_CANCELLED);
+    float before = numbers[3];
+    numbers[3] = 0.5f;
+    write_original();
+    assert_int_equal(quantize_to("Q5_0", 1, UINT64_MAX, &err), HD_E_IO);
+    assert_non_null(strstr(err.text, "another model"));
+    numbers[3] = before;
+    write_original();
+    assert_int_equal(quantize_to("Q5_0", 1, UINT64_MAX, &err), HD_OK);
+    assert_int_equal(read_output(resumed, sizeof resumed), size);
+    assert_memory_equal(resumed, whole, size);
 }
 
 static void test_damaged_models(void **state)
@@ -229,9 +245,14 @@ static void test_damaged_models(void **state)
     assert_int_equal(quantize_to("Q4_0", 2, UINT64_MAX, &err), HD_E_FORMAT);
     assert_non_null(strstr(err.text, "token_embd.weight"));
     assert_int_not_equal(access(output, F_OK), 0);
+    unlink(part);
+    numbers[70] = 70000.0f; /* more than F16 holds */
+    write_original();
+    assert_int_equal(quantize_to("F16", 2, UINT64_MAX, &err), HD_E_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "beyond what F16"));
+    unlink(part);
     numbers[70] = before;
     write_original();
-    unlink(part);
 }
 
 int main(void)
