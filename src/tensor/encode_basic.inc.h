@@ -98,7 +98,7 @@ HD_INLINE void q5_1_batch(const bool weighted, const batch *b, uint8_t *dst)
 /* As hd_encode_q8_0: its error is so small that a search would not repay. */
 HD_INLINE void q8_0_batch(const bool weighted, const batch *b, uint8_t *dst)
 {
-    vf most = {0}, inverse, q[BASIC];
+    vf most = {0}, inverse = {0}, q[BASIC];
     uint16_t d16[ENCODE_LANES];
     (void)weighted;
     for (int i = 0; i < BASIC; i++)

@@ -85,7 +85,7 @@ HD_INLINE void lane_codes(uint8_t *codes, const vf *q, int n, int l, int offset)
 /* As a file holds it, in binary16; bits[ENCODE_LANES] or NULL. */
 HD_INLINE vf half_scale(vf v, uint16_t *bits)
 {
-    vf out;
+    vf out = {0};
     for (int l = 0; l < ENCODE_LANES; l++) {
         uint16_t h = hd_f32_to_f16(v[l]);
         if (bits) bits[l] = h;

@@ -241,8 +241,9 @@ HD_INLINE void affine_neighbours(const bool weighted, const affine_k k, const ba
         const vf *x = b->x + g * size, *w = b->w + g * size;
         vf scale = to->scale[g], min = to->min[g], error = splat(INFINITY);
         for (int n = 0; n < 9; n++) {
-            vf s = clamp(scale + (float)(n % 3 - 1), 0.0f, k.scale_high);
-            vf m = clamp(min + (float)(n / 3 - 1), 0.0f, k.scale_high);
+            const int scale_by = n % 3 - 1, min_by = n / 3 - 1;
+            vf s = clamp(scale + (float)scale_by, 0.0f, k.scale_high);
+            vf m = clamp(min + (float)min_by, 0.0f, k.scale_high);
             vf e = group_error(weighted, x, w, size, k.high, to->d * s, to->dmin * m);
             vi better = e < error;
             error = pick(better, e, error);
