@@ -44,9 +44,7 @@ static void add_up(inspect *in)
 {
     for (size_t i = 0; i < hd_checkpoint_tensor_count(in->checkpoint); i++) {
         const hd_tensor *t = hd_checkpoint_tensor(in->checkpoint, i);
-        int64_t values = 1;
-        for (int d = 0; d < t->dims; d++)
-            values *= t->shape[d]; /* bounded by the file's size: the formats room checked it */
+        int64_t values = hd_tensor_values(t);
         in->type_tensors[t->type]++;
         in->type_values[t->type] += values;
         in->type_bytes[t->type] += t->bytes;

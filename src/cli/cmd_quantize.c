@@ -38,7 +38,8 @@ typedef struct command {
     const hd_quant_mix *mix;
     hd_checkpoint *from;
     hd_type *recipe; /* of each tensor */
-    uint64_t values, bytes, bytes_before;
+    uint64_t values, bytes, bytes_before, type_bytes[HD_TYPE_COUNT];
+    size_t type_tensors[HD_TYPE_COUNT];
     double seconds;
 } command;
 
@@ -74,12 +75,13 @@ static void add_up(command *c)
 {
     for (size_t i = 0; i < hd_checkpoint_tensor_count(c->from); i++) {
         const hd_tensor *t = hd_checkpoint_tensor(c->from, i);
-        uint64_t values = 1;
-        for (int d = 0; d < t->dims; d++)
-            values *= (uint64_t)t->shape[d];
-        c->values += values;
+        hd_type type = c->recipe[i];
+        size_t bytes = hd_quant_bytes(t, type);
+        c->values += (uint64_t)hd_tensor_values(t);
         c->bytes_before += t->bytes;
-        c->bytes += hd_quant_bytes(t, c->recipe[i]);
+        c->bytes += bytes;
+        c->type_bytes[type] += bytes;
+        c->type_tensors[type]++;
     }
 }
 
@@ -88,24 +90,14 @@ static double bits_per_weight(const command *c, uint64_t bytes)
     return c->values ? 8.0 * (double)bytes / (double)c->values : 0.0;
 }
 
-static json_t *type_json(const command *c, hd_type type)
-{
-    uint64_t bytes = 0;
-    size_t tensors = 0;
-    for (size_t i = 0; i < hd_checkpoint_tensor_count(c->from); i++) {
-        if (c->recipe[i] != type) continue;
-        tensors++;
-        bytes += hd_quant_bytes(hd_checkpoint_tensor(c->from, i), type);
-    }
-    return tensors ? json_pack("{s:I, s:I}", "tensors", (json_int_t)tensors, "bytes", (json_int_t)bytes) : NULL;
-}
-
 static hd_status print_json(const command *c, hd_error *err)
 {
     json_t *types = json_object();
     for (int t = 0; t < HD_TYPE_COUNT; t++) {
-        json_t *one = type_json(c, (hd_type)t);
-        if (one) json_object_set_new(types, hd_type_name((hd_type)t), one);
+        if (!c->type_tensors[t]) continue;
+        json_object_set_new(
+            types, hd_type_name((hd_type)t),
+            json_pack("{s:I, s:I}", "tensors", (json_int_t)c->type_tensors[t], "bytes", (json_int_t)c->type_bytes[t]));
     }
     json_t *o = json_pack("{s:o, s:s, s:I, s:f, s:I, s:f, s:o}", "path", hd_json_text(c->out, strlen(c->out)), "type",
                           c->mix->name, "bytes", (json_int_t)c->bytes, "bpw", bits_per_weight(c, c->bytes),
@@ -122,14 +114,10 @@ static void print_text(const command *c)
     hd_terminal_name(stdout, c->out, 0);
     printf("\nweights   %s, %.2f bits each (before: %s, %.2f)\n", hd_size_text(after, c->bytes),
            bits_per_weight(c, c->bytes), hd_size_text(before, c->bytes_before), bits_per_weight(c, c->bytes_before));
-    for (int t = 0; t < HD_TYPE_COUNT; t++) {
-        json_t *one = type_json(c, (hd_type)t);
-        if (!one) continue;
-        printf("  %-8s %5lld tensors %12s\n", hd_type_name((hd_type)t),
-               (long long)json_integer_value(json_object_get(one, "tensors")),
-               hd_size_text(after, (uint64_t)json_integer_value(json_object_get(one, "bytes"))));
-        json_decref(one);
-    }
+    for (int t = 0; t < HD_TYPE_COUNT; t++)
+        if (c->type_tensors[t])
+            printf("  %-8s %5zu tensors %12s\n", hd_type_name((hd_type)t), c->type_tensors[t],
+                   hd_size_text(after, c->type_bytes[t]));
     if (!c->dry_run) printf("time      %.1f s\n", c->seconds);
 }
 

@@ -115,10 +115,7 @@ static void mark(hd_weights *w, const hd_tensor *t)
     w->taken[i] = true;
     w->taken_count++;
     w->sizes.weight_bytes += t->bytes;
-    int64_t values = 1;
-    for (int d = 0; d < t->dims; d++)
-        values *= t->shape[d];
-    w->sizes.parameters += values;
+    w->sizes.parameters += hd_tensor_values(t);
     if (w->options && w->options->progress && w->taken_count % 8 == 0)
         w->options->progress(w->options->progress_arg,
                              (double)w->taken_count / (double)hd_checkpoint_tensor_count(w->ckpt));

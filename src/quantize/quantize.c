@@ -146,18 +146,10 @@ static hd_status make_stretch(run *r, const hd_tensor *t, hd_type type, int64_t 
     return HD_OK;
 }
 
-static int64_t values_of(const hd_tensor *t)
-{
-    int64_t values = 1;
-    for (int d = 0; d < t->dims; d++)
-        values *= t->shape[d]; /* fits: the formats room measured it */
-    return values;
-}
-
 static hd_status write_tensor(run *r, size_t i)
 {
     const hd_tensor *t = hd_checkpoint_tensor(r->from, i);
-    int64_t values = values_of(t), step = r->options->stretch ? r->options->stretch : STRETCH_VALUES;
+    int64_t values = hd_tensor_values(t), step = r->options->stretch ? r->options->stretch : STRETCH_VALUES;
     const uint8_t *bytes;
     if (values == 0) return hd_gguf_writer_put(r->writer, "", 0, r->err);
     for (int64_t at = 0; at < values; at += step) {
@@ -217,7 +209,7 @@ static hd_status take_memory(run *r)
 static hd_status check_written(run *r, size_t i)
 {
     const hd_tensor *t = hd_checkpoint_tensor(r->from, i);
-    int64_t n = HD_MIN(r->piece, values_of(t));
+    int64_t n = HD_MIN(r->piece, hd_tensor_values(t));
     const uint8_t *bytes;
     HD_TRY(make_stretch(r, t, r->types[i], 0, n, &bytes));
     if (hd_gguf_writer_has(r->writer, i, bytes, bytes_of(r->types[i], n))) return HD_OK;
@@ -228,11 +220,11 @@ static hd_status run_all(run *r)
 {
     size_t count = hd_checkpoint_tensor_count(r->from), first = hd_gguf_writer_next(r->writer);
     for (size_t i = 0; i < count; i++)
-        r->all += (uint64_t)values_of(hd_checkpoint_tensor(r->from, i));
-    for (size_t i = 0; i < first; i++)
+        r->all += (uint64_t)hd_tensor_values(hd_checkpoint_tensor(r->from, i));
+    for (size_t i = 0; i < first; i++) {
         HD_TRY(check_written(r, i));
-    for (size_t i = 0; i < first; i++)
-        r->done += (uint64_t)values_of(hd_checkpoint_tensor(r->from, i));
+        r->done += (uint64_t)hd_tensor_values(hd_checkpoint_tensor(r->from, i));
+    }
     for (size_t i = first; i < count; i++)
         HD_TRY(write_tensor(r, i));
     return hd_gguf_writer_finish(r->writer, r->err);

@@ -112,12 +112,9 @@ static hd_type fitting(hd_type type, int64_t cols)
 
 size_t hd_quant_bytes(const hd_tensor *t, hd_type type)
 {
-    size_t row = 0;
-    int64_t rows = 1;
-    for (int d = 0; d + 1 < t->dims; d++)
-        rows *= t->shape[d];
-    (void)hd_type_row_bytes(type, t->dims ? t->shape[t->dims - 1] : 1, &row);
-    return row * (size_t)rows;
+    size_t bytes = 0;
+    (void)hd_type_row_bytes(type, hd_tensor_values(t), &bytes);
+    return bytes;
 }
 
 hd_status hd_quant_recipe(hd_type *types, const hd_checkpoint *from, const hd_quant_mix *mix, hd_error *err)

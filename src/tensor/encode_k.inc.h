@@ -13,6 +13,9 @@ typedef struct signed_k {
     float scale_end; /* scales are -scale_end .. scale_end - 1 */
     float first, step;
     int tries;
+    int scale_offset; /* of a scale as the block holds it */
+    size_t bytes;     /* of a block */
+    void (*put)(uint8_t *to, const uint8_t *codes, const uint8_t *scales, uint16_t d);
 } signed_k;
 
 typedef struct signed_block {
@@ -87,6 +90,21 @@ HD_INLINE void signed_fit(const bool weighted, const signed_k k, const batch *b,
     signed_quantize(k, b, to);
 }
 
+HD_INLINE void signed_batch(const bool weighted, const signed_k k, const batch *b, uint8_t *dst)
+{
+    signed_block s;
+    uint16_t d16[ENCODE_LANES];
+    signed_fit(weighted, k, b, &s);
+    half_scale(s.d, d16);
+    if (k.of.kind == LEVELS_IQ4) iq4_numbers(s.q, HD_SUPER_BLOCK);
+    for (int l = 0; l < b->blocks; l++, dst += k.bytes) {
+        uint8_t codes[HD_SUPER_BLOCK], scales[K_GROUPS];
+        lane_codes(codes, s.q, HD_SUPER_BLOCK, l, (int)-k.of.low);
+        lane_codes(scales, s.scale, k.groups, l, k.scale_offset);
+        k.put(dst, codes, scales, d16[l]);
+    }
+}
+
 /* hmask[32] | qs[64] | scales[12] | d: as hd_decode_q3_k reads it. */
 static void put_q3_k(uint8_t *to, const uint8_t *codes, const uint8_t *scales, uint16_t d)
 {
@@ -105,17 +123,8 @@ static void put_q3_k(uint8_t *to, const uint8_t *codes, const uint8_t *scales, u
 
 HD_INLINE void q3_k_batch(const bool weighted, const batch *b, uint8_t *dst)
 {
-    const signed_k k = {{LEVELS_WHOLE, -4, 3}, 16, 32, -5.0f, 0.25f, 8};
-    signed_block s;
-    signed_fit(weighted, k, b, &s);
-    uint16_t d16[ENCODE_LANES];
-    half_scale(s.d, d16);
-    for (int l = 0; l < b->blocks; l++, dst += 110) {
-        uint8_t codes[HD_SUPER_BLOCK], scales[16];
-        lane_codes(codes, s.q, HD_SUPER_BLOCK, l, 4);
-        lane_codes(scales, s.scale, 16, l, 32);
-        put_q3_k(dst, codes, scales, d16[l]);
-    }
+    const signed_k k = {{LEVELS_WHOLE, -4, 3}, 16, 32, -5.0f, 0.25f, 8, 32, 110, put_q3_k};
+    signed_batch(weighted, k, b, dst);
 }
 
 /* ql[128] | qh[64] | scales[16] | d: as hd_decode_q6_k reads it. */
@@ -133,17 +142,8 @@ static void put_q6_k(uint8_t *to, const uint8_t *codes, const uint8_t *scales, u
 
 HD_INLINE void q6_k_batch(const bool weighted, const batch *b, uint8_t *dst)
 {
-    const signed_k k = {{LEVELS_WHOLE, -32, 31}, 16, 128, -33.0f, 0.5f, 5};
-    signed_block s;
-    signed_fit(weighted, k, b, &s);
-    uint16_t d16[ENCODE_LANES];
-    half_scale(s.d, d16);
-    for (int l = 0; l < b->blocks; l++, dst += 210) {
-        uint8_t codes[HD_SUPER_BLOCK], scales[16];
-        lane_codes(codes, s.q, HD_SUPER_BLOCK, l, 32);
-        lane_codes(scales, s.scale, 16, l, 0);
-        put_q6_k(dst, codes, scales, d16[l]);
-    }
+    const signed_k k = {{LEVELS_WHOLE, -32, 31}, 16, 128, -33.0f, 0.5f, 5, 0, 210, put_q6_k};
+    signed_batch(weighted, k, b, dst);
 }
 
 /* d | 16 top pairs of scales | 4 bytes of low nibbles | qs[128]: as hd_decode_iq4_xs reads it. */
@@ -162,18 +162,8 @@ static void put_iq4_xs(uint8_t *to, const uint8_t *codes, const uint8_t *scales,
 
 HD_INLINE void iq4_xs_batch(const bool weighted, const batch *b, uint8_t *dst)
 {
-    const signed_k k = {{LEVELS_IQ4, 0, 0}, 8, 32, -139.0f, 4.0f, 8};
-    signed_block s;
-    signed_fit(weighted, k, b, &s);
-    uint16_t d16[ENCODE_LANES];
-    half_scale(s.d, d16);
-    iq4_numbers(s.q, HD_SUPER_BLOCK);
-    for (int l = 0; l < b->blocks; l++, dst += 136) {
-        uint8_t codes[HD_SUPER_BLOCK], scales[8];
-        lane_codes(codes, s.q, HD_SUPER_BLOCK, l, 0);
-        lane_codes(scales, s.scale, 8, l, 32);
-        put_iq4_xs(dst, codes, scales, d16[l]);
-    }
+    const signed_k k = {{LEVELS_IQ4, 0, 0}, 8, 32, -139.0f, 4.0f, 8, 32, 136, put_iq4_xs};
+    signed_batch(weighted, k, b, dst);
 }
 
 /* ---- value = d * scale * code - dmin * min: Q2_K, Q4_K, Q5_K ---- */

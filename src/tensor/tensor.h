@@ -75,6 +75,15 @@ typedef struct hd_tensor {
     size_t bytes;
 } hd_tensor;
 
+/* The product of its shape, which the formats room saw to fit; 1 of a scalar. */
+static inline int64_t hd_tensor_values(const hd_tensor *t)
+{
+    int64_t values = 1;
+    for (int d = 0; d < t->dims; d++)
+        values *= t->shape[d];
+    return values;
+}
+
 /* A weight matrix W of `rows` outputs and `cols` inputs: y = W x.
  *
  * `data` is the matrix as it lies in the file (row i at data + i * row_bytes).  F8_E4M3 carries block scales: element
