@@ -7,6 +7,7 @@
 #define HD_BASE_H
 
 #include "base/alloc.h"
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/cpu.h"
@@ -17,6 +18,7 @@
 #include "base/metrics.h"
 #include "base/pool.h"
 #include "base/reader.h"
+#include "base/save.h"
 #include "base/temporary.h"
 #include "base/text.h"
 #include "hadal/status.h"

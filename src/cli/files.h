@@ -17,17 +17,6 @@ bool hd_path_is_safe(const char *relative);
 /* Removes a file, or a folder with all that is in it; does not follow links.  What does not exist is fine. */
 hd_status hd_tree_remove(const char *path, hd_error *err);
 
-/* Writes a file so that after a crash it is there whole or not at all; a link of that name is replaced, not followed.
- */
-hd_status hd_file_write(const char *path, const void *data, size_t len, hd_error *err);
-
-/* The same, readable only by its owner: what somebody typed. */
-hd_status hd_file_write_private(const char *path, const void *data, size_t len, hd_error *err);
-
-/* hd_file_write of a JSON value, indented.  NULL is HD_E_MEMORY, so that json_pack may be passed as it is; takes the
- * reference. */
-hd_status hd_file_write_json(const char *path, json_t *value, hd_error *err);
-
 /* Bytes that this user can still write where `path` is; UINT64_MAX when that can't be told. */
 uint64_t hd_disk_free(const char *path);
 
