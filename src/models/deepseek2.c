@@ -10,44 +10,6 @@
 
 #include "models/deepseek2_internal.h"
 
-static const hd_name attn_norm = {"blk.%d.attn_norm.weight", "model.layers.%d.input_layernorm.weight"};
-static const hd_name ffn_norm = {"blk.%d.ffn_norm.weight", "model.layers.%d.post_attention_layernorm.weight"};
-static const hd_name q_weight = {"blk.%d.attn_q.weight", "model.layers.%d.self_attn.q_proj.weight"};
-static const hd_name q_a = {"blk.%d.attn_q_a.weight", "model.layers.%d.self_attn.q_a_proj.weight"};
-static const hd_name q_a_norm = {"blk.%d.attn_q_a_norm.weight", "model.layers.%d.self_attn.q_a_layernorm.weight"};
-static const hd_name q_b = {"blk.%d.attn_q_b.weight", "model.layers.%d.self_attn.q_b_proj.weight"};
-static const hd_name kv_a = {"blk.%d.attn_kv_a_mqa.weight", "model.layers.%d.self_attn.kv_a_proj_with_mqa.weight"};
-static const hd_name kv_a_norm = {"blk.%d.attn_kv_a_norm.weight", "model.layers.%d.self_attn.kv_a_layernorm.weight"};
-static const hd_name kv_b = {"blk.%d.attn_kv_b.weight", "model.layers.%d.self_attn.kv_b_proj.weight"};
-static const hd_name k_b = {"blk.%d.attn_k_b.weight", NULL};
-static const hd_name v_b = {"blk.%d.attn_v_b.weight", NULL};
-static const hd_name o_weight = {"blk.%d.attn_output.weight", "model.layers.%d.self_attn.o_proj.weight"};
-static const hd_name q_a_bias = {"blk.%d.attn_q_a.bias", "model.layers.%d.self_attn.q_a_proj.bias"};
-static const hd_name kv_a_bias = {"blk.%d.attn_kv_a_mqa.bias", "model.layers.%d.self_attn.kv_a_proj_with_mqa.bias"};
-static const hd_name o_bias = {"blk.%d.attn_output.bias", "model.layers.%d.self_attn.o_proj.bias"};
-static const hd_name gate_weight = {"blk.%d.ffn_gate.weight", "model.layers.%d.mlp.gate_proj.weight"};
-static const hd_name up_weight = {"blk.%d.ffn_up.weight", "model.layers.%d.mlp.up_proj.weight"};
-static const hd_name down_weight = {"blk.%d.ffn_down.weight", "model.layers.%d.mlp.down_proj.weight"};
-static const hd_name gate_bias = {"blk.%d.ffn_gate.bias", "model.layers.%d.mlp.gate_proj.bias"};
-static const hd_name up_bias = {"blk.%d.ffn_up.bias", "model.layers.%d.mlp.up_proj.bias"};
-static const hd_name down_bias = {"blk.%d.ffn_down.bias", "model.layers.%d.mlp.down_proj.bias"};
-static const hd_name router = {"blk.%d.ffn_gate_inp.weight", "model.layers.%d.mlp.gate.weight"};
-static const hd_name router_bias = {"blk.%d.exp_probs_b.bias", "model.layers.%d.mlp.gate.e_score_correction_bias"};
-static const hd_name gate_exps = {"blk.%d.ffn_gate_exps.weight", "model.layers.%d.mlp.experts.%d.gate_proj.weight"};
-static const hd_name up_exps = {"blk.%d.ffn_up_exps.weight", "model.layers.%d.mlp.experts.%d.up_proj.weight"};
-static const hd_name gate_up_exps = {"blk.%d.ffn_gate_up_exps.weight", NULL};
-static const hd_name down_exps = {"blk.%d.ffn_down_exps.weight", "model.layers.%d.mlp.experts.%d.down_proj.weight"};
-static const hd_name gate_shexp = {"blk.%d.ffn_gate_shexp.weight",
-                                   "model.layers.%d.mlp.shared_experts.gate_proj.weight"};
-static const hd_name up_shexp = {"blk.%d.ffn_up_shexp.weight", "model.layers.%d.mlp.shared_experts.up_proj.weight"};
-static const hd_name down_shexp = {"blk.%d.ffn_down_shexp.weight",
-                                   "model.layers.%d.mlp.shared_experts.down_proj.weight"};
-static const hd_name gate_shexp_bias = {"blk.%d.ffn_gate_shexp.bias",
-                                        "model.layers.%d.mlp.shared_experts.gate_proj.bias"};
-static const hd_name up_shexp_bias = {"blk.%d.ffn_up_shexp.bias", "model.layers.%d.mlp.shared_experts.up_proj.bias"};
-static const hd_name down_shexp_bias = {"blk.%d.ffn_down_shexp.bias",
-                                        "model.layers.%d.mlp.shared_experts.down_proj.bias"};
-
 static bool has_experts(const hd_model_config *c, int layer_index)
 {
     return c->experts > 0 && layer_index >= c->dense_lead && layer_index % c->expert_every == 0;
@@ -86,7 +48,7 @@ static hd_status load_joint_kv_b(const hd_model_config *c, hd_weights *w, hd_lay
 {
     hd_matrix joint;
     int64_t rows = (int64_t)c->heads * (c->nope + c->v_dim);
-    HD_TRY(hd_weights_matrix(w, &joint, kv_b, i, rows, c->kv_lora, false, err));
+    HD_TRY(hd_weights_matrix(w, &joint, HD_NAME(kv_b), i, rows, c->kv_lora, false, err));
     l->k_b = hd_weights_alloc(w, (size_t)c->heads, sizeof *l->k_b);
     l->v_b = hd_weights_alloc(w, (size_t)c->heads, sizeof *l->v_b);
     if (!l->k_b || !l->v_b) return hd_fail(err, HD_E_MEMORY, "out of memory for %d heads", c->heads);
@@ -102,31 +64,31 @@ static hd_status load_joint_kv_b(const hd_model_config *c, hd_weights *w, hd_lay
 /* attention_bias of config.json; GGUF has no key for it: there a bias is wanted where it is present. */
 static hd_status load_attention_biases(const hd_model_config *c, hd_weights *w, hd_layer *l, int i, hd_error *err)
 {
-    bool any = c->qkv_bias || (hd_weights_gguf(w) && hd_weights_has(w, kv_a_bias, i));
-    HD_TRY(hd_weights_vector_if(w, any && c->q_lora, &l->q_a_bias, q_a_bias, i, c->q_lora, err));
-    HD_TRY(hd_weights_vector_if(w, any, &l->kv_a_bias, kv_a_bias, i, c->kv_lora + c->rope_dim, err));
-    return hd_weights_vector_if(w, any, &l->o_bias, o_bias, i, c->hidden, err);
+    bool any = c->qkv_bias || (hd_weights_gguf(w) && hd_weights_has(w, HD_NAME(kv_a_bias), i));
+    HD_TRY(hd_weights_vector_if(w, any && c->q_lora, &l->q_a_bias, HD_NAME(q_a_bias), i, c->q_lora, err));
+    HD_TRY(hd_weights_vector_if(w, any, &l->kv_a_bias, HD_NAME(kv_a_bias), i, c->kv_lora + c->rope_dim, err));
+    return hd_weights_vector_if(w, any, &l->o_bias, HD_NAME(o_bias), i, c->hidden, err);
 }
 
 static hd_status load_attention(const hd_model_config *c, hd_weights *w, hd_layer *l, int i, hd_error *err)
 {
     int64_t q = (int64_t)c->heads * c->head_dim;
-    HD_TRY(hd_weights_vector(w, &l->attn_norm, attn_norm, i, c->hidden, err));
+    HD_TRY(hd_weights_vector(w, &l->attn_norm, HD_NAME(attn_norm), i, c->hidden, err));
     HD_TRY(load_attention_biases(c, w, l, i, err));
     if (c->q_lora) {
-        HD_TRY(hd_weights_matrix(w, &l->q_a, q_a, i, c->q_lora, c->hidden, true, err));
-        HD_TRY(hd_weights_vector(w, &l->q_a_norm, q_a_norm, i, c->q_lora, err));
-        HD_TRY(hd_weights_matrix(w, &l->q, q_b, i, q, c->q_lora, true, err));
+        HD_TRY(hd_weights_matrix(w, &l->q_a, HD_NAME(q_a), i, c->q_lora, c->hidden, true, err));
+        HD_TRY(hd_weights_vector(w, &l->q_a_norm, HD_NAME(q_a_norm), i, c->q_lora, err));
+        HD_TRY(hd_weights_matrix(w, &l->q, HD_NAME(q_b), i, q, c->q_lora, true, err));
     } else
-        HD_TRY(hd_weights_matrix(w, &l->q, q_weight, i, q, c->hidden, true, err));
-    HD_TRY(hd_weights_matrix(w, &l->kv_a, kv_a, i, c->kv_lora + c->rope_dim, c->hidden, true, err));
-    HD_TRY(hd_weights_vector(w, &l->kv_a_norm, kv_a_norm, i, c->kv_lora, err));
-    if (hd_weights_has(w, k_b, i)) {
-        HD_TRY(hd_weights_experts(w, &l->k_b, k_b, i, c->heads, c->kv_lora, c->nope, true, err));
-        HD_TRY(hd_weights_experts(w, &l->v_b, v_b, i, c->heads, c->v_dim, c->kv_lora, true, err));
+        HD_TRY(hd_weights_matrix(w, &l->q, HD_NAME(q_weight), i, q, c->hidden, true, err));
+    HD_TRY(hd_weights_matrix(w, &l->kv_a, HD_NAME(kv_a), i, c->kv_lora + c->rope_dim, c->hidden, true, err));
+    HD_TRY(hd_weights_vector(w, &l->kv_a_norm, HD_NAME(kv_a_norm), i, c->kv_lora, err));
+    if (hd_weights_has(w, HD_NAME(k_b), i)) {
+        HD_TRY(hd_weights_experts(w, &l->k_b, HD_NAME(k_b), i, c->heads, c->kv_lora, c->nope, true, err));
+        HD_TRY(hd_weights_experts(w, &l->v_b, HD_NAME(v_b), i, c->heads, c->v_dim, c->kv_lora, true, err));
     } else
         HD_TRY(load_joint_kv_b(c, w, l, i, err));
-    return hd_weights_matrix(w, &l->o, o_weight, i, c->hidden, (int64_t)c->heads * c->v_dim, true, err);
+    return hd_weights_matrix(w, &l->o, HD_NAME(o_weight), i, c->hidden, (int64_t)c->heads * c->v_dim, true, err);
 }
 
 /* names: the matrices gate, up, down, then their biases in that order. */
@@ -148,8 +110,8 @@ static hd_status load_joint_gate_up(const hd_model_config *c, hd_weights *w, hd_
     hd_matrix *joint, *gate = hd_weights_alloc(w, (size_t)c->experts, sizeof *gate);
     hd_matrix *up = hd_weights_alloc(w, (size_t)c->experts, sizeof *up);
     if (!gate || !up) return hd_fail(err, HD_E_MEMORY, "out of memory for %d experts", c->experts);
-    HD_TRY(
-        hd_weights_experts(w, &joint, gate_up_exps, i, c->experts, 2 * (int64_t)c->expert_ffn, c->hidden, false, err));
+    HD_TRY(hd_weights_experts(w, &joint, HD_NAME(gate_up_exps), i, c->experts, 2 * (int64_t)c->expert_ffn, c->hidden,
+                              false, err));
     for (int e = 0; e < c->experts; e++) {
         gate[e] = hd_matrix_slice(&joint[e], 0, c->expert_ffn);
         up[e] = hd_matrix_slice(&joint[e], c->expert_ffn, c->expert_ffn);
@@ -165,29 +127,31 @@ static hd_status load_experts(const hd_model_config *c, hd_weights *w, hd_layer 
 {
     hd_matrix *gate, *up, *down;
     l->experts.count = c->experts;
-    HD_TRY(hd_weights_matrix(w, &l->router, router, i, c->experts, c->hidden, true, err));
-    HD_TRY(hd_weights_vector_if(w, c->sigmoid, &l->router_bias, router_bias, i, c->experts, err));
-    if (hd_weights_has(w, gate_up_exps, i))
+    HD_TRY(hd_weights_matrix(w, &l->router, HD_NAME(router), i, c->experts, c->hidden, true, err));
+    HD_TRY(hd_weights_vector_if(w, c->sigmoid, &l->router_bias, HD_NAME(router_bias), i, c->experts, err));
+    if (hd_weights_has(w, HD_NAME(gate_up_exps), i))
         HD_TRY(load_joint_gate_up(c, w, l, i, err));
     else {
-        HD_TRY(hd_weights_experts(w, &gate, gate_exps, i, c->experts, c->expert_ffn, c->hidden, true, err));
-        HD_TRY(hd_weights_experts(w, &up, up_exps, i, c->experts, c->expert_ffn, c->hidden, true, err));
+        HD_TRY(hd_weights_experts(w, &gate, HD_NAME(gate_exps), i, c->experts, c->expert_ffn, c->hidden, true, err));
+        HD_TRY(hd_weights_experts(w, &up, HD_NAME(up_exps), i, c->experts, c->expert_ffn, c->hidden, true, err));
         l->experts.gate = gate;
         l->experts.up = up;
     }
-    HD_TRY(hd_weights_experts(w, &down, down_exps, i, c->experts, c->hidden, c->expert_ffn, true, err));
+    HD_TRY(hd_weights_experts(w, &down, HD_NAME(down_exps), i, c->experts, c->hidden, c->expert_ffn, true, err));
     l->experts.down = down;
     if (!c->experts_shared) return HD_OK;
-    const hd_name names[6] = {gate_shexp, up_shexp, down_shexp, gate_shexp_bias, up_shexp_bias, down_shexp_bias};
+    const hd_name names[6] = {HD_NAME(gate_shexp),      HD_NAME(up_shexp),      HD_NAME(down_shexp),
+                              HD_NAME(gate_shexp_bias), HD_NAME(up_shexp_bias), HD_NAME(down_shexp_bias)};
     return load_gated(c, w, &l->ffn, names, i, (int64_t)c->expert_ffn * c->experts_shared, err);
 }
 
 static hd_status load_layer(const hd_model_config *c, hd_weights *w, hd_layer *l, int i, hd_error *err)
 {
     HD_TRY(load_attention(c, w, l, i, err));
-    HD_TRY(hd_weights_vector(w, &l->ffn_norm, ffn_norm, i, c->hidden, err));
+    HD_TRY(hd_weights_vector(w, &l->ffn_norm, HD_NAME(ffn_norm), i, c->hidden, err));
     if (has_experts(c, i)) return load_experts(c, w, l, i, err);
-    const hd_name names[6] = {gate_weight, up_weight, down_weight, gate_bias, up_bias, down_bias};
+    const hd_name names[6] = {HD_NAME(gate_weight), HD_NAME(up_weight), HD_NAME(down_weight),
+                              HD_NAME(gate_bias),   HD_NAME(up_bias),   HD_NAME(down_bias)};
     return load_gated(c, w, &l->ffn, names, i, c->ffn, err);
 }
 
@@ -206,7 +170,7 @@ static void ignore_mtp(const hd_model_config *c, hd_weights *w)
 static void settle_distance(hd_model_config *c, const hd_weights *w)
 {
     for (int i = c->dense_lead; i < c->layers && c->expert_every > 1; i++)
-        if (!has_experts(c, i) && hd_weights_has(w, router, i)) c->expert_every = 1;
+        if (!has_experts(c, i) && hd_weights_has(w, HD_NAME(router), i)) c->expert_every = 1;
 }
 
 static hd_status load(hd_model *m, hd_weights *w, hd_error *err)

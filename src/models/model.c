@@ -119,39 +119,34 @@ static hd_status open_layout(hd_model *m, hd_error *err)
     return HD_OK;
 }
 
-static const hd_name name_embed = {"token_embd.weight", "model.embed_tokens.weight"};
-static const hd_name name_output = {"output.weight", "lm_head.weight"};
-static const hd_name name_output_norm = {"output_norm.weight", "model.norm.weight"};
-
 /* The embedding keeps the file's layout, for look-ups of single rows; a tied output is a second, prepared view of it.
  */
 static hd_status load_shared(hd_model *m, hd_weights *w, hd_error *err)
 {
     const hd_model_config *c = &m->config;
-    HD_TRY(hd_weights_matrix(w, &m->embed, name_embed, 0, c->vocab, c->hidden, false, err));
+    HD_TRY(hd_weights_matrix(w, &m->embed, HD_NAME(embed), 0, c->vocab, c->hidden, false, err));
     if (!c->tied)
-        HD_TRY(hd_weights_matrix(w, &m->output, name_output, 0, c->vocab, c->hidden, true, err));
+        HD_TRY(hd_weights_matrix(w, &m->output, HD_NAME(output), 0, c->vocab, c->hidden, true, err));
     else {
-        hd_weights_ignore(w, name_output.safetensors); /* some exporters write the tied matrix twice */
+        hd_weights_ignore(w, HD_NAME(output).safetensors); /* some exporters write the tied matrix twice */
         m->output = m->embed;
         HD_TRY(hd_weights_prepare(w, &m->output, err));
     }
-    return hd_weights_vector(w, &m->output_norm, name_output_norm, 0, c->hidden, err);
+    return hd_weights_vector(w, &m->output_norm, HD_NAME(output_norm), 0, c->hidden, err);
 }
 
 /* Llama 3's long-context factors come as a tensor in GGUF: each divides one frequency. */
 static hd_status load_rope(hd_model *m, hd_weights *w, hd_error *err)
 {
-    static const hd_name name_factors = {"rope_freqs.weight", NULL};
     const hd_model_config *c = &m->config;
     int half = c->rope_dim / 2;
     float *freq = hd_weights_alloc(w, (size_t)half, sizeof *freq);
     if (!freq) return hd_fail(err, HD_E_MEMORY, "out of memory for rotary frequencies");
     m->rope_freq = freq;
     hd_rope_frequencies(&c->rope, c->rope_dim, freq, &m->rope_gain);
-    if (!hd_weights_has(w, name_factors, 0)) return HD_OK;
+    if (!hd_weights_has(w, HD_NAME(rope_factors), 0)) return HD_OK;
     const float *factors;
-    HD_TRY(hd_weights_vector(w, &factors, name_factors, 0, half, err));
+    HD_TRY(hd_weights_vector(w, &factors, HD_NAME(rope_factors), 0, half, err));
     for (int i = 0; i < half; i++) {
         if (!(factors[i] > 0.0f))
             return hd_fail(err, HD_E_FORMAT, "tensor rope_freqs.weight: value %d is not above 0", i);

@@ -64,6 +64,24 @@ typedef struct hd_model_config {
 /* Reads and checks the configuration of a checkpoint.  Errors name the key: HD_E_FORMAT, HD_E_UNSUPPORTED. */
 hd_status hd_model_config_read(hd_model_config *out, const hd_checkpoint *ckpt, hd_error *err);
 
+/* Rows and columns that a block scale of FP8 matrices stands for: quantization_config.weight_block_size of config.json;
+ * V3 and its kin say [128, 128].  Errors: HD_E_UNSUPPORTED (a pair of unequal sizes). */
+hd_status hd_model_scale_block(const hd_checkpoint *ckpt, int *block, hd_error *err);
+
+/* The other way: the configuration as GGUF metadata, without the tokenizer's, and as config.json and
+ * generation_config.json (the caller's to release; `type` is that of most weights, BF16, F16 or F32).  What was read
+ * from one reads the same from the other, but for multi-token prediction layers, which are left out.  Errors:
+ * HD_E_UNSUPPORTED (a setting that GGUF has no key for), HD_E_MEMORY. */
+hd_status hd_model_config_to_gguf(const hd_model_config *config, hd_meta_list *list, hd_error *err);
+hd_status hd_model_config_to_json(json_t **out, const hd_model_config *config, hd_type type, hd_error *err);
+hd_status hd_model_generation_to_json(json_t **out, const hd_model_config *config, hd_error *err);
+
+/* Llama 3's scaling of rotary frequencies is a tensor in GGUF: rope_dim/2 factors, by which frequencies are divided.
+ * _find does the reverse: sets config->rope to Llama 3's scaling with these factors; false when there is none (the
+ * published low_freq_factor 1 and high_freq_factor 4 are taken for given). */
+void hd_model_rope_factors(const hd_model_config *config, float *factors);
+bool hd_model_rope_factors_find(hd_model_config *config, const float *factors);
+
 /* "llama", "qwen2", "qwen3", "deepseek2", "hadal_scripted". */
 const char *hd_arch_name(hd_arch arch);
 

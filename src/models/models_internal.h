@@ -3,6 +3,7 @@
 #define HD_MODELS_INTERNAL_H
 
 #include "models/models.h"
+#include "models/names.h"
 
 /* ---- configuration (config.c, config_json.c, config_gguf.c) ---- */
 hd_status hd_config_from_json(hd_model_config *c, const json_t *config, const json_t *generation, hd_error *err);
@@ -31,11 +32,6 @@ bool hd_weights_gguf(const hd_weights *w);
 
 /* Memory that lives as long as the weights; NULL on failure. */
 void *hd_weights_alloc(hd_weights *w, size_t count, size_t size);
-
-/* A tensor's two names; %d stands for the layer (and a second %d, in safetensors names, for the expert). */
-typedef struct hd_name {
-    const char *gguf, *safetensors;
-} hd_name;
 
 bool hd_weights_has(const hd_weights *w, hd_name name, int layer);
 

@@ -20,55 +20,36 @@ typedef struct state {
     float *gate, *up; /* [tokens][ffn] */
 } state;
 
-static const hd_name attn_norm = {"blk.%d.attn_norm.weight", "model.layers.%d.input_layernorm.weight"};
-static const hd_name ffn_norm = {"blk.%d.ffn_norm.weight", "model.layers.%d.post_attention_layernorm.weight"};
-static const hd_name q_norm = {"blk.%d.attn_q_norm.weight", "model.layers.%d.self_attn.q_norm.weight"};
-static const hd_name k_norm = {"blk.%d.attn_k_norm.weight", "model.layers.%d.self_attn.k_norm.weight"};
-static const hd_name q_weight = {"blk.%d.attn_q.weight", "model.layers.%d.self_attn.q_proj.weight"};
-static const hd_name k_weight = {"blk.%d.attn_k.weight", "model.layers.%d.self_attn.k_proj.weight"};
-static const hd_name v_weight = {"blk.%d.attn_v.weight", "model.layers.%d.self_attn.v_proj.weight"};
-static const hd_name o_weight = {"blk.%d.attn_output.weight", "model.layers.%d.self_attn.o_proj.weight"};
-static const hd_name q_bias = {"blk.%d.attn_q.bias", "model.layers.%d.self_attn.q_proj.bias"};
-static const hd_name k_bias = {"blk.%d.attn_k.bias", "model.layers.%d.self_attn.k_proj.bias"};
-static const hd_name v_bias = {"blk.%d.attn_v.bias", "model.layers.%d.self_attn.v_proj.bias"};
-static const hd_name o_bias = {"blk.%d.attn_output.bias", "model.layers.%d.self_attn.o_proj.bias"};
-static const hd_name gate_weight = {"blk.%d.ffn_gate.weight", "model.layers.%d.mlp.gate_proj.weight"};
-static const hd_name up_weight = {"blk.%d.ffn_up.weight", "model.layers.%d.mlp.up_proj.weight"};
-static const hd_name down_weight = {"blk.%d.ffn_down.weight", "model.layers.%d.mlp.down_proj.weight"};
-static const hd_name gate_bias = {"blk.%d.ffn_gate.bias", "model.layers.%d.mlp.gate_proj.bias"};
-static const hd_name up_bias = {"blk.%d.ffn_up.bias", "model.layers.%d.mlp.up_proj.bias"};
-static const hd_name down_bias = {"blk.%d.ffn_down.bias", "model.layers.%d.mlp.down_proj.bias"};
-
 static hd_status load_attention(const hd_model_config *c, hd_weights *w, layer *l, int i, hd_error *err)
 {
     int64_t q = (int64_t)c->heads * c->head_dim, kv = (int64_t)c->kv_heads * c->head_dim;
     /* GGUF has no key that tells of biases: there they are wanted where they are present. */
-    bool qkv = c->qkv_bias || (hd_weights_gguf(w) && hd_weights_has(w, q_bias, i));
-    bool o = c->o_bias || (hd_weights_gguf(w) && hd_weights_has(w, o_bias, i));
-    HD_TRY(hd_weights_vector(w, &l->attn_norm, attn_norm, i, c->hidden, err));
-    HD_TRY(hd_weights_matrix(w, &l->q, q_weight, i, q, c->hidden, true, err));
-    HD_TRY(hd_weights_matrix(w, &l->k, k_weight, i, kv, c->hidden, true, err));
-    HD_TRY(hd_weights_matrix(w, &l->v, v_weight, i, kv, c->hidden, true, err));
-    HD_TRY(hd_weights_matrix(w, &l->o, o_weight, i, c->hidden, q, true, err));
-    HD_TRY(hd_weights_vector_if(w, qkv, &l->q_bias, q_bias, i, q, err));
-    HD_TRY(hd_weights_vector_if(w, qkv, &l->k_bias, k_bias, i, kv, err));
-    HD_TRY(hd_weights_vector_if(w, qkv, &l->v_bias, v_bias, i, kv, err));
-    HD_TRY(hd_weights_vector_if(w, o, &l->o_bias, o_bias, i, c->hidden, err));
+    bool qkv = c->qkv_bias || (hd_weights_gguf(w) && hd_weights_has(w, HD_NAME(q_bias), i));
+    bool o = c->o_bias || (hd_weights_gguf(w) && hd_weights_has(w, HD_NAME(o_bias), i));
+    HD_TRY(hd_weights_vector(w, &l->attn_norm, HD_NAME(attn_norm), i, c->hidden, err));
+    HD_TRY(hd_weights_matrix(w, &l->q, HD_NAME(q_weight), i, q, c->hidden, true, err));
+    HD_TRY(hd_weights_matrix(w, &l->k, HD_NAME(k_weight), i, kv, c->hidden, true, err));
+    HD_TRY(hd_weights_matrix(w, &l->v, HD_NAME(v_weight), i, kv, c->hidden, true, err));
+    HD_TRY(hd_weights_matrix(w, &l->o, HD_NAME(o_weight), i, c->hidden, q, true, err));
+    HD_TRY(hd_weights_vector_if(w, qkv, &l->q_bias, HD_NAME(q_bias), i, q, err));
+    HD_TRY(hd_weights_vector_if(w, qkv, &l->k_bias, HD_NAME(k_bias), i, kv, err));
+    HD_TRY(hd_weights_vector_if(w, qkv, &l->v_bias, HD_NAME(v_bias), i, kv, err));
+    HD_TRY(hd_weights_vector_if(w, o, &l->o_bias, HD_NAME(o_bias), i, c->hidden, err));
     bool head_norms = c->arch == HD_ARCH_QWEN3;
-    HD_TRY(hd_weights_vector_if(w, head_norms, &l->q_norm, q_norm, i, c->head_dim, err));
-    return hd_weights_vector_if(w, head_norms, &l->k_norm, k_norm, i, c->head_dim, err);
+    HD_TRY(hd_weights_vector_if(w, head_norms, &l->q_norm, HD_NAME(q_norm), i, c->head_dim, err));
+    return hd_weights_vector_if(w, head_norms, &l->k_norm, HD_NAME(k_norm), i, c->head_dim, err);
 }
 
 static hd_status load_ffn(const hd_model_config *c, hd_weights *w, layer *l, int i, hd_error *err)
 {
-    bool bias = c->mlp_bias || (hd_weights_gguf(w) && hd_weights_has(w, gate_bias, i));
-    HD_TRY(hd_weights_vector(w, &l->ffn_norm, ffn_norm, i, c->hidden, err));
-    HD_TRY(hd_weights_matrix(w, &l->gate, gate_weight, i, c->ffn, c->hidden, true, err));
-    HD_TRY(hd_weights_matrix(w, &l->up, up_weight, i, c->ffn, c->hidden, true, err));
-    HD_TRY(hd_weights_matrix(w, &l->down, down_weight, i, c->hidden, c->ffn, true, err));
-    HD_TRY(hd_weights_vector_if(w, bias, &l->gate_bias, gate_bias, i, c->ffn, err));
-    HD_TRY(hd_weights_vector_if(w, bias, &l->up_bias, up_bias, i, c->ffn, err));
-    return hd_weights_vector_if(w, bias, &l->down_bias, down_bias, i, c->hidden, err);
+    bool bias = c->mlp_bias || (hd_weights_gguf(w) && hd_weights_has(w, HD_NAME(gate_bias), i));
+    HD_TRY(hd_weights_vector(w, &l->ffn_norm, HD_NAME(ffn_norm), i, c->hidden, err));
+    HD_TRY(hd_weights_matrix(w, &l->gate, HD_NAME(gate_weight), i, c->ffn, c->hidden, true, err));
+    HD_TRY(hd_weights_matrix(w, &l->up, HD_NAME(up_weight), i, c->ffn, c->hidden, true, err));
+    HD_TRY(hd_weights_matrix(w, &l->down, HD_NAME(down_weight), i, c->hidden, c->ffn, true, err));
+    HD_TRY(hd_weights_vector_if(w, bias, &l->gate_bias, HD_NAME(gate_bias), i, c->ffn, err));
+    HD_TRY(hd_weights_vector_if(w, bias, &l->up_bias, HD_NAME(up_bias), i, c->ffn, err));
+    return hd_weights_vector_if(w, bias, &l->down_bias, HD_NAME(down_bias), i, c->hidden, err);
 }
 
 static hd_status load(hd_model *m, hd_weights *w, hd_error *err)

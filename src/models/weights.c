@@ -8,8 +8,6 @@
 #include "models/models_internal.h"
 #include "tensor/quant.h"
 
-#define MAX_NAME 160
-
 struct hd_weights {
     const hd_checkpoint *ckpt;
     const hd_model_options *options; /* valid while loading only */
@@ -85,26 +83,9 @@ void *hd_weights_alloc(hd_weights *w, size_t count, size_t size)
     return block;
 }
 
-/* Puts `layer` and `expert` in the places of the first and second "%d" of a pattern. */
-static void expand(char *out, const char *pattern, int layer, int expert)
-{
-    size_t len = 0;
-    int values[2] = {layer, expert}, used = 0;
-    out[0] = '\0';
-    for (const char *p = pattern; *p && len + 16 < MAX_NAME; p++) {
-        if (p[0] == '%' && p[1] == 'd' && used < 2) {
-            len += (size_t)snprintf(out + len, MAX_NAME - len, "%d", values[used++]);
-            p++;
-        } else {
-            out[len++] = *p;
-            out[len] = '\0';
-        }
-    }
-}
-
 static void tensor_name(const hd_weights *w, char *out, hd_name name, int layer, int expert)
 {
-    expand(out, w->gguf ? name.gguf : name.safetensors, layer, expert);
+    hd_name_expand(out, HD_NAME_MAX, w->gguf ? name.gguf : name.safetensors, layer, expert);
 }
 
 /* The checkpoint hands out tensors of one array: the index is the distance from the first. */
@@ -123,7 +104,7 @@ static void mark(hd_weights *w, const hd_tensor *t)
 
 bool hd_weights_has(const hd_weights *w, hd_name name, int layer)
 {
-    char full[MAX_NAME];
+    char full[HD_NAME_MAX];
     if (!(w->gguf ? name.gguf : name.safetensors)) return false;
     tensor_name(w, full, name, layer, 0);
     return hd_checkpoint_find(w->ckpt, full) != NULL;
@@ -156,34 +137,20 @@ static hd_status take(hd_weights *w, const hd_tensor **out, const char *full, in
     return HD_OK;
 }
 
-static bool is_weight_type(hd_type type)
-{
-    switch (type) {
-    case HD_TYPE_I8:
-    case HD_TYPE_I16:
-    case HD_TYPE_I32:
-    case HD_TYPE_I64:
-    case HD_TYPE_U8:
-    case HD_TYPE_F8_E8M0: return false;
-    default: return true;
-    }
-}
-
 static hd_status decode_all(hd_weights *w, const hd_tensor *t, int64_t n, float **out, hd_error *err)
 {
     float *values = hd_weights_alloc(w, (size_t)n, sizeof *values);
     if (!values) return hd_fail(err, HD_E_MEMORY, "out of memory for tensor %s", t->name);
-    if (!is_weight_type(t->type) || !hd_decode_row(t->type, t->data, values, n))
+    if (!hd_type_is_weight(t->type) || !hd_decode_row(t->type, t->data, values, n))
         return hd_fail(err, HD_E_FORMAT, "tensor %s has type %s, which is not one of weights", t->name,
                        hd_type_name(t->type));
     *out = values;
     return HD_OK;
 }
 
-/* quantization_config.weight_block_size of config.json; V3 and its kin say [128, 128]. */
-static hd_status scale_block(const hd_weights *w, int *block, hd_error *err)
+hd_status hd_model_scale_block(const hd_checkpoint *ckpt, int *block, hd_error *err)
 {
-    const json_t *q = json_object_get(hd_checkpoint_config(w->ckpt), "quantization_config");
+    const json_t *q = json_object_get(hd_checkpoint_config(ckpt), "quantization_config");
     const json_t *size = json_object_get(q, "weight_block_size");
     *block = 128;
     if (!size) return HD_OK;
@@ -196,8 +163,8 @@ static hd_status scale_block(const hd_weights *w, int *block, hd_error *err)
 
 static hd_status take_scales(hd_weights *w, hd_matrix *m, const char *name, hd_error *err)
 {
-    char full[MAX_NAME + 16];
-    HD_TRY(scale_block(w, &m->scale_block, err));
+    char full[HD_NAME_MAX + 16];
+    HD_TRY(hd_model_scale_block(w->ckpt, &m->scale_block, err));
     snprintf(full, sizeof full, "%s_scale_inv", name);
     const int64_t shape[2] = {(m->rows + m->scale_block - 1) / m->scale_block,
                               (m->cols + m->scale_block - 1) / m->scale_block};
@@ -213,7 +180,7 @@ static hd_status take_scales(hd_weights *w, hd_matrix *m, const char *name, hd_e
 static hd_status fill_matrix(hd_weights *w, hd_matrix *m, const hd_tensor *t, int64_t rows, int64_t cols, hd_error *err)
 {
     *m = (hd_matrix){.type = t->type, .rows = rows, .cols = cols, .data = t->data};
-    if (!is_weight_type(t->type))
+    if (!hd_type_is_weight(t->type))
         return hd_fail(err, HD_E_UNSUPPORTED, "tensor %s has type %s, which is not one of weights", t->name,
                        hd_type_name(t->type));
     if (!hd_type_row_bytes(t->type, cols, &m->row_bytes))
@@ -239,7 +206,7 @@ hd_status hd_weights_prepare(hd_weights *w, hd_matrix *m, hd_error *err)
 hd_status hd_weights_matrix(hd_weights *w, hd_matrix *out, hd_name name, int layer, int64_t rows, int64_t cols,
                             bool prepare, hd_error *err)
 {
-    char full[MAX_NAME];
+    char full[HD_NAME_MAX];
     const hd_tensor *t;
     const int64_t shape[2] = {rows, cols};
     tensor_name(w, full, name, layer, 0);
@@ -265,7 +232,7 @@ static hd_status take_stacked(hd_weights *w, hd_matrix *m, const char *full, int
 hd_status hd_weights_experts(hd_weights *w, hd_matrix **out, hd_name name, int layer, int count, int64_t rows,
                              int64_t cols, bool prepare, hd_error *err)
 {
-    char full[MAX_NAME];
+    char full[HD_NAME_MAX];
     hd_matrix *m = hd_weights_alloc(w, (size_t)count, sizeof *m);
     if (!m) return hd_fail(err, HD_E_MEMORY, "out of memory for %d experts", count);
     *out = m;
@@ -287,7 +254,7 @@ hd_status hd_weights_experts(hd_weights *w, hd_matrix **out, hd_name name, int l
 
 hd_status hd_weights_vector(hd_weights *w, const float **out, hd_name name, int layer, int64_t n, hd_error *err)
 {
-    char full[MAX_NAME];
+    char full[HD_NAME_MAX];
     const hd_tensor *t;
     float *values;
     tensor_name(w, full, name, layer, 0);
@@ -311,14 +278,6 @@ void hd_weights_ignore(hd_weights *w, const char *prefix)
         if (strncmp(hd_checkpoint_tensor(w->ckpt, i)->name, prefix, len) == 0) w->taken[i] = true;
 }
 
-/* Buffers that old exporters wrote beside the weights: computed from the configuration, never read. */
-static bool is_derived(const char *name)
-{
-    static const char suffix[] = "rotary_emb.inv_freq";
-    size_t len = strlen(name);
-    return len >= sizeof suffix - 1 && strcmp(name + len - (sizeof suffix - 1), suffix) == 0;
-}
-
 hd_status hd_weights_finish(hd_weights *w, hd_error *err)
 {
     enum { SHOWN = 4 };
@@ -326,7 +285,7 @@ hd_status hd_weights_finish(hd_weights *w, hd_error *err)
     size_t unknown = 0, len = 0;
     for (size_t i = 0; i < hd_checkpoint_tensor_count(w->ckpt); i++) {
         const char *name = hd_checkpoint_tensor(w->ckpt, i)->name;
-        if (w->taken[i] || is_derived(name) || hd_checkpoint_tensor(w->ckpt, i)->bytes == 0) continue;
+        if (w->taken[i] || hd_name_is_derived(name) || hd_checkpoint_tensor(w->ckpt, i)->bytes == 0) continue;
         if (unknown++ < SHOWN && len < sizeof names)
             len += (size_t)snprintf(names + len, sizeof names - len, "%s%.100s", len ? ", " : "", name);
     }

@@ -62,6 +62,9 @@ int hd_type_block_bytes(hd_type type); /* bytes per block */
 bool hd_type_from_gguf(uint32_t id, hd_type *out);
 bool hd_type_from_name(const char *name, size_t len, hd_type *out);
 
+/* Whether tensors of this type hold weights: numbers in themselves, not counts, codes or scales. */
+bool hd_type_is_weight(hd_type type);
+
 /* Bytes of a row of `cols` values; false when cols is not a whole number of blocks or the size overflows. */
 bool hd_type_row_bytes(hd_type type, int64_t cols, size_t *out);
 

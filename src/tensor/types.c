@@ -54,3 +54,16 @@ bool hd_type_row_bytes(hd_type type, int64_t cols, size_t *out)
     if (cols < 0 || cols % types[type].block != 0) return false;
     return !__builtin_mul_overflow(cols / types[type].block, types[type].block_bytes, out);
 }
+
+bool hd_type_is_weight(hd_type type)
+{
+    switch (type) {
+    case HD_TYPE_I8:
+    case HD_TYPE_I16:
+    case HD_TYPE_I32:
+    case HD_TYPE_I64:
+    case HD_TYPE_U8:
+    case HD_TYPE_F8_E8M0: return false;
+    default: return true;
+    }
+}

@@ -1,0 +1,44 @@
+/* models/names.c: the table of names and what can be asked of it; see names.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "models/names.h"
+
+#define NAME_ENTRY(id, gguf, safetensors) {gguf, safetensors},
+const hd_name hd_names[HD_NAME_COUNT] = {HD_NAME_LIST(NAME_ENTRY)};
+#undef NAME_ENTRY
+
+void hd_name_expand(char *out, size_t size, const char *pattern, int layer, int expert)
+{
+    enum { NUMBER = 16 }; /* bytes that an int may take */
+    size_t len = 0;
+    int values[2] = {layer, expert}, used = 0;
+    out[0] = '\0';
+    for (const char *p = pattern; *p && len + NUMBER < size; p++) {
+        if (p[0] == '%' && p[1] == 'd' && used < 2) {
+            len += (size_t)snprintf(out + len, size - len, "%d", values[used++]);
+            p++;
+        } else {
+            out[len++] = *p;
+            out[len] = '\0';
+        }
+    }
+}
+
+bool hd_name_in_layers(hd_name_id id)
+{
+    return hd_names[id].gguf && strstr(hd_names[id].gguf, "%d");
+}
+
+bool hd_name_of_experts(hd_name_id id)
+{
+    const char *name = hd_names[id].safetensors, *first = name ? strstr(name, "%d") : NULL;
+    return first && strstr(first + 2, "%d");
+}
+
+bool hd_name_is_derived(const char *name)
+{
+    static const char suffix[] = "rotary_emb.inv_freq";
+    size_t len = strlen(name);
+    return len >= sizeof suffix - 1 && strcmp(name + len - (sizeof suffix - 1), suffix) == 0;
+}
