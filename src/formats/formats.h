@@ -67,40 +67,74 @@ bool hd_meta_i64(const hd_meta *meta, uint64_t i, int64_t *out);
 bool hd_meta_f64(const hd_meta *meta, uint64_t i, double *out);
 bool hd_meta_bool(const hd_meta *meta, bool *out);
 
+/* ---- making metadata ---- */
+
+/* A growing list of entries.  Errors are sticky: after the first one nothing is added and `status` says why
+ * (HD_E_MEMORY, HD_E_LIMIT), so a writer checks once at its end.  Zero-initialize; free with hd_meta_list_free.  Not
+ * thread-safe. */
+typedef struct hd_meta_list {
+    hd_meta *items;
+    size_t count, cap;
+    hd_arena arena; /* what the entries point to and the list owns */
+    hd_status status;
+} hd_meta_list;
+
+void hd_meta_list_free(hd_meta_list *list);
+
+/* Adds entries; keys, numbers and texts are copied.  hd_meta_add takes an entry as it is: what it points to must
+ * outlive the list (list->arena's does).  hd_meta_add_texts copies the array, not the texts. */
+void hd_meta_add(hd_meta_list *list, const hd_meta *entry);
+void hd_meta_add_u16(hd_meta_list *list, const char *key, uint16_t value);
+void hd_meta_add_u32(hd_meta_list *list, const char *key, uint32_t value);
+void hd_meta_add_i32(hd_meta_list *list, const char *key, int32_t value);
+void hd_meta_add_f32(hd_meta_list *list, const char *key, float value);
+void hd_meta_add_bool(hd_meta_list *list, const char *key, bool value);
+void hd_meta_add_text(hd_meta_list *list, const char *key, const char *text, size_t len);
+void hd_meta_add_i32s(hd_meta_list *list, const char *key, const int32_t *values, size_t count);
+void hd_meta_add_texts(hd_meta_list *list, const char *key, const hd_str *texts, size_t count);
+
 /* Writes tensors to a safetensors file (atomically: a temporary beside it, then a rename).  Types: F32, I32 and the
  * plain float types.  A regular file of that name is replaced; a link, a device or a folder is not.  Errors: HD_E_IO,
  * HD_E_MEMORY, HD_E_UNSUPPORTED. */
 hd_status hd_safetensors_write(const char *path, const hd_tensor *tensors, size_t count, hd_error *err);
 
-/* ---- writing GGUF, from front to back ---- */
-typedef struct hd_gguf_writer hd_gguf_writer;
+/* ---- writing files of any size, from front to back ---- */
+typedef struct hd_file_writer hd_file_writer;
+
+#define HD_PART_SUFFIX ".part" /* behind the name of a file that is not whole yet */
 
 /* Begins PATH.part: version 3 with these metadata and the names, types and shapes of these tensors, in this order
  * (their bytes come later; `data` and `bytes` are not looked at).  All is copied.  Where PATH.part is there and begins
  * with just the same, a run that was killed goes on: its whole tensors stay.  Another file of that name is not touched.
- * Errors: HD_E_IO (also: another process writes it), HD_E_ARGUMENT (names, shapes), HD_E_UNSUPPORTED (a type that GGUF
- * lacks), HD_E_LIMIT, HD_E_MEMORY. */
-hd_status hd_gguf_writer_open(hd_gguf_writer **out, const char *path, const hd_meta *meta, size_t meta_count,
-                              const hd_tensor *tensors, size_t count, hd_error *err);
+ * With `keep_finished`, a PATH that begins with just the same and has the right size is taken for what an earlier run
+ * made: all its tensors are written.  Errors: HD_E_IO (also: another process writes it), HD_E_ARGUMENT (names, shapes),
+ * HD_E_UNSUPPORTED (a type that GGUF lacks), HD_E_LIMIT, HD_E_MEMORY. */
+hd_status hd_gguf_writer_open(hd_file_writer **out, const char *path, const hd_meta *meta, size_t meta_count,
+                              const hd_tensor *tensors, size_t count, bool keep_finished, hd_error *err);
+
+/* The same for safetensors: tensors lie one behind the other in this order, so those of wide elements should come
+ * first. */
+hd_status hd_safetensors_writer_open(hd_file_writer **out, const char *path, const hd_tensor *tensors, size_t count,
+                                     bool keep_finished, hd_error *err);
 
 /* The tensor that the next bytes belong to; `count` when all are written. */
-size_t hd_gguf_writer_next(const hd_gguf_writer *w);
+size_t hd_file_writer_next(const hd_file_writer *w);
 
 /* Whether a tensor that is written begins with these bytes: what a run that goes on can ask of the part it found. */
-bool hd_gguf_writer_has(const hd_gguf_writer *w, size_t tensor, const void *data, size_t bytes);
+bool hd_file_writer_has(const hd_file_writer *w, size_t tensor, const void *data, size_t bytes);
 
 /* Bytes that the finished file will have, and those that are there. */
-uint64_t hd_gguf_writer_size(const hd_gguf_writer *w);
-uint64_t hd_gguf_writer_written(const hd_gguf_writer *w);
+uint64_t hd_file_writer_size(const hd_file_writer *w);
+uint64_t hd_file_writer_written(const hd_file_writer *w);
 
 /* The next bytes of that tensor: all of them, or a piece.  Errors: HD_E_IO, HD_E_ARGUMENT (more than it has). */
-hd_status hd_gguf_writer_put(hd_gguf_writer *w, const void *data, size_t bytes, hd_error *err);
+hd_status hd_file_writer_put(hd_file_writer *w, const void *data, size_t bytes, hd_error *err);
 
 /* With all tensors written: makes PATH.part last and renames it to PATH, where nothing is replaced.
  * Errors: HD_E_IO (also: something came there meanwhile), HD_E_ARGUMENT (tensors are missing). */
-hd_status hd_gguf_writer_finish(hd_gguf_writer *w, hd_error *err);
+hd_status hd_file_writer_finish(hd_file_writer *w, hd_error *err);
 
 /* Unless it was finished, PATH.part stays, to be gone on with. */
-void hd_gguf_writer_close(hd_gguf_writer **w);
+void hd_file_writer_close(hd_file_writer **w);
 
 #endif

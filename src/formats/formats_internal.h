@@ -99,6 +99,24 @@ void hd_sync_folder_of(const char *path);
 /* Whether a rename to `path` replaces nothing but a regular file: no device, nor somebody's link. */
 bool hd_may_replace(const char *path);
 
+/* ---- file_write.c ---- */
+
+/* What a file will be: its header, and where each tensor's bytes end, from the header's end on; tensors begin at
+ * multiples of `alignment`. */
+typedef struct hd_file_layout {
+    hd_buf header;
+    uint64_t *end; /* [count] */
+    size_t count;
+    uint64_t alignment;
+} hd_file_layout;
+
+hd_status hd_file_layout_init(hd_file_layout *layout, size_t count, hd_error *err);
+void hd_file_layout_free(hd_file_layout *layout); /* also after a failed init */
+
+/* See hd_gguf_writer_open; all is copied. */
+hd_status hd_file_writer_new(hd_file_writer **out, const hd_file_layout *layout, const char *path, bool keep_finished,
+                             hd_error *err);
+
 /* ---- split.c ---- */
 
 /* A part's name: "<stem>-00002-of-00009.gguf". */

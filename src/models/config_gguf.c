@@ -223,6 +223,28 @@ static void add_eos(reader *r, hd_model_config *c, const char *name)
     c->eos[c->eos_count++] = (int32_t)id; /* three keys at most: fewer than HD_MAX_EOS */
 }
 
+/* Sampling defaults, where the converter wrote them; what is out of range is as if it were absent. */
+static void read_sampling(reader *r, hd_model_config *c)
+{
+    const struct {
+        const char *key;
+        float *value;
+        double min, max;
+    } known[] = {{"general.sampling.temp", &c->temperature, 0.0, 100.0}, /* ranges: those of hd_sampler_open */
+                 {"general.sampling.top_p", &c->top_p, 0.0, 1.0},
+                 {"general.sampling.min_p", &c->min_p, 0.0, 1.0},
+                 {"general.sampling.penalty_repeat", &c->repetition_penalty, 0.01, 100.0}};
+    for (size_t i = 0; i < HD_ARRAY_LEN(known); i++) {
+        const hd_meta *m = hd_checkpoint_meta(r->ckpt, known[i].key);
+        double v;
+        if (m && m->type != HD_META_ARRAY && hd_meta_f64(m, 0, &v) && v >= known[i].min && v <= known[i].max)
+            *known[i].value = (float)v;
+    }
+    const hd_meta *top_k = hd_checkpoint_meta(r->ckpt, "general.sampling.top_k");
+    int64_t k;
+    if (top_k && top_k->type != HD_META_ARRAY && hd_meta_i64(top_k, 0, &k) && k >= 0 && k <= INT_MAX) c->top_k = (int)k;
+}
+
 /* vocab_size is not in every file: the embedding's rows tell. */
 static int vocab_of(reader *r)
 {
@@ -253,5 +275,6 @@ hd_status hd_config_from_gguf(hd_model_config *c, const hd_checkpoint *ckpt, hd_
                                        "tokenizer.ggml.eom_token_id"};
     for (size_t i = 0; i < HD_ARRAY_LEN(ends); i++)
         add_eos(&r, c, ends[i]);
+    read_sampling(&r, c);
     return r.status;
 }

@@ -74,3 +74,37 @@ float hd_rope_softmax_factor(const hd_rope_config *c)
     double m = yarn_mscale(c->factor, c->mscale_all_dim);
     return (float)(m * m);
 }
+
+void hd_model_rope_factors(const hd_model_config *config, float *factors)
+{
+    for (int i = 0; i < config->rope_dim / 2; i++) {
+        double f = pow(config->rope.theta, -2.0 * i / config->rope_dim);
+        factors[i] = (float)(f / llama3_frequency(&config->rope, f));
+    }
+}
+
+bool hd_model_rope_factors_find(hd_model_config *config, const float *factors)
+{
+    enum { FIRST = 5, LAST = 20 }; /* original contexts of 32 to a million tokens, powers of two */
+    const double tolerance = 1e-3; /* relative: files hold float32, some computed in it */
+    int half = config->rope_dim / 2;
+    hd_model_config c = *config;
+    float *found = hd_alloc_array((size_t)half, sizeof *found);
+    bool same = false;
+    c.rope.type = HD_ROPE_LLAMA3;
+    c.rope.low_freq = 1.0;
+    c.rope.high_freq = 4.0;
+    c.rope.factor = 1.0;
+    for (int i = 0; i < half; i++)
+        c.rope.factor = fmax(c.rope.factor, (double)factors[i]);
+    for (int bits = FIRST; found && bits <= LAST && !same; bits++) {
+        c.rope.original_context = (double)(1 << bits);
+        hd_model_rope_factors(&c, found);
+        same = true;
+        for (int i = 0; i < half; i++)
+            same = same && fabs((double)found[i] / (double)factors[i] - 1.0) < tolerance;
+    }
+    hd_free(found);
+    if (same) *config = c;
+    return same;
+}

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "quantize/output.h"
 #include "tensor/encode.h"
 #include "tensor/quant.h"
 
@@ -15,65 +16,64 @@
 #define QUANTIZATION_VERSION 2 /* general.quantization_version: the layouts of the block types as they are today */
 
 typedef struct run {
-    const hd_checkpoint *from;
+    const hd_source *from;
     const hd_type *types;
     const hd_quant_options *options;
-    hd_gguf_writer *writer;
-    uint64_t done, all; /* values */
-    uint8_t *out;       /* a stretch, encoded */
-    float *values;      /* [threads][piece] */
-    int64_t piece;      /* values */
     const char *path;
+    hd_output *output;
+    hd_file_writer *writer; /* of the file under way */
+    uint64_t done, all;     /* values */
+    uint8_t *out;           /* a stretch, encoded */
+    float *values;          /* [threads][piece] */
+    float *scratch;         /* [threads][hd_source_scratch] */
+    int64_t stretch, piece; /* values that they have room for; at least a row of any tensor */
     hd_error *err;
 } run;
 
 /* ---- metadata ---- */
-
-typedef struct metadata {
-    hd_meta *all;
-    size_t count;
-    uint32_t file_type, version; /* what two of them point to */
-} metadata;
 
 static bool key_is(const hd_meta *m, const char *key)
 {
     return m->key.len == strlen(key) && memcmp(m->key.data, key, m->key.len) == 0;
 }
 
-/* Those of the original, but for what is no longer so. */
-static hd_status make_metadata(metadata *to, const run *r, const hd_quant_mix *mix)
+/* general.file_type of weights that stay as they are: that of the commonest type. */
+static uint32_t file_type_of(const run *r)
+{
+    enum { ALL_F32 = 0, MOSTLY_F16 = 1, MOSTLY_BF16 = 32 }; /* llama.cpp's llama_ftype */
+    int64_t values[HD_TYPE_COUNT] = {0};
+    for (size_t i = 0; i < hd_source_count(r->from); i++)
+        values[r->types[i]] += hd_tensor_values(hd_source_tensor(r->from, i));
+    if (values[HD_TYPE_BF16] >= values[HD_TYPE_F16] && values[HD_TYPE_BF16] >= values[HD_TYPE_F32]) return MOSTLY_BF16;
+    return values[HD_TYPE_F16] >= values[HD_TYPE_F32] ? MOSTLY_F16 : ALL_F32;
+}
+
+/* Those of the source, but for what is no longer so. */
+static hd_status make_metadata(hd_meta_list *to, const run *r, const hd_quant_mix *mix)
 {
     static const char *const replaced[] = {"general.file_type", "general.quantization_version", "split.no",
                                            "split.count", "split.tensors.count"};
-    size_t count = hd_checkpoint_meta_count(r->from);
-    to->all = hd_alloc_array(count + 2, sizeof *to->all);
-    if (!to->all) return hd_fail(r->err, HD_E_MEMORY, "no memory for %zu metadata entries", count);
-    to->count = 0;
-    to->file_type = mix->gguf_id;
-    to->version = QUANTIZATION_VERSION;
-    for (size_t i = 0; i < count; i++) {
-        const hd_meta *m = hd_checkpoint_meta_at(r->from, i);
+    const hd_meta_list *from = hd_source_meta(r->from);
+    for (size_t i = 0; i < from->count; i++) {
         bool keep = true;
         for (size_t k = 0; k < HD_ARRAY_LEN(replaced); k++)
-            keep = keep && !key_is(m, replaced[k]);
-        if (keep) to->all[to->count++] = *m;
+            keep = keep && !key_is(&from->items[i], replaced[k]);
+        if (keep) hd_meta_add(to, &from->items[i]);
     }
-    const uint32_t *numbers[] = {&to->file_type, &to->version};
-    for (size_t k = 0; k < 2; k++)
-        to->all[to->count++] = (hd_meta){.key = {replaced[k], strlen(replaced[k])},
-                                         .type = HD_META_U32,
-                                         .count = 1,
-                                         .data = (const uint8_t *)numbers[k]};
-    return HD_OK;
+    hd_meta_add_u32(to, "general.file_type", mix ? mix->gguf_id : file_type_of(r));
+    hd_meta_add_u32(to, "general.quantization_version", QUANTIZATION_VERSION);
+    return to->status == HD_OK ? HD_OK : hd_fail(r->err, to->status, "no memory for the metadata");
 }
 
 /* ---- one tensor ---- */
 
+/* Rows of a tensor that go through memory together. */
 typedef struct stretch {
     const run *r;
-    const uint8_t *from;
-    hd_type before, after;
-    int64_t values;
+    size_t tensor;
+    hd_type after;
+    int64_t row, rows, cols;
+    int64_t step;       /* rows of a thread's piece */
     atomic_bool bad;    /* a number is not finite */
     atomic_bool beyond; /* one is larger than the type can hold */
 } stretch;
@@ -97,10 +97,11 @@ static void encode_pieces(void *arg, int64_t begin, int64_t end, int thread)
     stretch *s = arg;
     const run *r = s->r;
     float *x = r->values + thread * r->piece;
+    float *scratch = r->scratch + (size_t)thread * hd_source_scratch(r->from);
     for (int64_t i = begin; i < end; i++) {
-        int64_t at = i * r->piece, n = HD_MIN(r->piece, s->values - at);
-        uint8_t *to = r->out + bytes_of(s->after, at);
-        (void)hd_decode_row(s->before, s->from + bytes_of(s->before, at), x, n);
+        int64_t at = i * s->step, rows = HD_MIN(s->step, s->rows - at), n = rows * s->cols;
+        uint8_t *to = r->out + bytes_of(s->after, at * s->cols);
+        hd_source_rows(r->from, s->tensor, s->row + at, rows, x, scratch);
         bool finite = all_finite(x, n);
         if (!finite) atomic_store(&s->bad, true);
         if (hd_encode_supported(s->after))
@@ -121,46 +122,48 @@ static void touch(const uint8_t *data, size_t bytes)
     (void)sink;
 }
 
-/* What the file will have of `values` of the tensor from value `at` on; *out is good until the next call. */
-static hd_status make_stretch(run *r, const hd_tensor *t, hd_type type, int64_t at, int64_t values, const uint8_t **out)
+/* What the file will have of rows [row, row + rows) of the tensor; *out is good until the next call. */
+static hd_status make_stretch(run *r, size_t tensor, int64_t row, int64_t rows, const uint8_t **out)
 {
-    stretch s = {.r = r,
-                 .from = (const uint8_t *)t->data + bytes_of(t->type, at),
-                 .before = t->type,
-                 .after = type,
-                 .values = values};
-    bool copied = type == t->type;
-    if (copied)
-        touch(s.from, bytes_of(type, values));
-    else
-        hd_pool_for(r->options->pool, (values + r->piece - 1) / r->piece, 1, encode_pieces, &s);
-    HD_TRY(hd_checkpoint_check(r->from, r->err));
+    const hd_tensor *t = hd_source_tensor(r->from, tensor);
+    stretch s = {
+        .r = r, .tensor = tensor, .after = r->types[tensor], .row = row, .rows = rows, .cols = hd_tensor_cols(t)};
+    bool copied = s.after == t->type && t->data;
+    const uint8_t *from = t->data;
+    s.step = HD_MAX(r->piece / s.cols, 1);
+    if (copied) {
+        from += bytes_of(t->type, row * s.cols);
+        touch(from, bytes_of(t->type, rows * s.cols));
+    } else
+        hd_pool_for(r->options->pool, (rows + s.step - 1) / s.step, 1, encode_pieces, &s);
+    HD_TRY(hd_checkpoint_check(hd_source_checkpoint(r->from), r->err));
     if (atomic_load(&s.bad))
         return hd_fail(r->err, HD_E_FORMAT, "tensor '%s' holds a number that is not finite; the model is damaged",
                        t->name);
     if (atomic_load(&s.beyond))
         return hd_fail(r->err, HD_E_UNSUPPORTED,
                        "tensor '%s' holds a number beyond what %s can hold; take BF16 or a larger type", t->name,
-                       hd_type_name(type));
-    *out = copied ? s.from : r->out;
+                       hd_type_name(s.after));
+    *out = copied ? from : r->out;
     return HD_OK;
 }
 
 static hd_status write_tensor(run *r, size_t i)
 {
-    const hd_tensor *t = hd_checkpoint_tensor(r->from, i);
-    int64_t values = hd_tensor_values(t), step = r->options->stretch ? r->options->stretch : STRETCH_VALUES;
+    const hd_tensor *t = hd_source_tensor(r->from, i);
+    int64_t cols = hd_tensor_cols(t), rows = hd_tensor_rows(t);
     const uint8_t *bytes;
-    if (values == 0) return hd_gguf_writer_put(r->writer, "", 0, r->err);
-    for (int64_t at = 0; at < values; at += step) {
-        int64_t n = HD_MIN(step, values - at);
+    if (cols * rows == 0) return hd_file_writer_put(r->writer, "", 0, r->err);
+    int64_t step = HD_MAX(r->stretch / cols, 1);
+    for (int64_t at = 0; at < rows; at += step) {
+        int64_t n = HD_MIN(step, rows - at);
         if (r->options->progress && !r->options->progress(r->options->arg, r->done, r->all))
             return hd_fail(r->err, HD_E_CANCELLED, "interrupted; what is written stays, run it again to go on");
-        HD_TRY(make_stretch(r, t, r->types[i], at, n, &bytes));
-        HD_TRY(hd_gguf_writer_put(r->writer, bytes, bytes_of(r->types[i], n), r->err));
-        r->done += (uint64_t)n;
+        HD_TRY(make_stretch(r, i, at, n, &bytes));
+        HD_TRY(hd_file_writer_put(r->writer, bytes, bytes_of(r->types[i], n * cols), r->err));
+        r->done += (uint64_t)(n * cols);
     }
-    hd_checkpoint_drop(r->from, t->data, t->bytes);
+    hd_source_drop(r->from, i);
     return HD_OK;
 }
 
@@ -168,78 +171,104 @@ static hd_status write_tensor(run *r, size_t i)
 
 static hd_status check_types(const run *r)
 {
-    for (size_t i = 0; i < hd_checkpoint_tensor_count(r->from); i++) {
-        const hd_tensor *t = hd_checkpoint_tensor(r->from, i);
+    for (size_t i = 0; i < hd_source_count(r->from); i++) {
+        const hd_tensor *t = hd_source_tensor(r->from, i);
         hd_type type = r->types[i];
         bool plain = type == HD_TYPE_F32 || type == HD_TYPE_F16 || type == HD_TYPE_BF16;
-        if (type != t->type && !plain && !hd_encode_supported(type))
+        if ((type != t->type || !t->data) && !plain && !hd_encode_supported(type))
             return hd_fail(r->err, HD_E_UNSUPPORTED, "tensor '%s': %s can't be written yet", t->name,
                            hd_type_name(type));
     }
     return HD_OK;
 }
 
-static hd_status open_writer(run *r, const hd_quant_mix *mix, const char *path)
+/* Whole rows go through memory, however wide. */
+static hd_status take_memory(run *r)
 {
-    metadata meta = {0};
-    size_t count = hd_checkpoint_tensor_count(r->from);
+    size_t threads = (size_t)hd_pool_threads(r->options->pool);
+    r->piece = PIECE_VALUES;
+    r->stretch = r->options->stretch ? r->options->stretch : STRETCH_VALUES;
+    for (size_t i = 0; i < hd_source_count(r->from); i++) {
+        int64_t cols = hd_tensor_cols(hd_source_tensor(r->from, i));
+        r->piece = HD_MAX(r->piece, cols);
+        r->stretch = HD_MAX(r->stretch, cols);
+    }
+    r->out = hd_alloc_array((size_t)r->stretch, sizeof(float));
+    r->values = hd_alloc_array(threads * (size_t)r->piece, sizeof *r->values);
+    r->scratch = hd_alloc_array(threads * HD_MAX(hd_source_scratch(r->from), 1), sizeof *r->scratch);
+    return r->out && r->values && r->scratch ? HD_OK : hd_fail(r->err, HD_E_MEMORY, "no memory to quantize in");
+}
+
+/* Whether a tensor of the part that was found is of this model: its first rows must be what we would write. */
+static hd_status check_written(run *r, size_t i, size_t position)
+{
+    const hd_tensor *t = hd_source_tensor(r->from, i);
+    int64_t cols = hd_tensor_cols(t), rows = hd_tensor_rows(t);
+    const uint8_t *bytes;
+    r->done += (uint64_t)(rows * cols);
+    if (rows * cols == 0) return HD_OK;
+    rows = HD_MIN(rows, HD_MAX(PIECE_VALUES / cols, 1));
+    HD_TRY(make_stretch(r, i, 0, rows, &bytes));
+    if (hd_file_writer_has(r->writer, position, bytes, bytes_of(r->types[i], rows * cols))) return HD_OK;
+    return hd_fail(r->err, HD_E_IO, "%s%s: was begun from another model; remove it to start anew", r->path,
+                   HD_PART_SUFFIX);
+}
+
+static hd_status write_file(run *r, size_t file)
+{
+    HD_TRY(hd_output_begin(r->output, file, &r->writer, r->err));
+    size_t first = hd_file_writer_next(r->writer);
+    for (size_t k = 0; k < hd_output_tensors(r->output, file); k++) {
+        size_t i = hd_output_tensor(r->output, file, k);
+        HD_TRY(k < first ? check_written(r, i, k) : write_tensor(r, i));
+    }
+    return hd_output_end(r->output, r->err);
+}
+
+static hd_status write_files(run *r, const hd_output_plan *plan)
+{
+    HD_TRY(hd_output_open(&r->output, plan, r->err));
+    for (size_t i = 0; i < hd_source_count(r->from); i++)
+        r->all += (uint64_t)hd_tensor_values(hd_source_tensor(r->from, i));
+    for (size_t f = 0; f < hd_output_files(r->output); f++)
+        HD_TRY(write_file(r, f));
+    return hd_output_finish(r->output, r->err);
+}
+
+static hd_status run_all(run *r, const hd_quant_mix *mix)
+{
+    size_t count = hd_source_count(r->from);
+    hd_meta_list meta = {0};
     hd_tensor *tensors = hd_alloc_array(HD_MAX(count, 1), sizeof *tensors);
-    hd_status status =
-        tensors ? make_metadata(&meta, r, mix) : hd_fail(r->err, HD_E_MEMORY, "no memory for the tensors");
+    hd_status status = tensors ? HD_OK : hd_fail(r->err, HD_E_MEMORY, "no memory for the tensors");
     for (size_t i = 0; status == HD_OK && i < count; i++) {
-        tensors[i] = *hd_checkpoint_tensor(r->from, i);
+        tensors[i] = *hd_source_tensor(r->from, i);
         tensors[i].type = r->types[i];
     }
-    if (status == HD_OK) status = hd_gguf_writer_open(&r->writer, path, meta.all, meta.count, tensors, count, r->err);
-    hd_free(meta.all);
+    if (status == HD_OK) status = make_metadata(&meta, r, mix);
+    hd_output_plan plan = {.format = hd_source_layout(r->from),
+                           .path = r->path,
+                           .split = r->options->split,
+                           .meta = meta.items,
+                           .meta_count = meta.count,
+                           .tensors = tensors,
+                           .count = count};
+    if (status == HD_OK) status = write_files(r, &plan);
+    hd_output_close(&r->output);
+    hd_meta_list_free(&meta);
     hd_free(tensors);
     return status;
 }
 
-static hd_status take_memory(run *r)
-{
-    size_t threads = (size_t)hd_pool_threads(r->options->pool);
-    r->piece = PIECE_VALUES; /* a whole number of blocks of any type, as a stretch is of pieces */
-    r->out = hd_alloc_array((size_t)STRETCH_VALUES, sizeof(float));
-    r->values = hd_alloc_array(threads * (size_t)r->piece, sizeof *r->values);
-    return r->out && r->values ? HD_OK : hd_fail(r->err, HD_E_MEMORY, "no memory to quantize in");
-}
-
-/* Whether a tensor of the part that was found is of this model: its first piece must be what we would write. */
-static hd_status check_written(run *r, size_t i)
-{
-    const hd_tensor *t = hd_checkpoint_tensor(r->from, i);
-    int64_t n = HD_MIN(r->piece, hd_tensor_values(t));
-    const uint8_t *bytes;
-    HD_TRY(make_stretch(r, t, r->types[i], 0, n, &bytes));
-    if (hd_gguf_writer_has(r->writer, i, bytes, bytes_of(r->types[i], n))) return HD_OK;
-    return hd_fail(r->err, HD_E_IO, "%s.part: was begun from another model; remove it to start anew", r->path);
-}
-
-static hd_status run_all(run *r)
-{
-    size_t count = hd_checkpoint_tensor_count(r->from), first = hd_gguf_writer_next(r->writer);
-    for (size_t i = 0; i < count; i++)
-        r->all += (uint64_t)hd_tensor_values(hd_checkpoint_tensor(r->from, i));
-    for (size_t i = 0; i < first; i++) {
-        HD_TRY(check_written(r, i));
-        r->done += (uint64_t)hd_tensor_values(hd_checkpoint_tensor(r->from, i));
-    }
-    for (size_t i = first; i < count; i++)
-        HD_TRY(write_tensor(r, i));
-    return hd_gguf_writer_finish(r->writer, r->err);
-}
-
-hd_status hd_quantize(const hd_checkpoint *from, const hd_type *types, const hd_quant_mix *mix, const char *path,
+hd_status hd_quantize(const hd_source *from, const hd_type *types, const hd_quant_mix *mix, const char *path,
                       const hd_quant_options *options, hd_error *err)
 {
     run r = {.from = from, .types = types, .options = options, .path = path, .err = err};
     HD_TRY(check_types(&r));
     hd_status status = take_memory(&r);
-    if (status == HD_OK) status = open_writer(&r, mix, path);
-    if (status == HD_OK) status = run_all(&r);
-    hd_gguf_writer_close(&r.writer);
+    if (status == HD_OK) status = run_all(&r, mix);
     hd_free(r.out);
     hd_free(r.values);
+    hd_free(r.scratch);
     return status;
 }

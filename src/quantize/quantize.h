@@ -1,14 +1,14 @@
 /* quantize/quantize.h: the door of the quantize room: a model's weights as other types, tensor by tensor.
  *
- * A recipe gives each tensor of a checkpoint its type; the run streams the tensors through memory, some megabytes at a
- * time on all threads, into a GGUF file.  A run that was killed or cancelled goes on where it was (formats.h,
- * hd_gguf_writer_open) and the file is the same byte for byte.
+ * A recipe gives each tensor of a source (source.h) its type; the run streams the tensors through memory, some
+ * megabytes at a time on all threads, into the files of an output (output.h).  A run that was killed or cancelled goes
+ * on where it was and the files are the same byte for byte.
  */
 #ifndef HD_QUANTIZE_H
 #define HD_QUANTIZE_H
 
 #include "base/pool.h"
-#include "formats/formats.h"
+#include "quantize/source.h"
 
 /* What --type takes: an element type ("Q4_0", "BF16"), which all matrices get, or a mix ("Q4_K_M"), which gives more
  * bits to those that suffer most. */
@@ -23,11 +23,11 @@ typedef struct hd_quant_mix {
 const hd_quant_mix *hd_quant_mixes(size_t *count);
 const hd_quant_mix *hd_quant_mix_find(const char *name); /* any case; NULL: none */
 
-/* The type of each tensor, types[hd_checkpoint_tensor_count].  Vectors, norms, the routers of experts and kernels of
- * convolutions keep theirs.  Where rows are no whole blocks of the type, a type with smaller blocks takes its place,
- * and F16 at last.  With a K type, the matrix that gives the logits (token_embd, where there is no output) gets Q6_K.
- * Errors: HD_E_UNSUPPORTED (the checkpoint is no GGUF). */
-hd_status hd_quant_recipe(hd_type *types, const hd_checkpoint *from, const hd_quant_mix *mix, hd_error *err);
+/* The type of each of `count` tensors of a GGUF file, by name, shape and type.  Vectors, norms, the routers of experts
+ * and kernels of convolutions keep theirs.  Where rows are no whole blocks of the type, a type with smaller blocks
+ * takes its place, and F16 at last.  With a K type, the matrix that gives the logits (token_embd, where there is no
+ * output) gets Q6_K. */
+void hd_quant_recipe(hd_type *types, const hd_tensor *tensors, size_t count, const hd_quant_mix *mix);
 
 /* Bytes of a tensor as `type`; its rows are whole blocks of that. */
 size_t hd_quant_bytes(const hd_tensor *tensor, hd_type type);
@@ -39,13 +39,16 @@ typedef struct hd_quant_options {
     hd_pool *pool; /* NULL: one thread */
     hd_quant_progress progress;
     void *arg;
+    uint64_t split;  /* tensor bytes of a file at most; 0: one file */
     int64_t stretch; /* values that go through memory together; 0: 4 million.  For tests */
 } hd_quant_options;
 
-/* Writes `path` (see hd_gguf_writer_open).  Errors: HD_E_FORMAT (a number that is not finite), HD_E_UNSUPPORTED (one
- * that the type can't hold; a type that can't be written), HD_E_CANCELLED, HD_E_MODEL_LOST, HD_E_IO (also: the part
- * that is there was made of another model), HD_E_MEMORY. */
-hd_status hd_quantize(const hd_checkpoint *from, const hd_type *types, const hd_quant_mix *mix, const char *path,
+/* Writes the source with types[hd_source_count] as `path`: a GGUF file or a folder of safetensors, which is there, by
+ * the source's layout.  `mix` NULL: the weights stay as they are, and general.file_type tells of the commonest type.
+ * Errors: HD_E_FORMAT (a number that is not finite), HD_E_UNSUPPORTED (one that the type can't hold; a type that can't
+ * be written), HD_E_CANCELLED, HD_E_MODEL_LOST, HD_E_LIMIT (too many files), HD_E_IO (also: the part that is there was
+ * made of another model), HD_E_MEMORY. */
+hd_status hd_quantize(const hd_source *from, const hd_type *types, const hd_quant_mix *mix, const char *path,
                       const hd_quant_options *options, hd_error *err);
 
 #endif

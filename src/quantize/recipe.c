@@ -117,20 +117,22 @@ size_t hd_quant_bytes(const hd_tensor *t, hd_type type)
     return bytes;
 }
 
-hd_status hd_quant_recipe(hd_type *types, const hd_checkpoint *from, const hd_quant_mix *mix, hd_error *err)
+static bool is_there(const hd_tensor *tensors, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(tensors[i].name, name) == 0) return true;
+    return false;
+}
+
+void hd_quant_recipe(hd_type *types, const hd_tensor *tensors, size_t count, const hd_quant_mix *mix)
 {
     int layers = 0;
-    size_t count = hd_checkpoint_tensor_count(from);
-    if (hd_checkpoint_format(from) != HD_FORMAT_GGUF)
-        return hd_fail(err, HD_E_UNSUPPORTED, "%s: only GGUF files can be quantized yet", hd_checkpoint_path(from));
-    const char *output = hd_checkpoint_find(from, "output.weight") ? "output.weight" : "token_embd.weight";
+    const char *output = is_there(tensors, count, "output.weight") ? "output.weight" : "token_embd.weight";
     for (size_t i = 0; i < count; i++)
-        layers = HD_MAX(layers, layer_of(hd_checkpoint_tensor(from, i)->name) + 1);
+        layers = HD_MAX(layers, layer_of(tensors[i].name) + 1);
     for (size_t i = 0; i < count; i++) {
-        const hd_tensor *t = hd_checkpoint_tensor(from, i);
-        hd_type type = t->type;
-        if (is_weight(t)) type = fitting(type_in_mix(mix, t, layers, output), t->shape[t->dims - 1]);
-        types[i] = type;
+        const hd_tensor *t = &tensors[i];
+        types[i] = t->type;
+        if (is_weight(t)) types[i] = fitting(type_in_mix(mix, t, layers, output), t->shape[t->dims - 1]);
     }
-    return HD_OK;
 }

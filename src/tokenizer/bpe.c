@@ -3,6 +3,7 @@
  * A word starts as its bytes.  Of all neighbours that have a merge, the pair of lowest rank is joined, the leftmost
  * among equals, until none is left.  Pairs wait in a heap, so that a word of n bytes takes n log n steps: a run of ten
  * million letters is one word. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "tokenizer/tokenizer_internal.h"
@@ -75,6 +76,24 @@ hd_status hd_bpe_add_merge(hd_bpe *bpe, const hd_vocab *vocab, uint32_t rank, hd
                                : "what they give together");
     bpe->merges[slot_of(bpe, pair_of(l, r))] = (hd_merge){pair_of(l, r), rank, both};
     return HD_OK;
+}
+
+static int compare_ranks(const void *a, const void *b)
+{
+    uint32_t x = ((const hd_merge *)a)->rank, y = ((const hd_merge *)b)->rank;
+    return (x > y) - (x < y);
+}
+
+bool hd_bpe_list(const hd_bpe *bpe, hd_merge **out, size_t *count)
+{
+    size_t slots = bpe->merges ? bpe->mask + 1 : 0;
+    *count = 0;
+    *out = hd_alloc_array(HD_MAX(slots, 1), sizeof **out);
+    if (!*out) return false;
+    for (size_t i = 0; i < slots; i++)
+        if (bpe->merges[i].pair != UINT64_MAX) (*out)[(*count)++] = bpe->merges[i];
+    qsort(*out, *count, sizeof **out, compare_ranks);
+    return true;
 }
 
 /* Bytes that no UTF-8 text has.  Some DeepSeek vocabularies hold them only as added tokens. */

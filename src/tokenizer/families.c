@@ -28,7 +28,7 @@
     "\\x{ff41}-\\x{ff5a}\\x{10400}-\\x{1044f}\\x{104b0}-\\x{104d3}\\x{104d8}-\\x{104fb}\\x{10c80}-\\x{10cb2}"          \
     "\\x{10cc0}-\\x{10cf2}\\x{118a0}-\\x{118df}\\x{1e900}-\\x{1e943}"
 
-#define STEPS_MAX 6
+#define STEPS_MAX 7 /* with the NULL behind them */
 
 typedef struct family {
     const char *names[5];
@@ -86,4 +86,65 @@ hd_status hd_pretokenizer_by_name(hd_pretokenizer *pre, hd_str name, bool *nfc, 
     for (int i = 0; i < STEPS_MAX && f->steps[i]; i++)
         HD_TRY(hd_pretokenizer_add(pre, f->steps[i], strlen(f->steps[i]), false, HD_SPLIT_ISOLATED, false, err));
     return HD_OK;
+}
+
+/* ---- which family it is ---- */
+
+/* Digits in runs of several lengths, letters of several scripts with marks and case, contractions, signs of all kinds,
+ * spaces and line ends of all kinds.  Every family cuts it in a way of its own (a test sees to that). */
+static const char sample[] =
+    "Hello  world, it's 2024!\n\n\tI'LL we'Re 1234567 3.14 a1b22c333 x+=y<<2; don't(stop) [foo]{bar}\r\n   end  \n"
+    "\u00c9t\u00e9 na\u00efve e\u0301 \u00df \u0130stanbul \u03b1\u03b2\u03b3 \u0436\u0434\u0430\u0442\u044c "
+    "\u4f60\u597d\uff0c\u4e16\u754c\uff01abc\u6f22\u5b57 \u3053\u3093\u306b\u3061\u306f\u30ab\u30bf "
+    "\uc548\ub155 \u0939\u093f\u0928\u094d\u0926\u0940 \u0e44\u0e17\u0e22 \u0663\u0664\u0665\u0666 \u00bd\u00b2 "
+    "\u2018q\u2019 \u201cq\u201d $5 \u20ac6 #tag @me ~/x ^2 |a| `code` !!! ... _under_score CamelCase \u3000 "
+    "\U0001f600\U0001f468\u200d\U0001f469 http://a.b/c?d=e&f 12:30 -7 1,000,000 ok   ";
+
+static hd_status hash_word(void *arg, const char *word, size_t len)
+{
+    const uint64_t prime = 0x100000001b3; /* FNV-1a */
+    uint64_t *hash = arg;
+    for (size_t i = 0; i < len; i++)
+        *hash = (*hash ^ (uint8_t)word[i]) * prime;
+    *hash = (*hash ^ 0x100) * prime; /* no byte: the end of a word */
+    return HD_OK;
+}
+
+static hd_status hash_of(const hd_pretokenizer *pre, uint64_t *hash)
+{
+    hd_matcher *m;
+    *hash = 0xcbf29ce484222325; /* FNV-1a */
+    HD_TRY(hd_matcher_open(&m, NULL));
+    hd_status status = hd_pretokenize(pre, m, sample, sizeof sample - 1, hash_word, hash, NULL);
+    hd_matcher_close(&m);
+    return status;
+}
+
+static hd_status hash_of_family(const family *f, uint64_t *hash)
+{
+    hd_pretokenizer pre = {0};
+    bool nfc, whole_words, adds_bos;
+    hd_str name = {f->names[0], strlen(f->names[0])};
+    hd_status status = hd_pretokenizer_by_name(&pre, name, &nfc, &whole_words, &adds_bos, NULL);
+    if (status == HD_OK) status = hash_of(&pre, hash);
+    hd_pretokenizer_free(&pre);
+    return status;
+}
+
+const char *hd_pretokenizer_name(const hd_pretokenizer *pre, bool nfc, bool whole_words, hd_status *status)
+{
+    uint64_t wanted, found;
+    *status = hash_of(pre, &wanted);
+    for (size_t i = 0; *status == HD_OK && i < HD_ARRAY_LEN(families); i++) {
+        const family *f = &families[i];
+        if (f->nfc != nfc || f->whole_words != whole_words) continue;
+        *status = hash_of_family(f, &found);
+        if (*status == HD_OK && found == wanted) return f->names[0];
+    }
+    return NULL;
+}
+
+const char *const *hd_pretokenizer_steps(const char *name)
+{
+    return find_family((hd_str){name, strlen(name)})->steps;
 }

@@ -82,14 +82,16 @@ static bool is_class(hd_str name, const char *wanted)
 
 static hd_status read_config(hd_tokenizer *tok, const json_t *config, bool post_adds_bos, hd_error *err)
 {
-    hd_str bos, eos, class;
+    hd_str bos, eos, pad, class;
     HD_TRY(get_token(config, "bos_token", &bos, err));
     HD_TRY(get_token(config, "eos_token", &eos, err));
+    HD_TRY(get_token(config, "pad_token", &pad, err));
     HD_TRY(hd_json_get_string(config, "tokenizer_class", &class, err));
     HD_TRY(set_text(&tok->bos_text, bos.data ? bos : (hd_str){"", 0}, err));
     HD_TRY(set_text(&tok->eos_text, eos.data ? eos : (hd_str){"", 0}, err));
     if (bos.len) tok->bos = id_of(tok, bos);
     if (eos.len) hd_tokenizer_add_eos(tok, id_of(tok, eos));
+    if (pad.len) tok->pad = id_of(tok, pad);
     /* The Llama classes of transformers add it unless told otherwise. */
     bool fallback = post_adds_bos || is_class(class, "LlamaTokenizerFast") || is_class(class, "LlamaTokenizer");
     HD_TRY(hd_json_get_bool(config, "add_bos_token", fallback, &tok->adds_bos, err));

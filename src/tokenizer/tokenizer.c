@@ -14,7 +14,7 @@ hd_status hd_tokenizer_new(hd_tokenizer **out, hd_error *err)
     if (!tok) return hd_fail(err, HD_E_MEMORY, "out of memory for a tokenizer");
     hd_vocab_init(&tok->vocab);
     hd_added_tokens_init(&tok->added);
-    tok->bos = -1;
+    tok->bos = tok->pad = -1;
     return HD_OK;
 }
 
@@ -163,6 +163,11 @@ int32_t hd_tokenizer_vocab_size(const hd_tokenizer *tok)
 int32_t hd_tokenizer_bos(const hd_tokenizer *tok)
 {
     return tok->bos;
+}
+
+int32_t hd_tokenizer_pad(const hd_tokenizer *tok)
+{
+    return tok->pad;
 }
 
 bool hd_tokenizer_adds_bos(const hd_tokenizer *tok)

@@ -35,6 +35,20 @@ bool hd_tokenizer_is_v4(const hd_tokenizer *tok);
 int32_t hd_tokenizer_find(const hd_tokenizer *tok, const char *text, size_t len); /* id of an added token's text; -1 */
 bool hd_tokenizer_is_special(const hd_tokenizer *tok, int32_t id);
 
+int32_t hd_tokenizer_pad(const hd_tokenizer *tok); /* -1: none */
+
+/* ---- writing it down ---- */
+
+/* Adds the keys tokenizer.* of a GGUF file, which point into `tok`.  Ids below `vocab` (the embedding's rows) without a
+ * token get a placeholder.  Errors: HD_E_UNSUPPORTED (no name of tokenizer.ggml.pre stands for this pre-tokenizer),
+ * HD_E_FORMAT (tokens beyond `vocab`), HD_E_MEMORY. */
+hd_status hd_tokenizer_to_gguf(const hd_tokenizer *tok, size_t vocab, hd_meta_list *list, hd_error *err);
+
+/* tokenizer.json and tokenizer_config.json; the caller releases them.  `context` becomes model_max_length.  Errors as
+ * above. */
+hd_status hd_tokenizer_to_json(json_t **tokenizer, json_t **config, const hd_tokenizer *tok, int64_t context,
+                               hd_error *err);
+
 /* ---- encoding ---- */
 typedef struct hd_ids { /* growable list of ids; zero-initialize, free with hd_ids_free */
     int32_t *data;

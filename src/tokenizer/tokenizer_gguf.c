@@ -3,9 +3,6 @@
 
 #include "tokenizer/tokenizer_internal.h"
 
-/* tokenizer.ggml.token_type */
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4, TYPE_UNUSED = 5, TYPE_BYTE = 6 };
-
 static bool equals(hd_str s, const char *text)
 {
     return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
@@ -52,8 +49,9 @@ static hd_status read_token_types(hd_tokenizer *tok, const hd_checkpoint *ckpt, 
         int64_t type;
         if (!hd_meta_i64(types, i, &type))
             return hd_fail(err, HD_E_FORMAT, "tokenizer.ggml.token_type must hold integers");
-        if (type != TYPE_CONTROL && type != TYPE_USER_DEFINED && type != TYPE_UNKNOWN) continue;
-        hd_added token = {.id = (int32_t)i, .special = type != TYPE_USER_DEFINED};
+        if (type != HD_GGUF_TOKEN_CONTROL && type != HD_GGUF_TOKEN_USER_DEFINED && type != HD_GGUF_TOKEN_UNKNOWN)
+            continue;
+        hd_added token = {.id = (int32_t)i, .special = type != HD_GGUF_TOKEN_USER_DEFINED};
         HD_TRY(hd_tokenizer_add_token(tok, token, tokens->strings[i], err));
     }
     return HD_OK;
@@ -94,6 +92,7 @@ static hd_status read_ends(hd_tokenizer *tok, const hd_checkpoint *ckpt, hd_erro
                                        "tokenizer.ggml.eom_token_id"};
     const hd_meta *adds = hd_checkpoint_meta(ckpt, "tokenizer.ggml.add_bos_token");
     tok->bos = get_id(tok, ckpt, "tokenizer.ggml.bos_token_id");
+    tok->pad = get_id(tok, ckpt, "tokenizer.ggml.padding_token_id");
     for (size_t i = 0; i < HD_ARRAY_LEN(ends); i++)
         hd_tokenizer_add_eos(tok, get_id(tok, ckpt, ends[i]));
     if (adds && !hd_meta_bool(adds, &tok->adds_bos))

@@ -88,6 +88,8 @@ hd_status hd_bpe_add_merge(hd_bpe *bpe, const hd_vocab *vocab, uint32_t rank, hd
 /* Finds the ids of the bytes that have none yet.  An added token may stand only for a byte that UTF-8 never has, so
  * that no text of a user becomes one. */
 void hd_bpe_set_bytes(hd_bpe *bpe, const hd_vocab *vocab);
+/* All merges by rank, lowest first; the caller frees *out.  False: no memory. */
+bool hd_bpe_list(const hd_bpe *bpe, hd_merge **out, size_t *count);
 void hd_bpe_work_free(hd_bpe_work *work);
 hd_status hd_bpe_encode(const hd_bpe *bpe, const hd_vocab *vocab, hd_bpe_work *work, const uint8_t *word, size_t len,
                         hd_ids *out);
@@ -149,6 +151,14 @@ hd_status hd_pretokenizer_add_gpt2(hd_pretokenizer *pre, hd_error *err);
  * say. HD_E_UNSUPPORTED for a name that is not known here. */
 hd_status hd_pretokenizer_by_name(hd_pretokenizer *pre, hd_str name, bool *nfc, bool *whole_words, bool *adds_bos,
                                   hd_error *err);
+
+/* The name of the family that cuts text as `pre` does, normalizes as `nfc` says and ignores merges as `whole_words`
+ * says; NULL: none.  Found out by cutting a text that every family cuts in a way of its own: patterns can be written in
+ * many ways.  *status tells of want of memory. */
+const char *hd_pretokenizer_name(const hd_pretokenizer *pre, bool nfc, bool whole_words, hd_status *status);
+/* The steps of a family that hd_pretokenizer_name gave: patterns, each isolating what it matches; NULL behind them. */
+const char *const *hd_pretokenizer_steps(const char *name);
+
 /* Calls `fn` for each word of text[len], in order.  Bytes that are not UTF-8 are words of their own. */
 hd_status hd_pretokenize(const hd_pretokenizer *pre, hd_matcher *m, const char *text, size_t len, hd_word_fn fn,
                          void *arg, hd_error *err);
@@ -213,7 +223,7 @@ struct hd_tokenizer {
     hd_pretokenizer pre;
     hd_added_tokens added;
     bool nfc;
-    int32_t bos;
+    int32_t bos, pad; /* -1: none */
     bool adds_bos;
     int32_t eos[HD_TOKENIZER_EOS];
     size_t eos_count;
@@ -235,6 +245,15 @@ hd_status hd_tokenizer_add_token(hd_tokenizer *tok, hd_added token, hd_str text,
 hd_status hd_tokenizer_read_normalizer(hd_tokenizer *tok, const json_t *node, hd_error *err);
 hd_status hd_tokenizer_read_pre_tokenizer(hd_tokenizer *tok, const json_t *node, hd_error *err);
 hd_status hd_tokenizer_read_decoder(const json_t *node, hd_error *err);
+
+/* tokenizer.ggml.token_type (the GGUF specification); bytes of their own (6) are no part of byte-level BPE */
+enum {
+    HD_GGUF_TOKEN_NORMAL = 1,
+    HD_GGUF_TOKEN_UNKNOWN = 2,
+    HD_GGUF_TOKEN_CONTROL = 3,
+    HD_GGUF_TOKEN_USER_DEFINED = 4,
+    HD_GGUF_TOKEN_UNUSED = 5
+};
 
 /* tokenizer_gguf.c */
 hd_status hd_tokenizer_read_gguf(hd_tokenizer *tok, const hd_checkpoint *ckpt, hd_error *err);

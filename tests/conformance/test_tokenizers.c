@@ -86,6 +86,51 @@ static void check_text(const hd_tokenizer *tok, size_t index, const json_t *item
     hd_buf_free(&decoded);
 }
 
+static void check_texts(const hd_tokenizer *tok, const json_t *texts)
+{
+    for (size_t i = 0; i < json_array_size(texts); i++)
+        check_text(tok, i, json_array_get(texts, i));
+}
+
+/* What was written down reads the same: as tokenizer.json and as a GGUF file. */
+static void check_written(const hd_tokenizer *tok, const json_t *texts)
+{
+    char path[sizeof scratch + 32], config_path[sizeof scratch + 32];
+    json_t *json, *config;
+    hd_meta_list list = {0};
+    hd_file_writer *w;
+    hd_error err = {0};
+    snprintf(path, sizeof path, "%s/tokenizer.json", scratch);
+    snprintf(config_path, sizeof config_path, "%s/tokenizer_config.json", scratch);
+    if (hd_tokenizer_to_json(&json, &config, tok, 4096, &err) != HD_OK) fail_msg("%s", err.text);
+    assert_int_equal(hd_file_write_json(path, json, NULL), HD_OK);
+    assert_int_equal(hd_file_write_json(config_path, config, NULL), HD_OK);
+    hd_tokenizer *again = open_at(scratch);
+    check_texts(again, texts);
+    assert_string_equal(hd_tokenizer_bos_text(again), hd_tokenizer_bos_text(tok));
+    assert_string_equal(hd_tokenizer_eos_text(again), hd_tokenizer_eos_text(tok));
+    assert_int_equal(hd_tokenizer_adds_bos(again), hd_tokenizer_adds_bos(tok));
+    hd_tokenizer_close(&again);
+    unlink(path);
+    unlink(config_path);
+
+    snprintf(path, sizeof path, "%s/tokenizer.gguf", scratch);
+    hd_meta_add_text(&list, "general.architecture", "llama", 5);
+    if (hd_tokenizer_to_gguf(tok, (size_t)hd_tokenizer_vocab_size(tok) + 3, &list, &err) != HD_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(hd_gguf_writer_open(&w, path, list.items, list.count, NULL, 0, false, NULL), HD_OK);
+    assert_int_equal(hd_file_writer_finish(w, NULL), HD_OK);
+    hd_file_writer_close(&w);
+    hd_meta_list_free(&list);
+    again = open_at(path);
+    check_texts(again, texts);
+    assert_int_equal(hd_tokenizer_bos(again), hd_tokenizer_bos(tok));
+    assert_int_equal(hd_tokenizer_pad(again), hd_tokenizer_pad(tok));
+    assert_int_equal(hd_tokenizer_adds_bos(again), hd_tokenizer_adds_bos(tok));
+    hd_tokenizer_close(&again);
+    unlink(path);
+}
+
 static void test_golden(void **state)
 {
     const char *name = *state;
@@ -95,8 +140,8 @@ static void test_golden(void **state)
     const json_t *texts = json_object_get(expected, "encode");
     hd_tokenizer *tok = open_golden(name);
     assert_true(json_array_size(texts) > 0);
-    for (size_t i = 0; i < json_array_size(texts); i++)
-        check_text(tok, i, json_array_get(texts, i));
+    check_texts(tok, texts);
+    check_written(tok, texts);
     assert_string_equal(hd_tokenizer_bos_text(tok), "<｜begin▁of▁sentence｜>");
     assert_true(hd_tokenizer_bos(tok) >= 0);
     assert_int_equal(hd_tokenizer_is_v4(tok), strcmp(name, "deepseek-v4") == 0);

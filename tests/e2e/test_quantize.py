@@ -100,7 +100,7 @@ class Quantize(Cli):
         self.refused(2, "--type is needed", *q)
         self.refused(2, "IN and OUT.gguf are needed", "quantize", self.original, "--type", "Q8_0")
         self.refused(1, "there is no type 'Q4_KM'; did you mean Q4_K_M?; 'hadal quantize --types'", *q, "--type", "Q4_KM")
-        self.refused(1, "only GGUF files can be quantized yet", "quantize", model("qwen2"), self.out, "--type", "Q8_0")
+        self.refused(1, "--split-size: '5 pounds' is not a size", *q, "--type", "Q8_0", "--split-size", "5 pounds")
         self.refused(1, "no-such-model", "quantize", "no-such-model", self.out, "--type", "Q8_0")
         self.refused(1, "/no/such/folder", "quantize", self.original, "/no/such/folder/x.gguf", "--type", "Q8_0")
         self.assertFalse(os.path.exists(self.out + ".part"))

@@ -38,23 +38,23 @@ static const hd_tensor tensors[] = {
 };
 #define TENSORS (sizeof tensors / sizeof tensors[0])
 
-static hd_gguf_writer *begin(void)
+static hd_file_writer *begin(void)
 {
-    hd_gguf_writer *w;
+    hd_file_writer *w;
     hd_error err;
     unlink(path); /* what another test wrote */
-    if (hd_gguf_writer_open(&w, path, metas, METAS, tensors, TENSORS, &err) != HD_OK) fail_msg("%s", err.text);
+    if (hd_gguf_writer_open(&w, path, metas, METAS, tensors, TENSORS, false, &err) != HD_OK) fail_msg("%s", err.text);
     return w;
 }
 
 /* Writes what is missing, in pieces. */
-static void write_rest(hd_gguf_writer *w, size_t piece)
+static void write_rest(hd_file_writer *w, size_t piece)
 {
-    while (hd_gguf_writer_next(w) < TENSORS) {
-        const hd_tensor *t = &tensors[hd_gguf_writer_next(w)];
+    while (hd_file_writer_next(w) < TENSORS) {
+        const hd_tensor *t = &tensors[hd_file_writer_next(w)];
         for (size_t at = 0; at < t->bytes; at += piece)
             assert_int_equal(
-                hd_gguf_writer_put(w, (const char *)t->data + at, t->bytes - at < piece ? t->bytes - at : piece, NULL),
+                hd_file_writer_put(w, (const char *)t->data + at, t->bytes - at < piece ? t->bytes - at : piece, NULL),
                 HD_OK);
     }
 }
@@ -62,12 +62,12 @@ static void write_rest(hd_gguf_writer *w, size_t piece)
 static void write_whole(size_t piece)
 {
     unlink(path);
-    hd_gguf_writer *w = begin();
+    hd_file_writer *w = begin();
     write_rest(w, piece);
-    assert_int_equal(hd_gguf_writer_finish(w, NULL), HD_OK);
-    uint64_t size = hd_gguf_writer_size(w);
-    assert_int_equal(hd_gguf_writer_written(w), size);
-    hd_gguf_writer_close(&w);
+    assert_int_equal(hd_file_writer_finish(w, NULL), HD_OK);
+    uint64_t size = hd_file_writer_size(w);
+    assert_int_equal(hd_file_writer_written(w), size);
+    hd_file_writer_close(&w);
     assert_null(w);
     struct stat st;
     assert_int_equal(stat(path, &st), 0);
@@ -149,17 +149,17 @@ static void test_a_killed_run_goes_on(void **state)
         FILE *f = fopen(part, "wb");
         assert_int_equal(fwrite(whole.data, 1, cut, f), cut);
         fclose(f);
-        hd_gguf_writer *w = begin();
+        hd_file_writer *w = begin();
         size_t kept = 0, end = size - data_bytes();
         for (; kept < TENSORS; kept++) { /* whole tensors of what is there are not written again */
             end = (end + 31) / 32 * 32 + tensors[kept].bytes;
             if (end > cut) break;
         }
-        assert_int_equal(hd_gguf_writer_next(w), kept);
+        assert_int_equal(hd_file_writer_next(w), kept);
         write_rest(w, 1000);
         unlink(path);
-        assert_int_equal(hd_gguf_writer_finish(w, NULL), HD_OK);
-        hd_gguf_writer_close(&w);
+        assert_int_equal(hd_file_writer_finish(w, NULL), HD_OK);
+        hd_file_writer_close(&w);
         read_contents(&resumed);
         assert_int_equal(resumed.size, size);
         assert_memory_equal(resumed.data, whole.data, size);
@@ -169,13 +169,13 @@ static void test_a_killed_run_goes_on(void **state)
 static void test_what_is_in_the_way_stays(void **state)
 {
     (void)state;
-    hd_gguf_writer *w = NULL;
+    hd_file_writer *w = NULL;
     hd_error err;
     unlink(path);
     FILE *f = fopen(part, "wb");
     fputs("somebody's notes", f);
     fclose(f);
-    assert_int_equal(hd_gguf_writer_open(&w, path, metas, METAS, tensors, TENSORS, &err), HD_E_IO);
+    assert_int_equal(hd_gguf_writer_open(&w, path, metas, METAS, tensors, TENSORS, false, &err), HD_E_IO);
     assert_null(w);
     assert_non_null(strstr(err.text, "in the way"));
     struct stat st;
@@ -189,17 +189,17 @@ static void test_what_is_in_the_way_stays(void **state)
     f = fopen(path, "wb"); /* comes while the file is written */
     fputs("notes", f);
     fclose(f);
-    assert_int_equal(hd_gguf_writer_finish(w, &err), HD_E_IO);
+    assert_int_equal(hd_file_writer_finish(w, &err), HD_E_IO);
     assert_non_null(strstr(err.text, "is there already"));
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_size, 5);
-    hd_gguf_writer_close(&w);
+    hd_file_writer_close(&w);
     assert_int_equal(access(part, F_OK), 0);
     unlink(part);
     unlink(path);
 
     assert_int_equal(symlink("elsewhere", path), 0);
-    assert_int_equal(hd_gguf_writer_open(&w, path, metas, METAS, tensors, TENSORS, &err), HD_E_IO);
+    assert_int_equal(hd_gguf_writer_open(&w, path, metas, METAS, tensors, TENSORS, false, &err), HD_E_IO);
     assert_int_not_equal(access(part, F_OK), 0);
     unlink(path);
 }
@@ -207,11 +207,11 @@ static void test_what_is_in_the_way_stays(void **state)
 static void test_one_writer_at_a_time(void **state)
 {
     (void)state;
-    hd_gguf_writer *w = begin(), *second;
+    hd_file_writer *w = begin(), *second;
     hd_error err;
-    assert_int_equal(hd_gguf_writer_open(&second, path, metas, METAS, tensors, TENSORS, &err), HD_E_IO);
+    assert_int_equal(hd_gguf_writer_open(&second, path, metas, METAS, tensors, TENSORS, false, &err), HD_E_IO);
     assert_non_null(strstr(err.text, "another process"));
-    hd_gguf_writer_close(&w);
+    hd_file_writer_close(&w);
     assert_int_equal(access(part, F_OK), 0); /* to be gone on with */
     unlink(part);
 }
@@ -219,28 +219,29 @@ static void test_one_writer_at_a_time(void **state)
 static void test_wrong_use(void **state)
 {
     (void)state;
-    hd_gguf_writer *w = begin();
-    assert_int_equal(hd_gguf_writer_finish(w, NULL), HD_E_ARGUMENT);
-    assert_int_equal(hd_gguf_writer_put(w, blocks, sizeof numbers + 1, NULL), HD_E_ARGUMENT);
+    hd_file_writer *w = begin();
+    assert_int_equal(hd_file_writer_finish(w, NULL), HD_E_ARGUMENT);
+    assert_int_equal(hd_file_writer_put(w, blocks, sizeof numbers + 1, NULL), HD_E_ARGUMENT);
     write_rest(w, 4096);
-    assert_int_equal(hd_gguf_writer_put(w, blocks, 1, NULL), HD_E_ARGUMENT);
-    hd_gguf_writer_close(&w);
+    assert_int_equal(hd_file_writer_put(w, blocks, 1, NULL), HD_E_ARGUMENT);
+    hd_file_writer_close(&w);
     unlink(part);
     unlink(path);
 
     hd_tensor bad = tensors[0];
     bad.type = HD_TYPE_U8;
-    assert_int_equal(hd_gguf_writer_open(&w, path, NULL, 0, &bad, 1, NULL), HD_E_UNSUPPORTED);
+    assert_int_equal(hd_gguf_writer_open(&w, path, NULL, 0, &bad, 1, false, NULL), HD_E_UNSUPPORTED);
     bad = tensors[1];
     bad.shape[2] = 63; /* no whole blocks */
-    assert_int_equal(hd_gguf_writer_open(&w, path, NULL, 0, &bad, 1, NULL), HD_E_ARGUMENT);
+    assert_int_equal(hd_gguf_writer_open(&w, path, NULL, 0, &bad, 1, false, NULL), HD_E_ARGUMENT);
     bad = tensors[0];
     bad.name = "a name of more than sixty-four bytes, which is all that a GGUF file may hold";
-    assert_int_equal(hd_gguf_writer_open(&w, path, NULL, 0, &bad, 1, NULL), HD_E_ARGUMENT);
+    assert_int_equal(hd_gguf_writer_open(&w, path, NULL, 0, &bad, 1, false, NULL), HD_E_ARGUMENT);
     const hd_meta odd = {.key = STR("general.alignment"), .type = HD_META_U32, .data = ints + 8};
-    assert_int_equal(hd_gguf_writer_open(&w, path, &odd, 1, tensors, TENSORS, NULL), HD_E_ARGUMENT);
+    assert_int_equal(hd_gguf_writer_open(&w, path, &odd, 1, tensors, TENSORS, false, NULL), HD_E_ARGUMENT);
     assert_int_not_equal(access(part, F_OK), 0);
-    assert_int_equal(hd_gguf_writer_open(&w, "/no/such/folder/x.gguf", metas, METAS, tensors, TENSORS, NULL), HD_E_IO);
+    assert_int_equal(hd_gguf_writer_open(&w, "/no/such/folder/x.gguf", metas, METAS, tensors, TENSORS, false, NULL),
+                     HD_E_IO);
 }
 
 static int make_folder(void **state)

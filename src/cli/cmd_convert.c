@@ -1,0 +1,152 @@
+/* cli/cmd_convert.c: `hadal convert`: a model in another layout. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/engine.h"
+#include "cli/files.h"
+#include "cli/json.h"
+#include "cli/rewrite.h"
+#include "cli/terminal.h"
+
+static const hd_manual manual = {
+    .command = "convert",
+    .synopsis = "convert IN OUT [--to gguf|safetensors] [--type BF16|F16|F32] [--split-size SIZE]",
+    .description =
+        "Writes the model IN in another layout: as the GGUF file OUT, or as the folder OUT in the layout of the "
+        "official "
+        "releases, with config.json, generation_config.json, tokenizer.json and tokenizer_config.json beside "
+        "safetensors.  IN is a folder or a file of either kind, or the name of a model.  Without --to the name OUT "
+        "decides: with .gguf it is a GGUF file, else a folder.\n\n"
+        "Weights keep their type where the other layout has it: BF16 goes to GGUF and back bit for bit.  FP8 with "
+        "block scales becomes BF16 (also from safetensors to safetensors); block types of GGUF become BF16 in "
+        "safetensors.  --type gives all matrices another plain type; for smaller ones see 'hadal quantize'.\n\n"
+        "Tensors go through memory some megabytes at a time.  What is being written has .part behind its name until it "
+        "is whole; when the command is interrupted or killed, the same command goes on where it was.  What is there "
+        "already is not replaced.  Layers of multi-token prediction are not carried to GGUF.",
+    .examples = "hadal convert DeepSeek-V2-Lite v2-lite.gguf\n"
+                "hadal convert v2-lite.gguf v2-lite-folder --to safetensors --split-size 5GB\n"
+                "hadal convert DeepSeek-V3 v3-bf16 --to safetensors --split-size 5GB",
+    .environment = HD_ENVIRONMENT_MODELS,
+};
+
+typedef struct command {
+    hd_rewrite model;
+    const char *to, *type, *split;
+    bool json;
+    hd_format layout;
+} command;
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && strcmp(text + n - k, end) == 0;
+}
+
+/* Matrices of plain types become `type`; a vector keeps its own. */
+static hd_status choose_types(command *c, hd_error *err)
+{
+    hd_type type;
+    if (!c->type) return HD_OK;
+    if (!hd_type_from_name(c->type, strlen(c->type), &type))
+        return hd_fail(err, HD_E_ARGUMENT, "--type: there is no type '%s'", c->type);
+    for (size_t i = 0; i < hd_source_count(c->model.source); i++)
+        if (hd_source_tensor(c->model.source, i)->dims >= 2) c->model.types[i] = type;
+    return HD_OK;
+}
+
+static hd_status check_layouts(const command *c, hd_error *err)
+{
+    bool same = hd_checkpoint_format(c->model.ckpt) == c->layout;
+    if (same && c->layout == HD_FORMAT_GGUF)
+        return hd_fail(err, HD_E_ARGUMENT, "%s: is GGUF already; 'hadal quantize' changes its types", c->model.in);
+    return HD_OK;
+}
+
+static hd_status print_json(const command *c, uint64_t bytes, hd_error *err)
+{
+    const char *left_out = hd_source_left_out(c->model.source);
+    json_t *o = json_pack("{s:o, s:s, s:I, s:I, s:f, s:s*}", "path", hd_json_text(c->model.out, strlen(c->model.out)),
+                          "layout", c->layout == HD_FORMAT_GGUF ? "gguf" : "safetensors", "tensors",
+                          (json_int_t)hd_source_count(c->model.source), "bytes", (json_int_t)bytes, "seconds",
+                          c->model.seconds, "left_out", left_out);
+    return hd_json_print(stdout, o, true, err);
+}
+
+static void print_text(const command *c, uint64_t bytes)
+{
+    char size[HD_SIZE_TEXT];
+    const char *left_out = hd_source_left_out(c->model.source);
+    fputs("wrote     ", stdout);
+    hd_terminal_name(stdout, c->model.out, 0);
+    printf("\nweights   %zu tensors, %s\n", hd_source_count(c->model.source), hd_size_text(size, bytes));
+    if (left_out) printf("left out  %s\n", left_out);
+    printf("time      %.1f s\n", c->model.seconds);
+}
+
+static hd_status run_all(command *c, hd_error *err)
+{
+    if (c->split) HD_TRY(hd_rewrite_parse_size(&c->model.split, "split-size", c->split, err));
+    c->layout = ends_with(c->model.out, ".gguf") ? HD_FORMAT_GGUF : HD_FORMAT_SAFETENSORS;
+    if (c->to) c->layout = strcmp(c->to, "gguf") == 0 ? HD_FORMAT_GGUF : HD_FORMAT_SAFETENSORS;
+    HD_TRY(hd_rewrite_check_name(&c->model, err));
+    HD_TRY(hd_rewrite_open(&c->model, c->layout, err));
+    HD_TRY(check_layouts(c, err));
+    HD_TRY(choose_types(c, err));
+    uint64_t bytes = hd_rewrite_bytes(&c->model);
+    HD_TRY(hd_rewrite_check_room(&c->model, bytes, err));
+    HD_TRY(hd_rewrite_run(&c->model, NULL, "converting", err));
+    if (c->json) return print_json(c, bytes, err);
+    print_text(c, bytes);
+    return HD_OK;
+}
+
+int hd_cmd_convert(int argc, char **argv)
+{
+    command c = {0};
+    hd_opt opts[] = {
+        {.name = "to",
+         .type = HD_OPT_CHOICE,
+         .value = &c.to,
+         .choices = "gguf|safetensors",
+         .metavar = "LAYOUT",
+         .initial = "by the name OUT",
+         .help = "The layout to write."},
+        {.name = "type",
+         .type = HD_OPT_CHOICE,
+         .value = &c.type,
+         .choices = "BF16|F16|F32",
+         .metavar = "TYPE",
+         .initial = "as they are",
+         .help = "The type that matrices get."},
+        {.name = "split-size",
+         .type = HD_OPT_STRING,
+         .value = &c.split,
+         .metavar = "SIZE",
+         .initial = "one file",
+         .help = "Writes several files of at most SIZE (4GB, 500MB) each, as far as tensors go."},
+        {.name = "threads",
+         .letter = 't',
+         .type = HD_OPT_INT,
+         .value = &c.model.threads,
+         .metavar = "N",
+         .max = HD_POOL_MAX,
+         .help = "Threads that compute; 0: all processors that this process may use."},
+        {.name = "json", .type = HD_OPT_FLAG, .value = &c.json, .help = "Prints one JSON object."},
+    };
+    hd_opt_group group = {"OPTIONS", opts, HD_ARRAY_LEN(opts)};
+    hd_args args = {.manual = &manual,
+                    .groups = &group,
+                    .group_count = 1,
+                    .min_operands = 2,
+                    .max_operands = 2,
+                    .operand_names = (const char *const[]){"IN", "OUT"}};
+    int rc = hd_args_parse(&args, argc, argv);
+    if (rc != HD_ARGS_OK) return rc;
+    c.model.in = args.operands[0];
+    c.model.out = args.operands[1];
+    hd_error err = {0};
+    hd_status status = run_all(&c, &err);
+    hd_rewrite_close(&c.model);
+    return status == HD_OK ? HD_EXIT_OK : hd_cli_fail(argv[0], &err);
+}

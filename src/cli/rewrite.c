@@ -1,0 +1,207 @@
+/* cli/rewrite.c: see rewrite.h. */
+#include "cli/rewrite.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "base/cpu.h"
+#include "cli/cli.h"
+#include "cli/files.h"
+#include "cli/terminal.h"
+
+/* ---- opening ---- */
+
+/* The last part of the path, without the suffix of a file: what a model without a name is called. */
+static hd_status model_name(const char *path, hd_buf *name, hd_error *err)
+{
+    static const char *const suffixes[] = {".safetensors", ".safetensors.index.json", ".gguf"};
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    size_t begin = len;
+    while (begin > 0 && path[begin - 1] != '/')
+        begin--;
+    for (size_t i = 0; i < HD_ARRAY_LEN(suffixes); i++) {
+        size_t n = strlen(suffixes[i]);
+        if (len - begin > n && strncmp(path + len - n, suffixes[i], n) == 0) len -= n;
+    }
+    if (hd_buf_printf(name, "%.*s", (int)(len - begin), path + begin) == HD_OK) return HD_OK;
+    return hd_fail(err, name->status, "no memory for a name");
+}
+
+/* A release without a tokenizer is no error: the file is made without one. */
+static hd_status open_tokenizer(hd_rewrite *w, hd_format layout, hd_error *err)
+{
+    hd_error why = {0};
+    bool gguf = hd_checkpoint_format(w->ckpt) == HD_FORMAT_GGUF;
+    if (gguf == (layout == HD_FORMAT_GGUF)) return HD_OK; /* goes along as it is */
+    hd_status status =
+        gguf ? hd_tokenizer_open_gguf(&w->tok, w->ckpt, &why) : hd_tokenizer_open(&w->tok, w->path, &why);
+    if (status == HD_OK) return HD_OK;
+    bool none = status == HD_E_NOT_FOUND || (gguf && !hd_checkpoint_meta(w->ckpt, "tokenizer.ggml.tokens"));
+    if (!none) return hd_fail(err, status, "%s", why.text);
+    fprintf(stderr, "warning: the model comes without a tokenizer; %s will have none\n", w->out);
+    return HD_OK;
+}
+
+hd_status hd_rewrite_open(hd_rewrite *w, hd_format layout, hd_error *err)
+{
+    hd_buf name;
+    HD_TRY(hd_model_resolve(w->in, &w->path, err));
+    HD_TRY(hd_checkpoint_open(&w->ckpt, w->path, err));
+    HD_TRY(open_tokenizer(w, layout, err));
+    hd_buf_init(&name, 1 << 16);
+    hd_status status = model_name(w->path, &name, err);
+    if (status == HD_OK && layout == HD_FORMAT_GGUF)
+        status = hd_source_open_gguf(&w->source, w->ckpt, w->tok, name.data, err);
+    else if (status == HD_OK)
+        status = hd_source_open_release(&w->source, w->ckpt, err);
+    hd_buf_free(&name);
+    HD_TRY(status);
+    size_t count = hd_source_count(w->source);
+    w->types = hd_alloc_array(HD_MAX(count, 1), sizeof *w->types);
+    if (!w->types) return hd_fail(err, HD_E_MEMORY, "no memory for the list of tensors");
+    for (size_t i = 0; i < count; i++)
+        w->types[i] = hd_source_tensor(w->source, i)->type;
+    return HD_OK;
+}
+
+void hd_rewrite_close(hd_rewrite *w)
+{
+    hd_free(w->types);
+    hd_source_close(&w->source);
+    if (w->tok) hd_tokenizer_close(&w->tok);
+    hd_checkpoint_close(&w->ckpt);
+    hd_free(w->path);
+}
+
+/* ---- the place ---- */
+
+uint64_t hd_rewrite_bytes(const hd_rewrite *w)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < hd_source_count(w->source); i++)
+        bytes += hd_quant_bytes(hd_source_tensor(w->source, i), w->types[i]);
+    return bytes;
+}
+
+hd_status hd_rewrite_check_name(const hd_rewrite *w, hd_error *err)
+{
+    struct stat st;
+    if (lstat(w->out, &st) != 0) return HD_OK;
+    return hd_fail(err, HD_E_ARGUMENT, "%s: is there already and is not replaced; take another name or remove it",
+                   w->out);
+}
+
+/* What an interrupted run left, if it did: not of a model that has changed since. */
+static hd_status check_part(const hd_rewrite *w, uint64_t *bytes, hd_error *err)
+{
+    hd_buf part;
+    struct stat st, model;
+    hd_status status = HD_OK;
+    *bytes = 0;
+    hd_buf_init(&part, 1 << 16);
+    if (hd_buf_printf(&part, "%s" HD_PART_SUFFIX, w->out) == HD_OK && stat(part.data, &st) == 0) {
+        *bytes = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+        if (S_ISREG(st.st_mode) && stat(w->path, &model) == 0 && model.st_mtime > st.st_mtime)
+            status = hd_fail(err, HD_E_ARGUMENT, "%s: is older than the model; remove it to start anew", part.data);
+    }
+    hd_buf_free(&part);
+    return status;
+}
+
+hd_status hd_rewrite_check_room(const hd_rewrite *w, uint64_t bytes, hd_error *err)
+{
+    char needed[HD_SIZE_TEXT], left[HD_SIZE_TEXT];
+    uint64_t there;
+    HD_TRY(check_part(w, &there, err));
+    const char *base = hd_path_base(w->out);
+    char *folder = base == w->out ? hd_strdup(".") : hd_strndup(w->out, (size_t)(base - w->out));
+    uint64_t room = folder ? hd_disk_free(folder) : UINT64_MAX, more = bytes - HD_MIN(bytes, there);
+    hd_free(folder);
+    if (room >= more) return HD_OK;
+    return hd_fail(err, HD_E_IO, "%s: needs %s more, but only %s are left on that disk", w->out,
+                   hd_size_text(needed, more), hd_size_text(left, room));
+}
+
+/* ---- the run ---- */
+
+typedef struct progress {
+    const char *doing;
+    uint64_t start, first; /* time, and values that were done before */
+    bool begun;
+} progress;
+
+static bool show_progress(void *arg, uint64_t done, uint64_t all)
+{
+    progress *p = arg;
+    char what[64];
+    if (!p->begun) *p = (progress){p->doing, hd_clock_ns(), done, true};
+    snprintf(what, sizeof what, "%s", p->doing);
+    double seconds = (double)(hd_clock_ns() - p->start) / 1e9;
+    if (done > p->first && seconds > 2.0) {
+        int left = (int)(seconds * (double)(all - done) / (double)(done - p->first)) + 1;
+        snprintf(what, sizeof what, "%s, %d:%02d left", p->doing, left / 60, left % 60);
+    }
+    hd_progress_show(what, all ? (double)done / (double)all : 1.0);
+    return !hd_interrupted();
+}
+
+hd_status hd_rewrite_run(hd_rewrite *w, const hd_quant_mix *mix, const char *doing, hd_error *err)
+{
+    progress p = {.doing = doing};
+    hd_quant_options options = {.progress = show_progress, .arg = &p, .split = w->split};
+    HD_TRY(hd_pool_open(&options.pool, w->threads ? (int)w->threads : hd_cpu_threads(), err));
+    uint64_t start = hd_clock_ns();
+    hd_interrupt_catch(NULL, NULL);
+    hd_status status;
+    if (hd_source_layout(w->source) == HD_FORMAT_GGUF)
+        status = hd_quantize(w->source, w->types, mix, w->out, &options, err);
+    else
+        status = hd_convert_release(w->source, w->types, w->tok, w->out, &options, err);
+    hd_interrupt_release();
+    hd_progress_clear();
+    w->seconds = (double)(hd_clock_ns() - start) / 1e9;
+    hd_pool_close(&options.pool);
+    return status;
+}
+
+/* ---- sizes ---- */
+
+hd_status hd_rewrite_parse_size(uint64_t *bytes, const char *option, const char *text, hd_error *err)
+{
+    static const struct {
+        const char *name;
+        double factor;
+    } units[] = {{"", 1.0},
+                 {"B", 1.0},
+                 {"kB", 1e3},
+                 {"MB", 1e6},
+                 {"GB", 1e9},
+                 {"TB", 1e12},
+                 {"KiB", 1024.0},
+                 {"MiB", 1048576.0},
+                 {"GiB", 1073741824.0},
+                 {"k", 1e3},
+                 {"M", 1e6},
+                 {"G", 1e9},
+                 {"T", 1e12},
+                 {"TiB", 1099511627776.0}};
+    char *end;
+    double value = strtod(text, &end);
+    bool number = end != text && text[0] >= '0' && text[0] <= '9';
+    while (*end == ' ')
+        end++;
+    for (size_t i = 0; number && i < HD_ARRAY_LEN(units); i++) {
+        if (strcasecmp(end, units[i].name) != 0) continue;
+        value *= units[i].factor;
+        if (!(value >= 1.0 && value < 1e18)) break;
+        *bytes = (uint64_t)value;
+        return HD_OK;
+    }
+    return hd_fail(err, HD_E_ARGUMENT, "--%s: '%s' is not a size; write it as 4GB, 500MB or 336000000000", option,
+                   text);
+}

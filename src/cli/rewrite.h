@@ -1,0 +1,40 @@
+/* cli/rewrite.h: what the commands that write models anew share (quantize, convert): opening a model as the other
+ * layout has it, looking at the place where it will lie, progress, the run. */
+#ifndef HD_CLI_REWRITE_H
+#define HD_CLI_REWRITE_H
+
+#include "quantize/convert.h"
+
+typedef struct hd_rewrite {
+    const char *in, *out; /* as given */
+    int64_t threads;      /* 0: all */
+    uint64_t split;       /* bytes of a file at most; 0: one file */
+    /* filled by _open */
+    char *path; /* of `in` */
+    hd_checkpoint *ckpt;
+    hd_tokenizer *tok; /* NULL: it has none, or needs none */
+    hd_source *source;
+    hd_type *types; /* [hd_source_count], for the caller to change: as they are */
+    double seconds; /* of the run */
+} hd_rewrite;
+
+/* Opens `in` (a path or a name) as `layout` has it.  Close it also after a failure. */
+hd_status hd_rewrite_open(hd_rewrite *w, hd_format layout, hd_error *err);
+void hd_rewrite_close(hd_rewrite *w);
+
+/* Whether `out` is free: nothing of that name may be there. */
+hd_status hd_rewrite_check_name(const hd_rewrite *w, hd_error *err);
+
+/* Whether the disk has room for `bytes`, less what an interrupted run left, which must not be older than the model. */
+hd_status hd_rewrite_check_room(const hd_rewrite *w, uint64_t bytes, hd_error *err);
+
+/* Writes it, with a line of progress; Ctrl-C ends it in good order. */
+hd_status hd_rewrite_run(hd_rewrite *w, const hd_quant_mix *mix, const char *doing, hd_error *err);
+
+/* Bytes of all tensors as `types`. */
+uint64_t hd_rewrite_bytes(const hd_rewrite *w);
+
+/* "4GB", "500 MB", "1.5TB", "2000000" in bytes; HD_E_ARGUMENT naming the option. */
+hd_status hd_rewrite_parse_size(uint64_t *bytes, const char *option, const char *text, hd_error *err);
+
+#endif

@@ -1,0 +1,55 @@
+/* quantize/source_internal.h: what the files that make sources share (source.c, source_gguf.c, source_release.c). */
+#ifndef HD_QUANTIZE_SOURCE_INTERNAL_H
+#define HD_QUANTIZE_SOURCE_INTERNAL_H
+
+#include "models/names.h"
+#include "quantize/source.h"
+
+/* How a tensor's rows come out of its parts. */
+typedef enum hd_take {
+    HD_TAKE_ALL,      /* one part after the other */
+    HD_TAKE_ADJACENT, /* rows of a head reordered so that rotated pairs (i, i + d/2) become (2i, 2i + 1) */
+    HD_TAKE_APART,    /* the reverse */
+    HD_TAKE_KEYS,     /* attn_k_b [heads][lora][nope] out of kv_b [heads * (nope + v)][lora]: transposed */
+    HD_TAKE_VALUES,   /* attn_v_b [heads][v][lora] out of the same */
+    HD_TAKE_JOINT     /* kv_b out of the heads' keys, transposed, and values: parts [k_b of all heads | v_b of all] */
+} hd_take;
+
+typedef struct hd_origin {
+    hd_take take;
+    const hd_matrix *parts; /* [count], of equal shape but in HD_TAKE_JOINT */
+    size_t count;
+    int64_t heads, nope, v; /* of latent attention; `heads` of a rotation, too */
+} hd_origin;
+
+struct hd_source {
+    const hd_checkpoint *ckpt;
+    hd_format layout;
+    hd_model_config config;
+    bool renamed; /* else the tensors are the checkpoint's own */
+    hd_meta_list meta;
+    hd_arena arena; /* names, parts, scales */
+    hd_tensor *tensors;
+    hd_origin *origins; /* [count]; NULL where nothing is renamed */
+    size_t count, cap;
+    bool *taken;    /* [tensors of the checkpoint] */
+    size_t scratch; /* values of the widest row of a part */
+    const char *left_out;
+};
+
+hd_status hd_source_new(hd_source **out, const hd_checkpoint *ckpt, hd_format layout, hd_error *err);
+
+/* Adds a tensor; t->name is copied.  Errors: HD_E_MEMORY. */
+hd_status hd_source_add(hd_source *s, const hd_tensor *t, const hd_origin *origin, hd_error *err);
+
+/* Takes a tensor of the checkpoint by name; NULL: there is none. */
+const hd_tensor *hd_source_take(hd_source *s, const char *name);
+
+/* A tensor as `count` matrices one behind the other ([count][rows][cols]; 1 for a matrix or a vector, which is a matrix
+ * of one column with `column`).  Block scales ("<name>_scale_inv") are taken along. */
+hd_status hd_source_parts(hd_source *s, const hd_tensor *t, size_t count, bool column, hd_matrix *parts, hd_error *err);
+
+/* HD_E_FORMAT naming tensors that nothing took. */
+hd_status hd_source_check_taken(hd_source *s, hd_error *err);
+
+#endif

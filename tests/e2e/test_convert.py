@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""`hadal convert` on the tiny models: what it writes runs the same, comes back bit for bit, and goes on when interrupted;
+`hadal quantize` of a release; what is refused.
+
+Standard library only.  Run it alone: `python3 tests/e2e/test_convert.py`.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+from pathlib import Path
+
+from test_cli import PROGRAM, Cli, comma, expected, model, safetensors
+
+
+class Convert(Cli):
+    def setUp(self):
+        self.release = model("qwen2")
+        self.gguf = self.file("converted.gguf")
+        self.back = self.file("converted")
+
+    def tearDown(self):
+        for name in (self.gguf, self.gguf + ".part"):
+            if os.path.lexists(name):
+                os.unlink(name)
+        for name in (self.back, self.back + ".part"):
+            shutil.rmtree(name, ignore_errors=True)
+
+    def logits(self, path):
+        ids = expected()["prompt.1"][1]
+        self.hadal("eval", path, "--ids", comma(ids), "--cpu", "reference", "--logits", self.file("logits.safetensors"))
+        shape, values = safetensors(self.file("logits.safetensors"))["logits"]
+        os.unlink(self.file("logits.safetensors"))
+        return values
+
+    def test_there_and_back(self):
+        before = self.logits(self.release)
+        said = json.loads(self.hadal("convert", self.release, self.gguf, "--json"))
+        self.assertEqual(said["layout"], "gguf")
+        self.assertEqual(said["tensors"], 39)
+        self.assertNotIn("left_out", said)
+        self.assertEqual(self.logits(self.gguf), before)
+        text = self.hadal("convert", self.gguf, self.back)
+        self.assertIn("39 tensors", text)
+        self.assertEqual(self.logits(self.back), before)
+        names = sorted(os.listdir(self.back))
+        self.assertEqual(names, ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+                                 "tokenizer_config.json"])
+        old = json.loads(Path(self.release, "config.json").read_text())
+        new = json.loads(Path(self.back, "config.json").read_text())
+        for key in ("architectures", "model_type", "hidden_size", "num_attention_heads", "num_key_value_heads",
+                    "num_hidden_layers", "intermediate_size", "vocab_size", "rms_norm_eps", "rope_theta",
+                    "tie_word_embeddings", "max_position_embeddings", "torch_dtype", "eos_token_id"):
+            self.assertEqual(new[key], old[key], key)
+        old = json.loads(Path(self.release, "tokenizer_config.json").read_text())
+        new = json.loads(Path(self.back, "tokenizer_config.json").read_text())
+        for key in ("bos_token", "eos_token", "pad_token", "chat_template", "add_bos_token"):
+            self.assertEqual(new[key], old[key], key)
+
+    def test_several_files(self):
+        self.hadal("convert", self.release, self.gguf, "--split-size", "1MB")
+        parts = sorted(Path(self.gguf).parent.glob("converted-0*.gguf"))
+        try:
+            self.assertGreater(len(parts), 2)
+            self.assertEqual(self.logits(str(parts[0])), self.logits(self.release))
+            self.hadal("convert", str(parts[1]), self.back, "--split-size", "1.5 MB")
+        finally:
+            for part in parts:
+                part.unlink()
+        shards = [name for name in os.listdir(self.back) if name.endswith(".safetensors")]
+        self.assertGreater(len(shards), 2)
+        self.assertIn("model.safetensors.index.json", os.listdir(self.back))
+        self.assertEqual(self.logits(self.back), self.logits(self.release))
+
+    def test_a_release_is_quantized(self):
+        said = json.loads(self.hadal("quantize", self.release, self.gguf, "--type", "Q8_0", "--json"))
+        seen = json.loads(self.hadal("inspect", self.gguf, "--json"))
+        self.assertEqual(seen["bytes"], said["bytes"])
+        a, b = self.logits(self.release), self.logits(self.gguf)
+        self.assertLess((sum((x - y) ** 2 for x, y in zip(a, b)) / sum(x * x for x in a)) ** 0.5, 0.05)
+
+    def test_types(self):
+        self.hadal("convert", self.release, self.back, "--to", "safetensors", "--type", "F32")
+        self.assertEqual(self.logits(self.back), self.logits(self.release))
+
+    def test_an_interrupted_run_goes_on(self):
+        whole = self.file("whole.gguf")
+        self.hadal("convert", self.release, whole)
+        size = os.path.getsize(whole)
+        for wait in (0.0, 0.002, 0.005, 0.01, 0.02, 0.05):
+            run = subprocess.Popen([PROGRAM, "convert", self.release, self.gguf], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+            time.sleep(wait)
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+            if not os.path.exists(self.gguf):
+                self.hadal("convert", self.release, self.gguf)
+            self.assertEqual(Path(self.gguf).read_bytes(), Path(whole).read_bytes())
+            self.assertEqual(os.path.getsize(self.gguf), size)
+            os.unlink(self.gguf)
+        os.unlink(whole)
+
+    def test_refusals(self):
+        release, gguf = self.release, self.gguf
+        self.refused(1, "is GGUF already; 'hadal quantize'", "convert", model("qwen2/model.gguf"), gguf)
+        self.refused(1, "is there already", "convert", release, release)
+        self.refused(1, "--split-size: 'many' is not a size", "convert", release, gguf, "--split-size", "many")
+        self.refused(2, "onnx", "convert", release, gguf, "--to", "onnx")
+        self.refused(2, "OUT", "convert", release)
+        self.refused(1, "no-such-model", "convert", "no-such-model", gguf)
+        self.refused(1, "/no/such/folder", "convert", release, "/no/such/folder/x.gguf")
+        self.assertFalse(os.path.exists(gguf))
+
+    def test_a_tensor_too_many(self):
+        broken = self.file("broken")
+        shutil.copytree(self.release, broken)
+        try:
+            config = json.loads(Path(broken, "config.json").read_text())
+            config["num_hidden_layers"] = 2
+            Path(broken, "config.json").write_text(json.dumps(config))
+            self.refused(1, "is not part of this architecture as configured", "convert", broken, self.gguf)
+        finally:
+            shutil.rmtree(broken)
+
+
+if __name__ == "__main__":
+    unittest.main()
