@@ -328,11 +328,11 @@ static hd_status print_json(eval *e, hd_error *err)
     if (e->compares) {
         kl_report kl = kl_summary(e);
         json_t *other = side_json(e, &e->other, e->against ? e->against : e->model);
-        json_object_set_new(other, "kl_divergence",
-                            json_pack("{s:o, s:o, s:o, s:o}", "mean", real_or_null(kl.mean), "median",
-                                      real_or_null(kl.median), "p99", real_or_null(kl.p99), "max",
-                                      real_or_null(kl.max)));
-        json_object_set_new(other, "top1_agreement", json_real((double)e->agreed / (double)e->compared));
+        json_object_set_new(o, "kl_mean", real_or_null(kl.mean));
+        json_object_set_new(o, "kl_median", real_or_null(kl.median));
+        json_object_set_new(o, "kl_p99", real_or_null(kl.p99));
+        json_object_set_new(o, "kl_max", real_or_null(kl.max));
+        json_object_set_new(o, "top1", json_real((double)e->agreed / (double)e->compared));
         json_object_set_new(other, "largest_logit_difference", real_or_null(e->difference));
         json_object_set_new(other, "compared_tokens", json_integer((json_int_t)e->compared));
         json_object_set_new(o, "against", other);
