@@ -46,7 +46,8 @@ static int list_types(void)
     size_t count;
     const hd_quant_mix *mixes = hd_quant_mixes(&count);
     for (size_t i = 0; i < count; i++)
-        printf("%-8s %s\n", mixes[i].name, mixes[i].summary);
+        printf("%-9s %s%s\n", mixes[i].name, mixes[i].summary,
+               hd_quant_mix_writable(&mixes[i]) ? "" : " (can't be written yet)");
     return HD_EXIT_OK;
 }
 
@@ -124,7 +125,7 @@ static hd_status make_recipe(command *c, hd_error *err)
 {
     if (c->split) HD_TRY(hd_rewrite_parse_size(&c->model.split, "split-size", c->split, err));
     HD_TRY(hd_rewrite_open(&c->model, HD_FORMAT_GGUF, err));
-    hd_quant_recipe(c->model.types, hd_source_tensors(c->model.source), hd_source_count(c->model.source), c->mix);
+    hd_quant_types(c->model.types, hd_source_tensors(c->model.source), hd_source_count(c->model.source), c->mix, false);
     add_up(c);
     return HD_OK;
 }
@@ -132,6 +133,7 @@ static hd_status make_recipe(command *c, hd_error *err)
 static hd_status run_all(command *c, hd_error *err)
 {
     HD_TRY(find_mix(c, err));
+    HD_TRY(hd_quant_mix_check(c->mix, err));
     HD_TRY(hd_rewrite_check_name(&c->model, err));
     HD_TRY(make_recipe(c, err));
     if (!c->dry_run) HD_TRY(hd_rewrite_check_room(&c->model, c->bytes, err));

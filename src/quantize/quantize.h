@@ -23,11 +23,15 @@ typedef struct hd_quant_mix {
 const hd_quant_mix *hd_quant_mixes(size_t *count);
 const hd_quant_mix *hd_quant_mix_find(const char *name); /* any case; NULL: none */
 
-/* The type of each of `count` tensors of a GGUF file, by name, shape and type.  Vectors, norms, the routers of experts
- * and kernels of convolutions keep theirs.  Where rows are no whole blocks of the type, a type with smaller blocks
- * takes its place, and F16 at last.  With a K type, the matrix that gives the logits (token_embd, where there is no
- * output) gets Q6_K. */
-void hd_quant_recipe(hd_type *types, const hd_tensor *tensors, size_t count, const hd_quant_mix *mix);
+/* Whether the types that it consists of can be encoded; a size can be told without.  _check: HD_E_UNSUPPORTED. */
+bool hd_quant_mix_writable(const hd_quant_mix *mix);
+hd_status hd_quant_mix_check(const hd_quant_mix *mix, hd_error *err);
+
+/* The type of each of `count` tensors of a GGUF file, of which names, shapes and types are looked at: types[count].
+ * Vectors, norms, the routers of experts and kernels of convolutions keep theirs.  Where rows are no whole blocks of the
+ * type, a type with smaller blocks takes its place, and F16 at last.  `tensors` must be the whole model: rules count its
+ * layers and experts.  `weighted`: errors will be weighted by importance, for which some mixes have other rules. */
+void hd_quant_types(hd_type *types, const hd_tensor *tensors, size_t count, const hd_quant_mix *mix, bool weighted);
 
 /* Bytes of a tensor as `type`; its rows are whole blocks of that. */
 size_t hd_quant_bytes(const hd_tensor *tensor, hd_type type);

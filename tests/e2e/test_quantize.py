@@ -12,7 +12,8 @@ from pathlib import Path
 from test_cli import Cli, comma, expected, model, safetensors
 
 TYPES = ["F32", "BF16", "F16", "Q8_0", "Q6_K", "Q5_1", "Q5_K_M", "Q5_K_S", "Q5_0", "Q4_1", "Q4_K_M", "Q4_K_S", "Q4_0",
-         "IQ4_NL", "IQ4_XS", "MXFP4", "Q3_K_M", "Q3_K_S", "Q2_K"]
+         "IQ4_NL", "MXFP4_MOE", "IQ4_XS", "MXFP4", "Q3_K_L", "Q4_FIT", "Q3_K_M", "Q3_K_S", "IQ3_XXS", "Q2_K", "Q2_K_S",
+         "IQ2_XXS"]
 
 
 class Quantize(Cli):
@@ -35,13 +36,25 @@ class Quantize(Cli):
     def distance(self, a, b):
         return (sum((x - y) ** 2 for x, y in zip(a, b)) / sum(x * x for x in a)) ** 0.5
 
+    def types(self, written):
+        """Those that can be written, or those that can't yet."""
+        return [line.split()[0] for line in self.hadal("quantize", "--types").splitlines()
+                if ("can't be written yet" in line) != written]
+
     def test_types_are_listed(self):
         listed = self.hadal("quantize", "--types")
         self.assertEqual([line.split()[0] for line in listed.splitlines()], TYPES)
+        self.assertGreaterEqual(len(self.types(True)), 23)
+
+    def test_types_that_cannot_be_written_say_so(self):
+        for name in self.types(False):
+            self.refused(1, f"{name} can't be written yet: there is no encoder for", "quantize", self.original, self.out,
+                         "--type", name)
+            self.assertFalse(os.path.exists(self.out + ".part"))
 
     def test_every_type_runs_and_is_as_large_as_was_said(self):
         before = self.logits(self.original)
-        for name in TYPES:
+        for name in self.types(True):
             planned = json.loads(self.hadal("quantize", self.original, self.out, "--type", name, "--dry-run", "--json"))
             self.assertFalse(os.path.exists(self.out))
             self.assertNotIn("seconds", planned)

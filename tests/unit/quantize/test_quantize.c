@@ -101,7 +101,7 @@ static hd_type type_of(const char *mix, const char *name)
 {
     hd_type types[TENSORS_MAX], found = HD_TYPE_COUNT;
     hd_checkpoint *c = open_file(original);
-    hd_quant_recipe(types, hd_checkpoint_tensor(c, 0), count, hd_quant_mix_find(mix));
+    hd_quant_types(types, hd_checkpoint_tensor(c, 0), count, hd_quant_mix_find(mix), false);
     for (size_t i = 0; i < count; i++)
         if (strcmp(hd_checkpoint_tensor(c, i)->name, name) == 0) found = types[i];
     hd_checkpoint_close(&c);
@@ -114,12 +114,12 @@ static void test_recipes(void **state)
     assert_null(hd_quant_mix_find("Q4"));
     assert_ptr_equal(hd_quant_mix_find("q4_k"), hd_quant_mix_find("Q4_K_M"));
     assert_int_equal(type_of("Q4_0", "blk.0.attn_q.weight"), HD_TYPE_Q4_0);
-    assert_int_equal(type_of("Q4_0", "output.weight"), HD_TYPE_Q4_0);
+    assert_int_equal(type_of("Q4_0", "output.weight"), HD_TYPE_Q6_K);
     assert_int_equal(type_of("Q4_K_S", "output.weight"), HD_TYPE_Q6_K);
     assert_int_equal(type_of("Q4_K_M", "blk.3.attn_q.weight"), HD_TYPE_Q4_K);
     assert_int_equal(type_of("Q4_K_M", "blk.0.attn_v.weight"), HD_TYPE_Q6_K); /* the first eighth */
     assert_int_equal(type_of("Q4_K_M", "blk.1.attn_v.weight"), HD_TYPE_Q4_K);
-    assert_int_equal(type_of("Q4_K_S", "blk.0.attn_v.weight"), HD_TYPE_Q4_K);
+    assert_int_equal(type_of("Q4_K_S", "blk.5.attn_v.weight"), HD_TYPE_Q4_K);
     assert_int_equal(type_of("Q3_K_M", "blk.0.attn_v.weight"), HD_TYPE_Q5_K);
     /* what stays, and what does not fit */
     assert_int_equal(type_of("Q4_K_M", "blk.0.attn_norm.weight"), HD_TYPE_F32);
@@ -145,7 +145,7 @@ static hd_status quantize_to(const char *mix, int threads, uint64_t until, hd_er
     hd_quant_options options = {.progress = cancel_after, .arg = &until, .stretch = 1 << 16};
     assert_int_equal(hd_pool_open(&options.pool, threads, NULL), HD_OK);
     assert_int_equal(hd_source_open_gguf(&source, c, NULL, "", NULL), HD_OK);
-    hd_quant_recipe(types, hd_source_tensors(source), hd_source_count(source), hd_quant_mix_find(mix));
+    hd_quant_types(types, hd_source_tensors(source), hd_source_count(source), hd_quant_mix_find(mix), false);
     hd_status status = hd_quantize(source, types, hd_quant_mix_find(mix), output, &options, err);
     hd_source_close(&source);
     hd_pool_close(&options.pool);
