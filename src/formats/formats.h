@@ -35,6 +35,10 @@ hd_status hd_checkpoint_check(const hd_checkpoint *ckpt, hd_error *err);
 /* Tells the kernel that a tensor's bytes were copied elsewhere and need not stay resident. */
 void hd_checkpoint_drop(const hd_checkpoint *ckpt, const void *data, size_t bytes);
 
+/* Bytes of the GGUF file that has these tensors in this order and `metadata` bytes of keys and values: the header, and
+ * what lies between tensors, included.  For plans, without a file. */
+uint64_t hd_gguf_file_bytes(const hd_tensor *tensors, size_t count, uint64_t metadata);
+
 /* ---- JSON beside safetensors: config.json and generation_config.json; NULL when absent (always for GGUF). ---- */
 const json_t *hd_checkpoint_config(const hd_checkpoint *ckpt);
 const json_t *hd_checkpoint_generation_config(const hd_checkpoint *ckpt);

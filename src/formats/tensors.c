@@ -1,4 +1,6 @@
-/* formats/tensors.c: the tensors of one file, and how many bytes one needs. */
+/* formats/tensors.c: the tensors of one file, and how many bytes one needs, or all. */
+#include <string.h>
+
 #include "formats/formats_internal.h"
 
 void hd_tensor_set_free(hd_tensor_set *set)
@@ -32,4 +34,22 @@ bool hd_tensor_measure(const hd_tensor *t, size_t *bytes, const char **why)
         if (__builtin_mul_overflow(*bytes, (size_t)t->shape[i], bytes)) return false;
     }
     return true;
+}
+
+static uint64_t aligned(uint64_t bytes)
+{
+    return (bytes + HD_GGUF_ALIGNMENT - 1) / HD_GGUF_ALIGNMENT * HD_GGUF_ALIGNMENT;
+}
+
+uint64_t hd_gguf_file_bytes(const hd_tensor *tensors, size_t count, uint64_t metadata)
+{
+    uint64_t header = 4 + 4 + 8 + 8 + metadata, data = 0; /* magic, version, counts of tensors and of entries */
+    for (size_t i = 0; i < count; i++) {
+        const hd_tensor *t = &tensors[i];
+        size_t bytes = 0;
+        header += 8 + strlen(t->name) + 4 + 8 * (uint64_t)t->dims + 4 + 8; /* name, shape, type, place */
+        (void)hd_type_row_bytes(t->type, hd_tensor_values(t), &bytes);
+        data = aligned(data) + bytes;
+    }
+    return count ? aligned(header) + aligned(data) : header;
 }

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "models/published.h"
 #include "quantize/quantize.h"
 
 #define TENSORS_MAX 1024
@@ -217,6 +218,23 @@ static void test_rows_that_do_not_fit(void **state)
     expect("Q4_K_M", "blk.0.one.weight", HD_TYPE_BF16);
 }
 
+/* The largest model of the house in four bits: scales, header and metadata included. */
+static void test_a_large_model_fits(void **state)
+{
+    (void)state;
+    hd_tensor *list;
+    size_t n;
+    assert_int_equal(hd_published_tensors(hd_published_find("deepseek-v3"), &list, &n, NULL), HD_OK);
+    hd_type *recipe = hd_alloc_array(n, sizeof *recipe);
+    hd_quant_types(recipe, list, n, hd_quant_mix_find("Q4_FIT"), false);
+    for (size_t i = 0; i < n; i++)
+        list[i].type = recipe[i];
+    uint64_t bytes = hd_gguf_file_bytes(list, n, 16 << 20);
+    assert_true(bytes <= 336000000000 && bytes > 330000000000);
+    hd_free(recipe);
+    hd_free(list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +244,7 @@ int main(void)
         cmocka_unit_test(test_feed_forward),
         cmocka_unit_test(test_weighted),
         cmocka_unit_test(test_rows_that_do_not_fit),
+        cmocka_unit_test(test_a_large_model_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
