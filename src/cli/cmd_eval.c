@@ -218,14 +218,17 @@ static hd_status prepare(eval *e, hd_error *err)
 static void count_row(eval *e, int64_t row, int32_t next)
 {
     const float *own = e->own.logits + row * e->vocab;
+    if (next < 0 && !e->compares) return;
+    double norm = hd_compare_norm(own, e->vocab);
     if (next >= 0) {
-        e->own.loss += hd_compare_loss(own, e->vocab, next);
+        e->own.loss += norm - (double)own[next];
         e->predicted++;
     }
     if (!e->compares) return;
     const float *other = e->other.logits + row * e->vocab;
-    if (next >= 0) e->other.loss += hd_compare_loss(other, e->vocab, next);
-    e->kl[e->compared++] = (float)hd_compare_kl(other, own, e->vocab);
+    double other_norm = hd_compare_norm(other, e->vocab);
+    if (next >= 0) e->other.loss += other_norm - (double)other[next];
+    e->kl[e->compared++] = (float)hd_compare_kl(other, other_norm, own, norm, e->vocab);
     e->agreed += hd_compare_top(other, e->vocab) == hd_compare_top(own, e->vocab);
     e->difference = HD_MAX(e->difference, hd_compare_difference(own, other, e->vocab));
 }

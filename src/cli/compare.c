@@ -14,8 +14,8 @@ int32_t hd_compare_top(const float *logits, int32_t vocab)
     return best;
 }
 
-/* Logarithm of the sum of exp(logits): the largest is taken out, so that nothing overflows. */
-static double log_sum_exp(const float *logits, int32_t vocab)
+/* The largest is taken out, so that nothing overflows. */
+double hd_compare_norm(const float *logits, int32_t vocab)
 {
     int32_t top = hd_compare_top(logits, vocab);
     double most = (double)logits[top], others = 0;
@@ -24,14 +24,9 @@ static double log_sum_exp(const float *logits, int32_t vocab)
     return most + log1p(others);
 }
 
-double hd_compare_loss(const float *logits, int32_t vocab, int32_t id)
+double hd_compare_kl(const float *p_logits, double p_norm, const float *q_logits, double q_norm, int32_t vocab)
 {
-    return log_sum_exp(logits, vocab) - (double)logits[id];
-}
-
-double hd_compare_kl(const float *p_logits, const float *q_logits, int32_t vocab)
-{
-    double p_norm = log_sum_exp(p_logits, vocab), q_norm = log_sum_exp(q_logits, vocab), sum = 0;
+    double sum = 0;
     for (int32_t i = 0; i < vocab; i++) {
         double log_p = (double)p_logits[i] - p_norm, p = exp(log_p);
         if (p > 0) sum += p * (log_p - ((double)q_logits[i] - q_norm));

@@ -5,12 +5,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Negative logarithm of the probability of `id` under softmax(logits[vocab]); natural, summed in double. */
-double hd_compare_loss(const float *logits, int32_t vocab, int32_t id);
+/* Logarithm of the sum of exp(logits[vocab]), natural, summed in double: the negative logarithm of the probability of
+ * token i is this less logits[i].  Most of the time goes here, so whoever needs several figures asks once. */
+double hd_compare_norm(const float *logits, int32_t vocab);
 
-/* Kullback-Leibler divergence sum p (log p - log q) in nats of softmax(p_logits) from softmax(q_logits): what is lost
- * when q stands in for p.  Never negative. */
-double hd_compare_kl(const float *p_logits, const float *q_logits, int32_t vocab);
+/* Kullback-Leibler divergence sum p (log p - log q) in nats of softmax(p_logits) from softmax(q_logits), given the
+ * norms of both: what is lost when q stands in for p.  Never negative. */
+double hd_compare_kl(const float *p_logits, double p_norm, const float *q_logits, double q_norm, int32_t vocab);
 
 /* Index of the largest logit, the lowest of equals. */
 int32_t hd_compare_top(const float *logits, int32_t vocab);
