@@ -85,6 +85,9 @@ typedef struct hd_meta_list {
 
 void hd_meta_list_free(hd_meta_list *list);
 
+/* Bytes that the entries take in a file. */
+uint64_t hd_meta_list_bytes(const hd_meta_list *list);
+
 /* Adds entries; keys, numbers and texts are copied.  hd_meta_add takes an entry as it is: what it points to must
  * outlive the list (list->arena's does).  hd_meta_add_texts copies the array, not the texts. */
 void hd_meta_add(hd_meta_list *list, const hd_meta *entry);

@@ -142,6 +142,10 @@ hd_status hd_split_check(const hd_gguf *gguf, unsigned part, unsigned count, hd_
 /* Reads the header of a whole safetensors file of `size` bytes; the tensors come in the order of their bytes. */
 hd_status hd_safetensors_parse_header(hd_tensor_set *out, const uint8_t *data, size_t size, hd_error *err);
 
+/* ---- imatrix.c, imatrix_write.c: behind a tensor's name ---- */
+#define HD_IMATRIX_SUMS ".in_sum2"
+#define HD_IMATRIX_COUNTS ".counts"
+
 /* ---- index.c ---- */
 
 /* model.safetensors.index.json: which tensor lies in which file. */

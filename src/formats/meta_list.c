@@ -96,3 +96,24 @@ void hd_meta_add_texts(hd_meta_list *list, const char *key, const hd_str *texts,
     m.strings = (const hd_str *)(const void *)copy(list, texts, count * sizeof *texts);
     hd_meta_add(list, &m);
 }
+
+static uint64_t value_bytes(const hd_meta *m)
+{
+    const uint64_t number = 8, type = 4; /* lengths and counts; the type of an array's elements */
+    uint64_t sum = type + number;
+    if (m->type == HD_META_STRING) return number + m->string.len;
+    if (m->type != HD_META_ARRAY) return hd_meta_scalar_bytes((uint32_t)m->type);
+    if (m->elem != HD_META_STRING) return sum + m->count * hd_meta_scalar_bytes((uint32_t)m->elem);
+    for (uint64_t i = 0; i < m->count; i++)
+        sum += number + m->strings[i].len;
+    return sum;
+}
+
+uint64_t hd_meta_list_bytes(const hd_meta_list *list)
+{
+    const uint64_t key_and_type = 12; /* the length of the key, and the type */
+    uint64_t sum = 0;
+    for (size_t i = 0; i < list->count; i++)
+        sum += key_and_type + list->items[i].key.len + value_bytes(&list->items[i]);
+    return sum;
+}

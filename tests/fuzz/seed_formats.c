@@ -1,11 +1,12 @@
 /* seed_formats.c: writes the good and bad files of the unit tests as seeds of the fuzzers:
- *     seed-formats CORPUS            writes CORPUS/{gguf,safetensors,index,config,checkpoint}/{good,bad}-*
+ *     seed-formats CORPUS            writes CORPUS/{gguf,safetensors,index,imatrix,config,checkpoint}/{good,bad}-*
  *     seed-formats --check CORPUS    compares instead; exit 1 when one is missing or differs
  * so that whoever adds a bad file to a catalogue also adds it to the corpus. */
 #include <stdio.h>
 #include <string.h>
 
 #include "unit/formats/bad_gguf.h"
+#include "unit/formats/bad_imatrix.h"
 #include "unit/formats/bad_index.h"
 #include "unit/formats/bad_safetensors.h"
 #include "unit/formats/good_gguf.h"
@@ -70,6 +71,12 @@ static const bad_file good_checkpoint[] = {
     {"good-odd-shapes", put_odd_shapes, HD_OK, NULL},
     {"good-misaligned", put_misaligned, HD_OK, NULL},
     {"good-every-dtype", put_every_dtype, HD_OK, NULL},
+};
+
+static const bad_file good_imatrix[] = {
+    {"good", put_good_imatrix, HD_OK, NULL},
+    {"good-old", put_old_imatrix, HD_OK, NULL},
+    {"good-old-short", put_old_imatrix_short, HD_OK, NULL},
 };
 
 static const bad_file good_index[] = {{"good", put_good_index, HD_OK, NULL}};
@@ -183,6 +190,8 @@ int main(int argc, char **argv)
                  seed(corpus, "safetensors", bad_safetensors, HD_ARRAY_LEN(bad_safetensors), check) +
                  seed(corpus, "index", good_index, HD_ARRAY_LEN(good_index), check) +
                  seed(corpus, "index", bad_index, HD_ARRAY_LEN(bad_index), check) +
+                 seed(corpus, "imatrix", good_imatrix, HD_ARRAY_LEN(good_imatrix), check) +
+                 seed(corpus, "imatrix", bad_imatrix, HD_ARRAY_LEN(bad_imatrix), check) +
                  seed(corpus, "checkpoint", good_checkpoint, HD_ARRAY_LEN(good_checkpoint), check) +
                  seed_configs(corpus, check) + seed_metas(corpus, check);
     return failed ? 1 : 0;

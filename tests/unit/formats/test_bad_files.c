@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "formats/formats_internal.h"
+#include "formats/imatrix.h"
 #include "unit/formats/bad_gguf.h"
+#include "unit/formats/bad_imatrix.h"
 #include "unit/formats/bad_index.h"
 #include "unit/formats/bad_safetensors.h"
 
@@ -39,6 +41,14 @@ static hd_status read_index(const uint8_t *data, size_t size, hd_error *err)
     hd_index index;
     HD_TRY(hd_index_parse(&index, (const char *)data, size, err));
     hd_index_free(&index);
+    return HD_OK;
+}
+
+static hd_status read_imatrix(const uint8_t *data, size_t size, hd_error *err)
+{
+    hd_imatrix *m;
+    HD_TRY(hd_imatrix_parse(&m, data, size, err));
+    hd_imatrix_close(&m);
     return HD_OK;
 }
 
@@ -91,12 +101,20 @@ static void indexes_are_refused(void **state)
     check_all(bad_index_large, HD_ARRAY_LEN(bad_index_large), read_index);
 }
 
+static void importance_matrices_are_refused(void **state)
+{
+    (void)state;
+    check_all(bad_imatrix, HD_ARRAY_LEN(bad_imatrix), read_imatrix);
+    check_all(bad_imatrix_large, HD_ARRAY_LEN(bad_imatrix_large), read_imatrix);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gguf_files_are_refused),
         cmocka_unit_test(safetensors_files_are_refused),
         cmocka_unit_test(indexes_are_refused),
+        cmocka_unit_test(importance_matrices_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
