@@ -8,7 +8,7 @@
 
 #include "cli/bench.h"
 #include "cli/cli.h"
-#include "cli/compare.h"
+#include "engine/compare.h"
 
 /* Numerical Recipes' linear congruential generator: any fixed sequence would do. */
 static int32_t next_id(hd_bench *b)

@@ -13,7 +13,7 @@
 
 #include "cli/bench.h"
 #include "cli/cli.h"
-#include "cli/compare.h"
+#include "engine/compare.h"
 #include "cli/files.h"
 #include "cli/json.h"
 #include "cli/models_dir.h"

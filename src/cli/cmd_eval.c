@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "cli/compare.h"
+#include "engine/compare.h"
 #include "cli/engine.h"
 #include "cli/input.h"
 #include "cli/json.h"

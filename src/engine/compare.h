@@ -1,6 +1,6 @@
-/* cli/compare.h: the arithmetic of `hadal eval`: losses and divergences of next-token distributions. */
-#ifndef HD_CLI_COMPARE_H
-#define HD_CLI_COMPARE_H
+/* engine/compare.h: the arithmetic of comparing models: losses and divergences of next-token distributions. */
+#ifndef HD_ENGINE_COMPARE_H
+#define HD_ENGINE_COMPARE_H
 
 #include <stddef.h>
 #include <stdint.h>

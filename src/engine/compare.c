@@ -1,5 +1,5 @@
-/* cli/compare.c: see compare.h. */
-#include "cli/compare.h"
+/* engine/compare.c: see compare.h. */
+#include "engine/compare.h"
 
 #include <math.h>
 #include <stdlib.h>

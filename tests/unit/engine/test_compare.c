@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "cli/compare.h"
+#include "engine/compare.h"
 
 static void assert_near(double a, double b)
 {
