@@ -6,27 +6,40 @@
 #include "cli/engine.h"
 #include "cli/files.h"
 #include "cli/json.h"
-#include "cli/rewrite.h"
+#include "cli/quantize.h"
 #include "cli/terminal.h"
+#include "quantize/recipe_file.h"
 
 static const hd_manual manual = {
     .command = "quantize",
-    .synopsis = "quantize IN OUT.gguf --type TYPE [--dry-run] [--json]\nquantize --types",
+    .synopsis = "quantize IN OUT.gguf --type TYPE [--imatrix FILE | --calibrate TEXT] [--dry-run] [--json]\n"
+                "quantize IN OUT.gguf --target-bpw BITS | --target-size SIZE | --fit-machine [--calibrate TEXT]\n"
+                "quantize IN OUT.gguf --recipe FILE\n"
+                "quantize IN --calibrate TEXT --imatrix-out FILE\nquantize --types",
     .description =
         "Writes the model IN, a GGUF file, a folder in the layout of the official releases (safetensors) or the name "
         "of "
-        "a model, as OUT.gguf with weights of another type.  Matrices "
-        "become TYPE, or what the mix of that name gives each; vectors, norms and the routers of experts stay as they "
-        "are.  With a K type the matrix that gives the logits gets Q6_K, and a matrix whose rows are no whole blocks "
-        "of "
-        "256 gets a type of smaller blocks.  Take an original of 16 bits or more: what a small type lost does not come "
-        "back.\n\n"
+        "a model, as OUT.gguf with weights of another type.  Matrices become TYPE, or what the mix of that name gives "
+        "each; vectors, norms and the routers of experts stay as they are.  The matrix that gives the logits gets Q6_K "
+        "in most mixes, and a matrix whose rows are no whole blocks of 256 gets a type of smaller blocks.  Take an "
+        "original of 16 bits or more: what a small type lost does not come back.\n\n"
         "Tensors go through memory some megabytes at a time, so that a model may be larger than the memory.  The file "
         "grows as OUT.gguf.part.  When the command is interrupted or killed, the same command goes on where it was; "
-        "the finished file is the same byte for byte.  A file that is there already is not replaced.",
+        "the finished file is the same byte for byte.  A file that is there already is not replaced.\n\n"
+        "An importance matrix says how large the inputs of each column of weights are, so that errors are made where "
+        "they cost least: more for small types, next to nothing for Q8_0.  --calibrate reads a text with the model for "
+        "it, best one of the kind that the model is for, at about half the speed of reading a prompt.  --imatrix-out "
+        "keeps it for other types, and for going on after an interruption: the same command with --imatrix.\n\n"
+        "With a budget each tensor gets a type of its own, so that the model loses least within the bytes, and a table "
+        "says what each class of tensors got.  With --calibrate it is measured what errors in each class cost: the "
+        "model is read with that class alone rounded.  Without, errors are taken to cost the same everywhere.  "
+        "--save-recipe keeps the choice, to be edited and used again with --recipe.",
     .examples = "hadal quantize --types\n"
                 "hadal quantize model-bf16.gguf model-q4.gguf --type Q4_K_M\n"
-                "hadal quantize model-bf16.gguf x.gguf --type Q4_K_M --dry-run --json | jq .bytes",
+                "hadal quantize model-bf16.gguf x.gguf --type Q4_K_M --dry-run --json | jq .bytes\n"
+                "hadal quantize model-bf16.gguf --calibrate text.txt --imatrix-out model.imatrix.gguf\n"
+                "hadal quantize model-bf16.gguf model-q3.gguf --type Q3_K_M --imatrix model.imatrix.gguf\n"
+                "hadal quantize model-bf16.gguf model-4.5.gguf --target-bpw 4.5 --calibrate text.txt",
     .environment = HD_ENVIRONMENT_MODELS,
 };
 
@@ -34,7 +47,9 @@ typedef struct command {
     hd_rewrite model;
     const char *type, *split;
     bool dry_run, json, types;
-    const hd_quant_mix *mix;
+    const hd_quant_mix *mix; /* NULL: a recipe without a name */
+    hd_calibration importance;
+    hd_budget_flags budget;
     uint64_t values, bytes, bytes_before, type_bytes[HD_TYPE_COUNT];
     size_t type_tensors[HD_TYPE_COUNT];
 } command;
@@ -97,11 +112,14 @@ static hd_status print_json(const command *c, hd_error *err)
             types, hd_type_name((hd_type)t),
             json_pack("{s:I, s:I}", "tensors", (json_int_t)c->type_tensors[t], "bytes", (json_int_t)c->type_bytes[t]));
     }
-    json_t *o = json_pack(
-        "{s:o, s:s, s:I, s:f, s:I, s:f, s:o}", "path", hd_json_text(c->model.out, strlen(c->model.out)), "type",
-        c->mix->name, "bytes", (json_int_t)c->bytes, "bpw", bits_per_weight(c, c->bytes), "bytes_before",
-        (json_int_t)c->bytes_before, "bpw_before", bits_per_weight(c, c->bytes_before), "tensor_types", types);
+    json_t *o =
+        json_pack("{s:o, s:s, s:I, s:f, s:I, s:f, s:o}", "path", hd_json_text(c->model.out, strlen(c->model.out)),
+                  "type", c->mix ? c->mix->name : "recipe", "bytes", (json_int_t)c->bytes, "bpw",
+                  bits_per_weight(c, c->bytes), "bytes_before", (json_int_t)c->bytes_before, "bpw_before",
+                  bits_per_weight(c, c->bytes_before), "tensor_types", types);
     if (o && !c->dry_run) json_object_set_new(o, "seconds", json_real(c->model.seconds));
+    if (o && c->importance.matrix) json_object_set_new(o, "imatrix", hd_calibration_json(&c->importance));
+    if (o && c->budget.classes) json_object_set_new(o, "budget", hd_budget_json(&c->budget, &c->model));
     return hd_json_print(stdout, o, true, err);
 }
 
@@ -116,31 +134,83 @@ static void print_text(const command *c)
         if (c->type_tensors[t])
             printf("  %-8s %5zu tensors %12s\n", hd_type_name((hd_type)t), c->type_tensors[t],
                    hd_size_text(after, c->type_bytes[t]));
+    hd_budget_print(&c->budget, &c->model);
+    if (c->importance.matrix) hd_calibration_print(&c->importance);
     if (!c->dry_run) printf("time      %.1f s\n", c->model.seconds);
 }
 
 /* ---- the run ---- */
 
+/* The importance matrix is gathered under the names of the checkpoint's tensors, which must be those of the file. */
+static hd_status check_calibration(const command *c, hd_error *err)
+{
+    bool gguf = hd_checkpoint_format(c->model.ckpt) == HD_FORMAT_GGUF;
+    if (gguf || !c->importance.text) return HD_OK;
+    return hd_fail(err, HD_E_UNSUPPORTED, "--calibrate needs a GGUF file; 'hadal convert %s x.gguf' makes one",
+                   c->model.in);
+}
+
 static hd_status make_recipe(command *c, hd_error *err)
 {
-    if (c->split) HD_TRY(hd_rewrite_parse_size(&c->model.split, "split-size", c->split, err));
-    HD_TRY(hd_rewrite_open(&c->model, HD_FORMAT_GGUF, err));
-    hd_quant_types(c->model.types, hd_source_tensors(c->model.source), hd_source_count(c->model.source), c->mix, false);
+    const hd_source *s = c->model.source;
+    hd_calibration *i = &c->importance;
+    bool reads = !c->dry_run || !c->mix; /* a mix has its size without looking at anything */
+    HD_TRY(check_calibration(c, err));
+    if (reads) HD_TRY(hd_calibration_make(i, c->model.in, (int)c->model.threads, err));
+    bool weighted = i->text || i->from;
+    if (c->mix)
+        hd_quant_types(c->model.types, hd_source_tensors(s), hd_source_count(s), c->mix, weighted);
+    else
+        HD_TRY(hd_budget_make(&c->budget, &c->model, i, err));
+    if (reads) hd_calibration_note(i, s, c->model.types);
+    const char *note = c->mix ? c->mix->name : c->budget.load ? c->budget.load : "chosen by budget";
+    if (c->budget.save) HD_TRY(hd_recipe_save(c->budget.save, s, c->model.types, note, err));
     add_up(c);
     return HD_OK;
 }
 
 static hd_status run_all(command *c, hd_error *err)
 {
-    HD_TRY(find_mix(c, err));
-    HD_TRY(hd_quant_mix_check(c->mix, err));
+    if (c->type) HD_TRY(find_mix(c, err));
+    if (c->mix) HD_TRY(hd_quant_mix_check(c->mix, err));
+    if (c->split) HD_TRY(hd_rewrite_parse_size(&c->model.split, "split-size", c->split, err));
     HD_TRY(hd_rewrite_check_name(&c->model, err));
+    HD_TRY(hd_calibration_check(&c->importance, err));
+    HD_TRY(hd_rewrite_open(&c->model, HD_FORMAT_GGUF, err));
     HD_TRY(make_recipe(c, err));
+    c->model.imatrix = c->importance.matrix;
+    c->model.imatrix_file = c->importance.file;
     if (!c->dry_run) HD_TRY(hd_rewrite_check_room(&c->model, c->bytes, err));
     if (!c->dry_run) HD_TRY(hd_rewrite_run(&c->model, c->mix, "quantizing", err));
     if (c->json) return print_json(c, err);
     print_text(c);
     return HD_OK;
+}
+
+/* Without OUT: the importance matrix alone. */
+static hd_status gather_only(command *c, hd_error *err)
+{
+    HD_TRY(hd_calibration_check(&c->importance, err));
+    HD_TRY(hd_calibration_make(&c->importance, c->model.in, (int)c->model.threads, err));
+    if (c->json) return hd_json_print(stdout, hd_calibration_json(&c->importance), true, err);
+    fputs("wrote     ", stdout);
+    hd_terminal_name(stdout, c->importance.to, 0);
+    fputs("\n", stdout);
+    hd_calibration_print(&c->importance);
+    return HD_OK;
+}
+
+static int check_usage(const command *c, const char *name)
+{
+    int rc = hd_calibration_usage(&c->importance, name);
+    if (rc == HD_ARGS_OK) rc = hd_budget_usage(&c->budget, c->type, name);
+    if (rc != HD_ARGS_OK) return rc;
+    bool chosen = c->type || hd_budget_given(&c->budget);
+    if (!c->model.in || (!c->model.out && !c->importance.to)) return hd_cli_usage(name, "IN and OUT.gguf are needed");
+    if (c->model.out && !chosen)
+        return hd_cli_usage(name, "--type or a budget is needed; 'hadal quantize --types' lists the types");
+    if (!c->model.out && (chosen || c->dry_run)) return hd_cli_usage(name, "OUT.gguf is needed");
+    return HD_ARGS_OK;
 }
 
 int hd_cmd_quantize(int argc, char **argv)
@@ -171,24 +241,28 @@ int hd_cmd_quantize(int argc, char **argv)
          .value = &c.model.threads,
          .metavar = "N",
          .max = HD_POOL_MAX,
-         .help = "Threads that encode; 0: all processors that this process may use."},
+         .help = "Threads that compute and encode; 0: all processors that this process may use."},
         {.name = "json", .type = HD_OPT_FLAG, .value = &c.json, .help = "Prints one JSON object."},
     };
-    hd_opt_group group = {"OPTIONS", opts, HD_ARRAY_LEN(opts)};
+    hd_opt_group groups[] = {
+        {"OPTIONS", opts, HD_ARRAY_LEN(opts)}, hd_calibration_group(&c.importance), hd_budget_group(&c.budget)};
     hd_args args = {.manual = &manual,
-                    .groups = &group,
-                    .group_count = 1,
+                    .groups = groups,
+                    .group_count = HD_ARRAY_LEN(groups),
                     .max_operands = 2,
                     .operand_names = (const char *const[]){"IN", "OUT.gguf"}};
     int rc = hd_args_parse(&args, argc, argv);
     if (rc != HD_ARGS_OK) return rc;
     if (c.types) return list_types();
-    if (args.operand_count < 2) return hd_cli_usage(argv[0], "IN and OUT.gguf are needed");
-    if (!c.type) return hd_cli_usage(argv[0], "--type is needed; 'hadal quantize --types' lists them");
     c.model.in = args.operands[0];
     c.model.out = args.operands[1];
+    if (!c.model.threads) c.model.threads = hd_cpu_threads();
+    rc = check_usage(&c, argv[0]);
+    if (rc != HD_ARGS_OK) return rc;
     hd_error err = {0};
-    hd_status status = run_all(&c, &err);
+    hd_status status = c.model.out ? run_all(&c, &err) : gather_only(&c, &err);
+    hd_calibration_free(&c.importance);
+    hd_budget_free(&c.budget);
     hd_rewrite_close(&c.model);
     return status == HD_OK ? HD_EXIT_OK : hd_cli_fail(argv[0], &err);
 }

@@ -129,31 +129,39 @@ hd_status hd_rewrite_check_room(const hd_rewrite *w, uint64_t bytes, hd_error *e
 
 /* ---- the run ---- */
 
+bool hd_time_left_show(hd_time_left *t, const char *what, uint64_t done, uint64_t all)
+{
+    char line[64];
+    if (!t->begun) *t = (hd_time_left){hd_clock_ns(), done, true};
+    double seconds = (double)(hd_clock_ns() - t->start) / 1e9;
+    snprintf(line, sizeof line, "%s", what);
+    if (done > t->first && seconds > 2.0) {
+        int left = (int)(seconds * (double)(all - done) / (double)(done - t->first)) + 1;
+        snprintf(line, sizeof line, "%s, %d:%02d left", what, left / 60, left % 60);
+    }
+    hd_progress_show(line, all ? (double)done / (double)all : 1.0);
+    return !hd_interrupted();
+}
+
 typedef struct progress {
     const char *doing;
-    uint64_t start, first; /* time, and values that were done before */
-    bool begun;
+    hd_time_left left;
 } progress;
 
 static bool show_progress(void *arg, uint64_t done, uint64_t all)
 {
     progress *p = arg;
-    char what[64];
-    if (!p->begun) *p = (progress){p->doing, hd_clock_ns(), done, true};
-    snprintf(what, sizeof what, "%s", p->doing);
-    double seconds = (double)(hd_clock_ns() - p->start) / 1e9;
-    if (done > p->first && seconds > 2.0) {
-        int left = (int)(seconds * (double)(all - done) / (double)(done - p->first)) + 1;
-        snprintf(what, sizeof what, "%s, %d:%02d left", p->doing, left / 60, left % 60);
-    }
-    hd_progress_show(what, all ? (double)done / (double)all : 1.0);
-    return !hd_interrupted();
+    return hd_time_left_show(&p->left, p->doing, done, all);
 }
 
 hd_status hd_rewrite_run(hd_rewrite *w, const hd_quant_mix *mix, const char *doing, hd_error *err)
 {
     progress p = {.doing = doing};
-    hd_quant_options options = {.progress = show_progress, .arg = &p, .split = w->split};
+    hd_quant_options options = {.progress = show_progress,
+                                .arg = &p,
+                                .split = w->split,
+                                .imatrix = w->imatrix,
+                                .imatrix_file = w->imatrix_file};
     HD_TRY(hd_pool_open(&options.pool, w->threads ? (int)w->threads : hd_cpu_threads(), err));
     uint64_t start = hd_clock_ns();
     hd_interrupt_catch(NULL, NULL);

@@ -14,7 +14,9 @@ typedef struct hd_rewrite {
     hd_checkpoint *ckpt;
     hd_tokenizer *tok; /* NULL: it has none, or needs none */
     hd_source *source;
-    hd_type *types; /* [hd_source_count], for the caller to change: as they are */
+    hd_type *types;            /* [hd_source_count], for the caller to change: as they are */
+    const hd_imatrix *imatrix; /* set by the caller before _run; NULL: none */
+    const char *imatrix_file;
     double seconds; /* of the run */
 } hd_rewrite;
 
@@ -33,6 +35,15 @@ hd_status hd_rewrite_run(hd_rewrite *w, const hd_quant_mix *mix, const char *doi
 
 /* Bytes of all tensors as `types`. */
 uint64_t hd_rewrite_bytes(const hd_rewrite *w);
+
+/* A progress line with the time that is left; zero-initialize. */
+typedef struct hd_time_left {
+    uint64_t start, first; /* time, and work that was done before */
+    bool begun;
+} hd_time_left;
+
+/* Draws it; false after Ctrl-C. */
+bool hd_time_left_show(hd_time_left *t, const char *what, uint64_t done, uint64_t all);
 
 /* "4GB", "500 MB", "1.5TB", "2000000" in bytes; HD_E_ARGUMENT naming the option. */
 hd_status hd_rewrite_parse_size(uint64_t *bytes, const char *option, const char *text, hd_error *err);

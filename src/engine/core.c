@@ -82,7 +82,8 @@ static hd_status choose_context(hd_core *core, const hd_core_options *o, hd_erro
 static hd_status open_parts(hd_core *core, const char *path, const hd_core_options *o, hd_error *err)
 {
     core->backend = o->backend;
-    HD_TRY(hd_checkpoint_open(&core->ckpt, path, err));
+    if (!o->checkpoint) HD_TRY(hd_checkpoint_open(&core->own, path, err));
+    core->ckpt = o->checkpoint ? o->checkpoint : core->own;
     HD_TRY(choose_context(core, o, err));
     HD_TRY(o->share_threads ? hd_pool_share(&core->pool, o->threads, err) : hd_pool_open(&core->pool, o->threads, err));
     hd_model_options mo = {.backend = o->backend,
@@ -123,7 +124,7 @@ void hd_core_close(hd_core **ref)
     *ref = NULL;
     hd_model_close(&core->model);
     hd_pool_close(&core->pool);
-    hd_checkpoint_close(&core->ckpt);
+    hd_checkpoint_close(&core->own);
     hd_pages_free(&core->pages);
     hd_free(core->spans);
     hd_free(core->ids);
@@ -139,6 +140,11 @@ const hd_model *hd_core_model(const hd_core *core)
 const hd_backend *hd_core_backend(const hd_core *core)
 {
     return core->backend;
+}
+
+const hd_checkpoint *hd_core_checkpoint(const hd_core *core)
+{
+    return core->ckpt;
 }
 
 int hd_core_threads(const hd_core *core)

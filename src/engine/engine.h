@@ -23,6 +23,7 @@ typedef struct hd_core_options {
     const char *cache_type; /* hd_model_options.cache_type */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
+    const hd_checkpoint *checkpoint; /* what `path` holds, if it is open already; it must outlive the core.  NULL: opened */
 } hd_core_options;
 
 hd_status hd_core_open(hd_core **out, const char *path, const hd_core_options *options, hd_error *err);
@@ -30,6 +31,7 @@ void hd_core_close(hd_core **core); /* all its sequences must be closed before *
 
 const hd_model *hd_core_model(const hd_core *core);
 const hd_backend *hd_core_backend(const hd_core *core);
+const hd_checkpoint *hd_core_checkpoint(const hd_core *core); /* whose bytes the model's matrices are */
 int hd_core_threads(const hd_core *core);
 int64_t hd_core_context(const hd_core *core);
 int64_t hd_core_chunk(const hd_core *core);

@@ -25,7 +25,8 @@ void hd_page_release(hd_pages *p, uint8_t *data);
 bool hd_page_is_shared(const uint8_t *data);
 
 struct hd_core {
-    hd_checkpoint *ckpt;
+    const hd_checkpoint *ckpt;
+    hd_checkpoint *own; /* the same, where the core opened it; else NULL */
     hd_model *model;
     hd_pool *pool;
     const hd_backend *backend;

@@ -36,6 +36,34 @@ bool hd_name_of_experts(hd_name_id id)
     return first && strstr(first + 2, "%d");
 }
 
+/* Reads the number of a layer at p; NULL: there is none. */
+static const char *read_number(const char *p, int *number)
+{
+    const int most = 100000; /* layers; keeps the sum from overflowing */
+    const char *begin = p;
+    for (*number = 0; *p >= '0' && *p <= '9' && *number < most; p++)
+        *number = *number * 10 + (*p - '0');
+    return p > begin ? p : NULL;
+}
+
+bool hd_name_find_gguf(const char *name, hd_name_id *id, int *layer)
+{
+    for (hd_name_id i = 0; i < HD_NAME_COUNT; i++) {
+        const char *pattern = hd_names[i].gguf, *place = strstr(pattern, "%d");
+        *id = i;
+        *layer = 0;
+        if (!place) {
+            if (strcmp(name, pattern) == 0) return true;
+            continue;
+        }
+        size_t before = (size_t)(place - pattern);
+        if (strncmp(name, pattern, before) != 0) continue;
+        const char *rest = read_number(name + before, layer);
+        if (rest && strcmp(rest, place + 2) == 0) return true;
+    }
+    return false;
+}
+
 bool hd_name_is_derived(const char *name)
 {
     static const char suffix[] = "rotary_emb.inv_freq";

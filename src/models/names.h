@@ -82,6 +82,9 @@ bool hd_name_in_layers(hd_name_id id);
 /* Whether it is one matrix for each expert in the releases. */
 bool hd_name_of_experts(hd_name_id id);
 
+/* The row of the table that a name of a GGUF file belongs to, and its layer (0 where there is none); false: none. */
+bool hd_name_find_gguf(const char *name, hd_name_id *id, int *layer);
+
 /* Whether it names a buffer that old exporters wrote beside the weights: computed from the configuration, never read.
  */
 bool hd_name_is_derived(const char *name);

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "quantize/importance.h"
 #include "quantize/output.h"
 #include "tensor/encode.h"
 #include "tensor/quant.h"
@@ -26,6 +27,8 @@ typedef struct run {
     uint8_t *out;           /* a stretch, encoded */
     float *values;          /* [threads][piece] */
     float *scratch;         /* [threads][hd_source_scratch] */
+    float *weights;         /* [threads][piece]; NULL: there is no importance matrix */
+    float *columns;         /* of the tensor under way: what errors cost, [matrices][cols]; NULL: all alike */
     int64_t stretch, piece; /* values that they have room for; at least a row of any tensor */
     hd_error *err;
 } run;
@@ -37,22 +40,45 @@ static bool key_is(const hd_meta *m, const char *key)
     return m->key.len == strlen(key) && memcmp(m->key.data, key, m->key.len) == 0;
 }
 
-/* general.file_type of weights that stay as they are: that of the commonest type. */
+/* general.file_type of a recipe without a name: that of the largest mix of the commonest type. */
 static uint32_t file_type_of(const run *r)
 {
-    enum { ALL_F32 = 0, MOSTLY_F16 = 1, MOSTLY_BF16 = 32 }; /* llama.cpp's llama_ftype */
     int64_t values[HD_TYPE_COUNT] = {0};
+    hd_type commonest = HD_TYPE_F32;
+    size_t count;
+    const hd_quant_mix *mixes = hd_quant_mixes(&count);
     for (size_t i = 0; i < hd_source_count(r->from); i++)
         values[r->types[i]] += hd_tensor_values(hd_source_tensor(r->from, i));
-    if (values[HD_TYPE_BF16] >= values[HD_TYPE_F16] && values[HD_TYPE_BF16] >= values[HD_TYPE_F32]) return MOSTLY_BF16;
-    return values[HD_TYPE_F16] >= values[HD_TYPE_F32] ? MOSTLY_F16 : ALL_F32;
+    for (int type = 0; type < HD_TYPE_COUNT; type++)
+        if (values[type] > values[commonest]) commonest = (hd_type)type;
+    for (size_t i = 0; i < count; i++)
+        if (mixes[i].type == commonest) return mixes[i].gguf_id;
+    return 0;
+}
+
+/* The keys that llama.cpp writes. */
+static void add_imatrix(hd_meta_list *to, const hd_quant_options *o)
+{
+    const hd_imatrix *m = o->imatrix;
+    const char *text = m->dataset_count ? m->datasets[0] : NULL;
+    if (o->imatrix_file) hd_meta_add_text(to, "quantize.imatrix.file", o->imatrix_file, strlen(o->imatrix_file));
+    if (text) hd_meta_add_text(to, "quantize.imatrix.dataset", text, strlen(text));
+    hd_meta_add_u32(to, "quantize.imatrix.entries_count", (uint32_t)m->count);
+    if (m->chunk_count) hd_meta_add_u32(to, "quantize.imatrix.chunks_count", m->chunk_count);
 }
 
 /* Those of the source, but for what is no longer so. */
 static hd_status make_metadata(hd_meta_list *to, const run *r, const hd_quant_mix *mix)
 {
-    static const char *const replaced[] = {"general.file_type", "general.quantization_version", "split.no",
-                                           "split.count", "split.tensors.count"};
+    static const char *const replaced[] = {"general.file_type",
+                                           "general.quantization_version",
+                                           "split.no",
+                                           "split.count",
+                                           "split.tensors.count",
+                                           "quantize.imatrix.file",
+                                           "quantize.imatrix.dataset",
+                                           "quantize.imatrix.entries_count",
+                                           "quantize.imatrix.chunks_count"};
     const hd_meta_list *from = hd_source_meta(r->from);
     for (size_t i = 0; i < from->count; i++) {
         bool keep = true;
@@ -62,6 +88,7 @@ static hd_status make_metadata(hd_meta_list *to, const run *r, const hd_quant_mi
     }
     hd_meta_add_u32(to, "general.file_type", mix ? mix->gguf_id : file_type_of(r));
     hd_meta_add_u32(to, "general.quantization_version", QUANTIZATION_VERSION);
+    if (r->options->imatrix) add_imatrix(to, r->options);
     return to->status == HD_OK ? HD_OK : hd_fail(r->err, to->status, "no memory for the metadata");
 }
 
@@ -73,9 +100,10 @@ typedef struct stretch {
     size_t tensor;
     hd_type after;
     int64_t row, rows, cols;
-    int64_t step;       /* rows of a thread's piece */
-    atomic_bool bad;    /* a number is not finite */
-    atomic_bool beyond; /* one is larger than the type can hold */
+    int64_t matrix_rows; /* of one expert or head */
+    int64_t step;        /* rows of a thread's piece */
+    atomic_bool bad;     /* a number is not finite */
+    atomic_bool beyond;  /* one is larger than the type can hold */
 } stretch;
 
 static size_t bytes_of(hd_type type, int64_t values)
@@ -104,8 +132,10 @@ static void encode_pieces(void *arg, int64_t begin, int64_t end, int thread)
         hd_source_rows(r->from, s->tensor, s->row + at, rows, x, scratch);
         bool finite = all_finite(x, n);
         if (!finite) atomic_store(&s->bad, true);
+        float *weights = r->columns ? r->weights + thread * r->piece : NULL;
+        if (weights) hd_importance_weights(weights, r->columns, s->matrix_rows, s->cols, (s->row + at) * s->cols, n);
         if (hd_encode_supported(s->after))
-            (void)hd_encode_blocks(s->after, x, NULL, to, n);
+            (void)hd_encode_blocks(s->after, x, weights, to, n);
         else
             (void)hd_encode_row(s->after, x, to, n);
         (void)hd_decode_row(s->after, to, x, n);
@@ -131,6 +161,7 @@ static hd_status make_stretch(run *r, size_t tensor, int64_t row, int64_t rows, 
     bool copied = s.after == t->type && t->data;
     const uint8_t *from = t->data;
     s.step = HD_MAX(r->piece / s.cols, 1);
+    s.matrix_rows = t->dims > 1 ? t->shape[t->dims - 2] : 1;
     if (copied) {
         from += bytes_of(t->type, row * s.cols);
         touch(from, bytes_of(t->type, rows * s.cols));
@@ -148,9 +179,55 @@ static hd_status make_stretch(run *r, size_t tensor, int64_t row, int64_t rows, 
     return HD_OK;
 }
 
+bool hd_quant_weighs(hd_type type)
+{
+    return hd_encode_supported(type) && type != HD_TYPE_Q8_0;
+}
+
+/* What the matrix has for tensor i, and how many matrices of how many columns that is; NULL: its values count alike. */
+static const hd_imatrix_entry *entry_of(const run *r, size_t i, int64_t *matrices, int64_t *cols)
+{
+    const hd_tensor *t = hd_source_tensor(r->from, i);
+    const hd_imatrix *m = r->options->imatrix;
+    if (!m || !hd_quant_weighs(r->types[i]) || r->types[i] == t->type || t->dims < 2) return NULL;
+    *cols = hd_tensor_cols(t);
+    *matrices = hd_tensor_rows(t) / HD_MAX(t->shape[t->dims - 2], 1);
+    return hd_imatrix_find(m, t->name);
+}
+
+/* Before anything is written: that the matrix is of this model. */
+static hd_status check_imatrix(const run *r)
+{
+    int64_t matrices, cols;
+    for (size_t i = 0; i < hd_source_count(r->from); i++) {
+        const hd_imatrix_entry *e = entry_of(r, i, &matrices, &cols);
+        if (e && !hd_importance_fits(e, matrices, cols))
+            return hd_fail(r->err, HD_E_ARGUMENT,
+                           "the importance matrix has %zu x %zu values for '%s', which has %lld x %lld columns; it is "
+                           "of another model",
+                           e->rows, e->cols, e->name, (long long)matrices, (long long)cols);
+    }
+    return HD_OK;
+}
+
+/* r->columns of tensor i, for make_stretch. */
+static hd_status find_columns(run *r, size_t i)
+{
+    int64_t matrices, cols;
+    hd_free(r->columns);
+    r->columns = NULL;
+    const hd_imatrix_entry *e = entry_of(r, i, &matrices, &cols);
+    if (!e) return HD_OK;
+    r->columns = hd_alloc_array((size_t)matrices, (size_t)cols * sizeof *r->columns);
+    if (!r->columns) return hd_fail(r->err, HD_E_MEMORY, "no memory for the importance of '%s'", e->name);
+    (void)hd_importance_columns(r->columns, e, matrices, cols); /* it fits: check_imatrix */
+    return HD_OK;
+}
+
 static hd_status write_tensor(run *r, size_t i)
 {
     const hd_tensor *t = hd_source_tensor(r->from, i);
+    HD_TRY(find_columns(r, i));
     int64_t cols = hd_tensor_cols(t), rows = hd_tensor_rows(t);
     const uint8_t *bytes;
     if (cols * rows == 0) return hd_file_writer_put(r->writer, "", 0, r->err);
@@ -196,7 +273,10 @@ static hd_status take_memory(run *r)
     r->out = hd_alloc_array((size_t)r->stretch, sizeof(float));
     r->values = hd_alloc_array(threads * (size_t)r->piece, sizeof *r->values);
     r->scratch = hd_alloc_array(threads * HD_MAX(hd_source_scratch(r->from), 1), sizeof *r->scratch);
-    return r->out && r->values && r->scratch ? HD_OK : hd_fail(r->err, HD_E_MEMORY, "no memory to quantize in");
+    if (r->options->imatrix) r->weights = hd_alloc_array(threads * (size_t)r->piece, sizeof *r->weights);
+    bool weights = r->weights || !r->options->imatrix;
+    return r->out && r->values && r->scratch && weights ? HD_OK
+                                                        : hd_fail(r->err, HD_E_MEMORY, "no memory to quantize in");
 }
 
 /* Whether a tensor of the part that was found is of this model: its first rows must be what we would write. */
@@ -208,10 +288,11 @@ static hd_status check_written(run *r, size_t i, size_t position)
     r->done += (uint64_t)(rows * cols);
     if (rows * cols == 0) return HD_OK;
     rows = HD_MIN(rows, HD_MAX(PIECE_VALUES / cols, 1));
+    HD_TRY(find_columns(r, i));
     HD_TRY(make_stretch(r, i, 0, rows, &bytes));
     if (hd_file_writer_has(r->writer, position, bytes, bytes_of(r->types[i], rows * cols))) return HD_OK;
-    return hd_fail(r->err, HD_E_IO, "%s%s: was begun from another model; remove it to start anew", r->path,
-                   HD_PART_SUFFIX);
+    return hd_fail(r->err, HD_E_IO, "%s%s: was begun from another model or importance matrix; remove it to start anew",
+                   r->path, HD_PART_SUFFIX);
 }
 
 static hd_status write_file(run *r, size_t file)
@@ -265,10 +346,13 @@ hd_status hd_quantize(const hd_source *from, const hd_type *types, const hd_quan
 {
     run r = {.from = from, .types = types, .options = options, .path = path, .err = err};
     HD_TRY(check_types(&r));
+    HD_TRY(check_imatrix(&r));
     hd_status status = take_memory(&r);
     if (status == HD_OK) status = run_all(&r, mix);
     hd_free(r.out);
     hd_free(r.values);
     hd_free(r.scratch);
+    hd_free(r.weights);
+    hd_free(r.columns);
     return status;
 }

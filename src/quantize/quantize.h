@@ -8,6 +8,7 @@
 #define HD_QUANTIZE_H
 
 #include "base/pool.h"
+#include "formats/imatrix.h"
 #include "quantize/source.h"
 
 /* What --type takes: an element type ("Q4_0", "BF16"), which all matrices get, or a mix ("Q4_K_M"), which gives more
@@ -27,10 +28,15 @@ const hd_quant_mix *hd_quant_mix_find(const char *name); /* any case; NULL: none
 bool hd_quant_mix_writable(const hd_quant_mix *mix);
 hd_status hd_quant_mix_check(const hd_quant_mix *mix, hd_error *err);
 
+/* Whether recipes give a tensor of a GGUF file another type: matrices of weights, but not what decides much and weighs
+ * little (norms, the router of experts). */
+bool hd_quant_is_weight(const hd_tensor *t);
+
 /* The type of each of `count` tensors of a GGUF file, of which names, shapes and types are looked at: types[count].
- * Vectors, norms, the routers of experts and kernels of convolutions keep theirs.  Where rows are no whole blocks of the
- * type, a type with smaller blocks takes its place, and F16 at last.  `tensors` must be the whole model: rules count its
- * layers and experts.  `weighted`: errors will be weighted by importance, for which some mixes have other rules. */
+ * Vectors, norms, the routers of experts and kernels of convolutions keep theirs.  Where rows are no whole blocks of
+ * the type, a type with smaller blocks takes its place, and F16 at last.  `tensors` must be the whole model: rules
+ * count its layers and experts.  `weighted`: errors will be weighted by importance, for which some mixes have other
+ * rules. */
 void hd_quant_types(hd_type *types, const hd_tensor *tensors, size_t count, const hd_quant_mix *mix, bool weighted);
 
 /* Bytes of a tensor as `type`; its rows are whole blocks of that. */
@@ -43,15 +49,21 @@ typedef struct hd_quant_options {
     hd_pool *pool; /* NULL: one thread */
     hd_quant_progress progress;
     void *arg;
-    uint64_t split;  /* tensor bytes of a file at most; 0: one file */
-    int64_t stretch; /* values that go through memory together; 0: 4 million.  For tests */
+    uint64_t split;            /* tensor bytes of a file at most; 0: one file */
+    int64_t stretch;           /* values that go through memory together; 0: 4 million.  For tests */
+    const hd_imatrix *imatrix; /* what errors cost in each column of each tensor that it has; NULL: all alike.  Its
+                                * figures go into the metadata (quantize.imatrix.*), its first text's name, too */
+    const char *imatrix_file;  /* its name for the metadata; NULL: none */
 } hd_quant_options;
 
+/* Whether encoding to `type` searches for scales, so that it makes use of an importance matrix. */
+bool hd_quant_weighs(hd_type type);
+
 /* Writes the source with types[hd_source_count] as `path`: a GGUF file or a folder of safetensors, which is there, by
- * the source's layout.  `mix` NULL: the weights stay as they are, and general.file_type tells of the commonest type.
+ * the source's layout.  `mix` NULL: the recipe has no name, and general.file_type tells of the commonest type.
  * Errors: HD_E_FORMAT (a number that is not finite), HD_E_UNSUPPORTED (one that the type can't hold; a type that can't
- * be written), HD_E_CANCELLED, HD_E_MODEL_LOST, HD_E_LIMIT (too many files), HD_E_IO (also: the part that is there was
- * made of another model), HD_E_MEMORY. */
+ * be written), HD_E_ARGUMENT (an importance matrix of other shapes), HD_E_CANCELLED, HD_E_MODEL_LOST, HD_E_LIMIT (too
+ * many files), HD_E_IO (also: the part that is there was made of another model), HD_E_MEMORY. */
 hd_status hd_quantize(const hd_source *from, const hd_type *types, const hd_quant_mix *mix, const char *path,
                       const hd_quant_options *options, hd_error *err);
 

@@ -285,7 +285,7 @@ static hd_type fitting(hd_type type, int64_t cols)
 /* ---- the recipe ---- */
 
 /* Matrices of weights; not what decides much and weighs little: norms, the router of experts, biases. */
-static bool is_weight(const hd_tensor *t)
+bool hd_quant_is_weight(const hd_tensor *t)
 {
     static const char *const kept[] = {"norm",          "ffn_gate_inp", "conv",
                                        "hc_",           "_ape", /* V4: how streams are mixed */
@@ -307,7 +307,7 @@ void hd_quant_types(hd_type *types, const hd_tensor *tensors, size_t count, cons
     for (size_t i = 0; i < count; i++) {
         const hd_tensor *t = &tensors[i];
         types[i] = t->type;
-        if (!is_weight(t)) continue;
+        if (!hd_quant_is_weight(t)) continue;
         unsigned role = role_of(t, &m);
         types[i] = fitting(type_by_rule(bit, role, facts_of(t, role, &m), mix->type), t->shape[t->dims - 1]);
     }
