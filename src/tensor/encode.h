@@ -3,7 +3,8 @@
  * A block's scale (and minimum) is chosen by least squares: for each of some scales near the obvious one the codes are
  * rounded, the scale that suits these codes best is the solution of a linear equation, and the pair with the least sum
  * of weight * (value - decoded)^2 stays.  Scales of the K types, themselves small integers, are fitted again after they
- * were rounded.  A block depends on its own values and weights only, and is the same on every processor.
+ * were rounded.  For the types with a grid every point of it is tried.  A block depends on its own values and weights
+ * only, and is the same on every processor.
  */
 #ifndef HD_TENSOR_ENCODE_H
 #define HD_TENSOR_ENCODE_H
