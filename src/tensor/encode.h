@@ -20,4 +20,22 @@ bool hd_encode_supported(hd_type type);
  * allocated. Returns false for types that aren't supported. */
 bool hd_encode_blocks(hd_type type, const float *src, const float *weight, void *dst, int64_t n);
 
+/* DeepSeek-V3's 8-bit weights: a matrix as F8_E4M3, with a float32 scale for each HD_F8_BLOCK x HD_F8_BLOCK block
+ * (those at the right and the lower edge are smaller), its largest magnitude / 448: value = code * scale,
+ * `weight_scale_inv`.
+ *
+ * Encodes rows x cols values, row-major and without gaps, to as many bytes at `dst`.  Row 0 begins a row of blocks;
+ * block (i, j) has scale[i * scale_stride + j], where scale_stride is at least the blocks of a row.  No value is off by
+ * more than 1/28 of its block's largest.  A block of zeros has scale 1.  One with a number that is not finite decodes
+ * to NaN.  Thread-safe; nothing is allocated. */
+#define HD_F8_BLOCK 128
+void hd_encode_f8_blocks(const float *src, int64_t rows, int64_t cols, uint8_t *dst, float *scale,
+                         int64_t scale_stride);
+
+/* 8-bit integers with a scale for each row ("W8A8", symmetric, per channel): value = code * scale[row], the row's
+ * largest magnitude / 127, codes -127 .. 127.  Encodes rows x cols values, row-major and without gaps.  No value is off
+ * by more than half a scale.  A row of zeros has scale 1; one with a number that is not finite decodes to NaN.
+ * Thread-safe; nothing is allocated. */
+void hd_encode_i8_rows(const float *src, int64_t rows, int64_t cols, int8_t *dst, float *scale);
+
 #endif

@@ -68,6 +68,22 @@ float hd_e4m3_to_f32(uint8_t v)
     return hd_f16_to_f32((uint16_t)((v & 0x80) << 8 | (v & 0x7f) << 7)) * 256.0f;
 }
 
+uint8_t hd_f32_to_e4m3(float f)
+{
+    uint32_t bits = to_bits(f);
+    uint8_t sign = (uint8_t)(bits >> 24 & 0x80);
+    bits &= 0x7fffffff;
+    if (bits > 0x7f800000) return sign | 0x7f;
+    if (bits < 0x3c800000) {
+        /* Below 2^-6: adding 2^14 leaves multiples of 2^-9, the step of subnormals, rounded to nearest even. */
+        float shifted = from_bits(bits) + 0x1p14f;
+        return (uint8_t)(sign | (to_bits(shifted) - to_bits(0x1p14f)));
+    }
+    bits += 0x7ffff + (bits >> 20 & 1);
+    uint32_t code = (bits >> 20) - (120u << 3);
+    return (uint8_t)(sign | HD_MIN(code, 0x7eu));
+}
+
 /* E5M2 is the upper half of binary16. */
 float hd_e5m2_to_f32(uint8_t v)
 {

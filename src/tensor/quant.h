@@ -17,6 +17,7 @@ uint16_t hd_f32_to_f16(float f);
 float hd_bf16_to_f32(uint16_t h);
 uint16_t hd_f32_to_bf16(float f);
 float hd_e4m3_to_f32(uint8_t v); /* S.1111.111 is NaN, no infinities */
+uint8_t hd_f32_to_e4m3(float f); /* to nearest even; beyond 448, and infinity, to 448 ("saturating") */
 float hd_e5m2_to_f32(uint8_t v);
 float hd_e8m0_to_f32(uint8_t v); /* 2^(v-127); 255 is NaN */
 

@@ -55,6 +55,29 @@ static void test_e4m3(void **state)
     assert_same(hd_e4m3_to_f32(0x01), 0x1p-9f);
 }
 
+/* Between each two neighbours, as check_rounding; and what no code stands for. */
+static void test_e4m3_rounds_to_nearest_even(void **state)
+{
+    (void)state;
+    for (unsigned v = 0; v < 0x7e; v++) {
+        float middle = (hd_e4m3_to_f32((uint8_t)v) + hd_e4m3_to_f32((uint8_t)(v + 1))) / 2;
+        unsigned even = v & 1 ? v + 1 : v;
+        assert_int_equal(hd_f32_to_e4m3(hd_e4m3_to_f32((uint8_t)v)), v);
+        assert_int_equal(hd_f32_to_e4m3(middle), even);
+        assert_int_equal(hd_f32_to_e4m3(-middle), even | 0x80);
+        assert_int_equal(hd_f32_to_e4m3(nextafterf(middle, 0.0f)), v);
+        assert_int_equal(hd_f32_to_e4m3(nextafterf(middle, INFINITY)), v + 1);
+    }
+    static const float beyond[] = {448.0f, 463.0f, 464.0f, 480.0f, 1e30f, INFINITY};
+    for (size_t i = 0; i < HD_ARRAY_LEN(beyond); i++) {
+        assert_int_equal(hd_f32_to_e4m3(beyond[i]), 0x7e);
+        assert_int_equal(hd_f32_to_e4m3(-beyond[i]), 0xfe);
+    }
+    assert_int_equal(hd_f32_to_e4m3(NAN) & 0x7f, 0x7f);
+    assert_int_equal(hd_f32_to_e4m3(0x1p-149f), 0);
+    assert_int_equal(hd_f32_to_e4m3(-0.0f), 0x80);
+}
+
 static void test_e5m2(void **state)
 {
     (void)state;
@@ -293,6 +316,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_e4m3),
+        cmocka_unit_test(test_e4m3_rounds_to_nearest_even),
         cmocka_unit_test(test_e5m2),
         cmocka_unit_test(test_e8m0),
         cmocka_unit_test(test_f16_decodes_by_definition),
