@@ -12,8 +12,9 @@
 
 static const hd_manual manual = {
     .command = "quantize",
-    .synopsis = "quantize IN OUT.gguf --type TYPE [--imatrix FILE | --calibrate TEXT] [--dry-run] [--json]\n"
-                "quantize IN OUT.gguf --target-bpw BITS | --target-size SIZE | --fit-machine [--calibrate TEXT]\n"
+    .synopsis = "quantize IN OUT.gguf --type TYPE [--imatrix FILE | --calibrate TEXT] [--dry-run]\n"
+                "quantize IN OUT.gguf --target-bpw BITS [--calibrate TEXT] [--save-recipe FILE]\n"
+                "quantize IN OUT.gguf --target-size SIZE | --fit-machine [--calibrate TEXT]\n"
                 "quantize IN OUT.gguf --recipe FILE\n"
                 "quantize IN --calibrate TEXT --imatrix-out FILE\nquantize --types",
     .description =

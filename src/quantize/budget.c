@@ -12,11 +12,11 @@
 /* Values of a matrix that are looked at: the mean error over so many has settled to a percent or two. */
 #define SAMPLE_VALUES ((int64_t)1 << 18)
 
-/* All that can be chosen, largest to smallest; of two of a size the tests of bench/versus-quantize decided.  Types of
- * 16 bits are for what nothing else fits. */
-static const hd_type candidates[] = {HD_TYPE_Q8_0, HD_TYPE_Q6_K,    HD_TYPE_Q5_1,   HD_TYPE_Q5_K,   HD_TYPE_Q5_0,
-                                     HD_TYPE_Q4_1, HD_TYPE_Q4_K,    HD_TYPE_IQ4_NL, HD_TYPE_MXFP4,  HD_TYPE_IQ4_XS,
-                                     HD_TYPE_Q3_K, HD_TYPE_IQ3_XXS, HD_TYPE_Q2_K,   HD_TYPE_IQ2_XXS};
+/* All that can be chosen, largest to smallest; not Q4_0, which IQ4_NL beats at the same size. */
+static const hd_type candidates[] = {HD_TYPE_Q8_0,   HD_TYPE_Q6_K,   HD_TYPE_Q5_1,    HD_TYPE_Q5_K,  HD_TYPE_Q5_0,
+                                     HD_TYPE_Q4_1,   HD_TYPE_Q4_K,   HD_TYPE_IQ4_NL,  HD_TYPE_MXFP4, HD_TYPE_IQ4_XS,
+                                     HD_TYPE_Q3_K,   HD_TYPE_IQ3_S,  HD_TYPE_IQ3_XXS, HD_TYPE_Q2_K,  HD_TYPE_IQ2_S,
+                                     HD_TYPE_IQ2_XS, HD_TYPE_IQ2_XXS};
 
 _Static_assert(HD_ARRAY_LEN(candidates) < HD_CHOICES_MAX, "all candidates fit");
 

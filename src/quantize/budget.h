@@ -18,7 +18,7 @@ typedef struct hd_choice {
     double error; /* summed over the matrix; see above */
 } hd_choice;
 
-#define HD_CHOICES_MAX 16
+#define HD_CHOICES_MAX 20
 
 /* What one tensor could get: the choices, the smallest first; a tensor that keeps its type has one. */
 typedef struct hd_choices {
