@@ -33,7 +33,8 @@ static const hd_manual manual = {
         "keeps it for other types, and for going on after an interruption: the same command with --imatrix.\n\n"
         "With a budget each tensor gets a type of its own, so that the model loses least within the bytes, and a table "
         "says what each class of tensors got.  With --calibrate it is measured what errors in each class cost: the "
-        "model is read with that class alone rounded.  Without, errors are taken to cost the same everywhere.  "
+        "model is read with that class alone rounded; with --imatrix beside it the importance comes from that file.  "
+        "Without, errors are taken to cost the same everywhere.  "
         "--save-recipe keeps the choice, to be edited and used again with --recipe.",
     .examples = "hadal quantize --types\n"
                 "hadal quantize model-bf16.gguf model-q4.gguf --type Q4_K_M\n"
@@ -203,7 +204,7 @@ static hd_status gather_only(command *c, hd_error *err)
 
 static int check_usage(const command *c, const char *name)
 {
-    int rc = hd_calibration_usage(&c->importance, name);
+    int rc = hd_calibration_usage(&c->importance, hd_budget_given(&c->budget) && !c->budget.load, name);
     if (rc == HD_ARGS_OK) rc = hd_budget_usage(&c->budget, c->type, name);
     if (rc != HD_ARGS_OK) return rc;
     bool chosen = c->type || hd_budget_given(&c->budget);

@@ -28,8 +28,9 @@ typedef struct hd_calibration {
 /* Fills the table; `i` must stay where it is while the group is used. */
 hd_opt_group hd_calibration_group(hd_calibration *i);
 
-/* HD_ARGS_OK, or the exit code of wrong usage. */
-int hd_calibration_usage(const hd_calibration *i, const char *command);
+/* HD_ARGS_OK, or the exit code of wrong usage.  With a budget a file may come beside a text, which then only tells what
+ * errors cost. */
+int hd_calibration_usage(const hd_calibration *i, bool budget, const char *command);
 
 /* Whether the file can be written, asked before hours of work. */
 hd_status hd_calibration_check(const hd_calibration *i, hd_error *err);

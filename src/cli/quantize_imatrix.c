@@ -71,10 +71,11 @@ hd_opt_group hd_calibration_group(hd_calibration *i)
     return (hd_opt_group){"OPTIONS OF IMPORTANCE", i->opts, HD_ARRAY_LEN(opts)};
 }
 
-int hd_calibration_usage(const hd_calibration *i, const char *command)
+int hd_calibration_usage(const hd_calibration *i, bool budget, const char *command)
 {
-    if (i->text && i->from) return hd_cli_usage(command, "--calibrate and --imatrix exclude each other");
-    if (i->to && !i->text) return hd_cli_usage(command, "--imatrix-out needs --calibrate");
+    if (i->text && i->from && !budget)
+        return hd_cli_usage(command, "--calibrate and --imatrix exclude each other, but with a budget");
+    if (i->to && (!i->text || i->from)) return hd_cli_usage(command, "--imatrix-out needs --calibrate");
     if (i->to && !i->to[0]) return hd_cli_usage(command, "--imatrix-out: the name of the file is empty");
     return HD_ARGS_OK;
 }

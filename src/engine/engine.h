@@ -23,7 +23,7 @@ typedef struct hd_core_options {
     const char *cache_type; /* hd_model_options.cache_type */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
-    const hd_checkpoint *checkpoint; /* what `path` holds, if it is open already; it must outlive the core.  NULL: opened */
+    const hd_checkpoint *checkpoint; /* what `path` holds, if it is open already, to outlive the core.  NULL: opened */
 } hd_core_options;
 
 hd_status hd_core_open(hd_core **out, const char *path, const hd_core_options *options, hd_error *err);
