@@ -1,7 +1,9 @@
 /* cli/quantize_imatrix.c: importance matrices of `hadal quantize`: gathered from a text, read, written. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/engine.h"
@@ -83,11 +85,16 @@ int hd_calibration_usage(const hd_calibration *i, bool budget, const char *comma
 hd_status hd_calibration_check(const hd_calibration *i, hd_error *err)
 {
     struct stat st;
-    if (i->to && lstat(i->to, &st) == 0)
+    if (!i->to) return HD_OK;
+    if (lstat(i->to, &st) == 0)
         return hd_fail(err, HD_E_ARGUMENT,
                        "%s: is there already and is not replaced; --imatrix %s takes it, without --calibrate", i->to,
                        i->to);
-    return HD_OK;
+    const char *base = hd_path_base(i->to);
+    char *folder = base == i->to ? hd_strdup(".") : hd_strndup(i->to, (size_t)(base - i->to));
+    bool fine = folder && access(folder, W_OK) == 0;
+    hd_free(folder);
+    return fine ? HD_OK : hd_fail(err, HD_E_IO, "%s: cannot write there: %s", i->to, strerror(errno));
 }
 
 /* ---- gathering ---- */
@@ -221,7 +228,9 @@ json_t *hd_calibration_json(const hd_calibration *i)
 void hd_calibration_print(const hd_calibration *i)
 {
     const hd_imatrix *m = i->matrix;
-    printf("importance %zu tensors, %u windows of %u tokens", m->count, m->chunk_count, m->chunk_size);
+    printf("importance %zu tensors", m->count);
+    if (m->chunk_count) printf(", %u windows", m->chunk_count);
+    if (m->chunk_size) printf(" of %u tokens", m->chunk_size);
     if (i->text) printf(", %.1f s", i->seconds);
     fputs("\n", stdout);
 }

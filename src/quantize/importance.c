@@ -50,7 +50,8 @@ static int compare_places(const void *a, const void *b)
 {
     const place *x = a, *y = b;
     uintptr_t p = (uintptr_t)x->tensor->data, q = (uintptr_t)y->tensor->data;
-    return (p > q) - (p < q);
+    if (p != q) return p < q ? -1 : 1;
+    return (x->tensor->bytes > y->tensor->bytes) - (x->tensor->bytes < y->tensor->bytes); /* first those without any */
 }
 
 /* The tensor whose bytes have this address; NULL: a matrix that the model made itself. */

@@ -225,6 +225,8 @@ class Importance(Cli):
         self.refused(2, "OUT.gguf is needed", "quantize", self.original, "--type", "Q4_0", "--calibrate", self.text,
                      "--imatrix-out", self.matrix)
         self.refused(2, "IN and OUT.gguf are needed", "quantize", self.original, "--calibrate", self.text)
+        self.refused(1, "/no/such/folder/x: cannot write there", "quantize", self.original, "--calibrate", self.text,
+                     "--imatrix-out", "/no/such/folder/x")
         self.refused(1, "cannot open", *both, "--imatrix", self.matrix)
         self.refused(1, "no importance matrix: general.type", *both, "--imatrix", self.original)
         self.refused(1, "neither GGUF nor", *both, "--imatrix", self.text)
