@@ -325,7 +325,7 @@ static hd_status take_turns(reading *x)
 static void find_costs(double *cost, hd_sensitivity *out, const hd_source *from, const int *classes,
                        const hd_choices *choices, const hd_type *probe)
 {
-    double unit[HD_CLASSES_MAX], least = 0;
+    double unit[HD_CLASSES_MAX] = {0}, least = 0;
     for (size_t i = 0; i < hd_source_count(from); i++)
         if (classes[i] >= 0) out->classes[classes[i]].error += hd_choices_error(&choices[i], probe[i]);
     for (size_t c = 0; c < out->count; c++) {
