@@ -29,7 +29,7 @@ static const hd_manual manual = {
         "the finished file is the same byte for byte.  A file that is there already is not replaced.\n\n"
         "An importance matrix says how large the inputs of each column of weights are, so that errors are made where "
         "they cost least: more for small types, next to nothing for Q8_0.  --calibrate reads a text with the model for "
-        "it, best one of the kind that the model is for, at about half the speed of reading a prompt.  --imatrix-out "
+        "it, best one of the kind that the model is for, at the speed of a prompt or half of it.  --imatrix-out "
         "keeps it for other types, and for going on after an interruption: the same command with --imatrix.\n\n"
         "With a budget each tensor gets a type of its own, so that the model loses least within the bytes, and a table "
         "says what each class of tensors got.  With --calibrate it is measured what errors in each class cost: the "
