@@ -210,9 +210,9 @@ static const rule rules[] = {
     {M(IQ3_XXS) | M(IQ2_XXS), LOGITS, 0, HD_TYPE_Q5_K},
     {~UNIFORM, LOGITS, 0, HD_TYPE_Q6_K},
 
-    /* Only one row a token is read.  (llama.cpp gives IQ3_XXS an IQ3_S here, which has the size of Q3_K.) */
+    /* Only one row a token is read. */
     {M(Q4_FIT), EMBEDDING, 0, HD_TYPE_Q4_K},
-    {M(IQ3_XXS), EMBEDDING, 0, HD_TYPE_Q3_K},
+    {M(IQ3_XXS), EMBEDDING, 0, HD_TYPE_IQ3_S},
     {M(IQ2_XXS), EMBEDDING, 0, HD_TYPE_Q2_K},
 
     /* (llama.cpp gives MXFP4 to latent attention's attn_k_b and attn_v_b, too; they are a thousandth of the model.) */
@@ -240,13 +240,14 @@ static const rule rules[] = {
     {M(Q3_K_M), VALUES, 0, HD_TYPE_Q4_K},
     {M(IQ3_XXS) | M(Q2_K) | M(Q2_K_S), VALUES, GROUPED, HD_TYPE_Q4_K},
     {M(Q2_K), VALUES, 0, HD_TYPE_Q3_K},
-    {M(IQ3_XXS), QUERIES | KEYS, 0, HD_TYPE_Q2_K}, /* llama.cpp: IQ2_S, which has the size of Q2_K, nearly */
+    {M(IQ3_XXS), QUERIES | KEYS, 0, HD_TYPE_IQ2_S},
 
     {M(Q4_K_M) | M(Q4_K_S) | M(IQ4_NL) | M(IQ4_XS) | M(Q3_K_M) | M(Q3_K_S) | M(IQ3_XXS) | M(Q2_K), ATTN_OUT, EXPERTS_8,
      HD_TYPE_Q5_K},
     {M(Q3_K_L), ATTN_OUT, 0, HD_TYPE_Q5_K},
     {M(Q3_K_M), ATTN_OUT, 0, HD_TYPE_Q4_K},
-    {M(IQ3_XXS) | M(Q2_K), ATTN_OUT, 0, HD_TYPE_Q3_K}, /* llama.cpp: IQ3_S of IQ3_XXS, the size of Q3_K */
+    {M(IQ3_XXS), ATTN_OUT, 0, HD_TYPE_IQ3_S},
+    {M(Q2_K), ATTN_OUT, 0, HD_TYPE_Q3_K},
 
     {M(Q5_K_M) | M(Q4_K_M), DOWN, SPREAD, HD_TYPE_Q6_K},
     {M(Q4_K_S), DOWN, FIRST_8TH, HD_TYPE_Q5_K},

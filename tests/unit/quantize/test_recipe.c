@@ -125,7 +125,7 @@ static void test_what_gives_the_logits(void **state)
     expect("MXFP4_MOE", "output.weight", HD_TYPE_Q8_0);
     expect("F16", "output.weight", HD_TYPE_F16);
     expect("Q4_0", "token_embd.weight", HD_TYPE_Q4_0);
-    expect("IQ3_XXS", "token_embd.weight", HD_TYPE_Q3_K);
+    expect("IQ3_XXS", "token_embd.weight", HD_TYPE_IQ3_S);
     expect("Q4_FIT", "token_embd.weight", HD_TYPE_Q4_K);
     build(&smollm2); /* the embedding is the output; its rows are no whole blocks of 256 */
     expect("Q4_0", "token_embd.weight", HD_TYPE_Q8_0);
@@ -149,7 +149,8 @@ static void test_attention(void **state)
     expect("Q2_K_S", "blk.9.attn_v.weight", HD_TYPE_Q4_K);
     expect("IQ4_XS", "blk.9.attn_v.weight", HD_TYPE_Q5_K);
     expect("Q2_K", "blk.9.attn_output.weight", HD_TYPE_Q3_K);
-    expect("IQ3_XXS", "blk.9.attn_q.weight", HD_TYPE_Q2_K);
+    expect("IQ3_XXS", "blk.9.attn_q.weight", HD_TYPE_IQ2_S);
+    expect("IQ3_XXS", "blk.9.attn_output.weight", HD_TYPE_IQ3_S);
     expect("IQ2_XXS", "blk.9.attn_q.weight", HD_TYPE_IQ2_XXS);
     build(&many_heads);
     expect("Q2_K", "blk.9.attn_v.weight", HD_TYPE_Q3_K);
