@@ -19,6 +19,7 @@ typedef struct model_file {
 
 struct hd_checkpoint {
     hd_format format;
+    bool torch; /* a release whose weights are PyTorch's */
     char *path;
     model_file *files;
     size_t file_count, file_cap;
@@ -123,15 +124,27 @@ static bool wanted(hd_index *index, size_t file_no, const hd_tensor *t)
     return true;
 }
 
+/* The memory of values that a parser copied, which the checkpoint owns from here; room for all of them is there. */
+static void take_copies(hd_checkpoint *c, hd_tensor_set *set)
+{
+    if (set->copy_count) memcpy(c->copies + c->copy_count, set->copies, set->copy_count * sizeof *set->copies);
+    c->copy_count += set->copy_count;
+    set->copy_count = 0;
+}
+
 /* Takes the tensors of a set (with an index, those that it wants from file `file_no`) and the memory of their names,
- * which `file` owns from here.  The set is empty after it, also on failure. */
+ * which `file` owns from here, and that of copies.  The set is empty after it, also on failure. */
 static hd_status take_tensors(hd_checkpoint *c, model_file *file, hd_tensor_set *set, hd_index *index, size_t file_no,
                               hd_error *err)
 {
     hd_status status = HD_OK;
     file->names = set->names;
     set->names = NULL;
-    if (!grow(&c->tensors, &c->tensor_cap, c->tensor_count, set->count, sizeof *c->tensors)) status = no_memory(err);
+    if (!grow(&c->tensors, &c->tensor_cap, c->tensor_count, set->count, sizeof *c->tensors) ||
+        !grow(&c->copies, &c->copy_cap, c->copy_count, set->copy_count, sizeof *c->copies))
+        status = no_memory(err);
+    else
+        take_copies(c, set);
     for (size_t i = 0; i < set->count && status == HD_OK; i++) {
         hd_tensor *t = &set->tensors[i];
         if (!wanted(index, file_no, t)) continue;
@@ -142,14 +155,27 @@ static hd_status take_tensors(hd_checkpoint *c, model_file *file, hd_tensor_set 
     return status;
 }
 
-/* ---- safetensors ---- */
+/* ---- releases: safetensors, and the checkpoints of PyTorch ---- */
 
-static hd_status load_safetensors(hd_checkpoint *c, const char *path, hd_index *index, size_t file_no, hd_error *err)
+/* A checkpoint of PyTorch: a zip, or what has a name of one and is no safetensors file inside. */
+static bool is_torch(const char *path, const uint8_t *data, size_t size)
+{
+    if (ends_with(path, ".safetensors")) return false;
+    if (size >= 4 && memcmp(data, "PK\3\4", 4) == 0) return true;
+    if (size >= 9 && data[8] == '{') return false;
+    return ends_with(path, ".bin") || ends_with(path, ".pt") || ends_with(path, ".pth");
+}
+
+static hd_status load_weights(hd_checkpoint *c, const char *path, hd_index *index, size_t file_no, hd_error *err)
 {
     hd_tensor_set set;
     HD_TRY(add_file(c, path, err));
     model_file *file = &c->files[c->file_count - 1];
-    hd_status status = hd_safetensors_parse_header(&set, hd_mapping_data(file->map), hd_mapping_size(file->map), err);
+    const uint8_t *data = hd_mapping_data(file->map);
+    size_t size = hd_mapping_size(file->map);
+    c->torch = is_torch(path, data, size);
+    hd_status status =
+        c->torch ? hd_torch_parse(&set, data, size, err) : hd_safetensors_parse_header(&set, data, size, err);
     if (status != HD_OK) return hd_fail_in(err, status, "%s", path);
     return take_tensors(c, file, &set, index, file_no, err);
 }
@@ -171,7 +197,7 @@ static hd_status load_index_files(hd_checkpoint *c, const char *path, hd_index *
     hd_status status = folder ? HD_OK : no_memory(err);
     for (size_t i = 0; i < index->file_count && status == HD_OK; i++) {
         char *file = join(folder, index->files[i]);
-        status = file ? load_safetensors(c, file, index, i, err) : no_memory(err);
+        status = file ? load_weights(c, file, index, i, err) : no_memory(err);
         if (status == HD_E_NOT_FOUND)
             status = hd_fail(err, status, "%s: names '%s', which is missing", path, index->files[i]);
         hd_free(file);
@@ -291,7 +317,7 @@ static hd_status load_gguf(hd_checkpoint *c, const char *path, hd_error *err)
 
 /* ---- what a path holds ---- */
 
-typedef enum file_kind { KIND_UNKNOWN, KIND_GGUF, KIND_SAFETENSORS, KIND_INDEX } file_kind;
+typedef enum file_kind { KIND_UNKNOWN, KIND_GGUF, KIND_WEIGHTS, KIND_INDEX } file_kind;
 
 /* By name where that says it, else by the first bytes. */
 static hd_status find_kind(const char *path, file_kind *kind, hd_error *err)
@@ -299,7 +325,7 @@ static hd_status find_kind(const char *path, file_kind *kind, hd_error *err)
     *kind = KIND_UNKNOWN;
     if (ends_with(path, ".index.json")) *kind = KIND_INDEX;
     if (ends_with(path, ".gguf")) *kind = KIND_GGUF;
-    if (ends_with(path, ".safetensors")) *kind = KIND_SAFETENSORS;
+    if (ends_with(path, ".safetensors")) *kind = KIND_WEIGHTS;
     if (*kind != KIND_UNKNOWN) return HD_OK;
     hd_mapping *map = NULL;
     HD_TRY(hd_mapping_open(&map, path, err));
@@ -307,8 +333,8 @@ static hd_status find_kind(const char *path, file_kind *kind, hd_error *err)
     size_t size = hd_mapping_size(map);
     if (size >= 4 && memcmp(data, "GGUF", 4) == 0)
         *kind = KIND_GGUF;
-    else if (size >= 9 && data[8] == '{')
-        *kind = KIND_SAFETENSORS;
+    else if ((size >= 9 && data[8] == '{') || is_torch(path, data, size))
+        *kind = KIND_WEIGHTS;
     hd_mapping_close(&map);
     return HD_OK;
 }
@@ -318,8 +344,9 @@ static hd_status open_file(hd_checkpoint *c, const char *path, hd_error *err)
     file_kind kind;
     HD_TRY(find_kind(path, &kind, err));
     if (kind == KIND_UNKNOWN)
-        return hd_fail(err, HD_E_FORMAT, "%s: neither a GGUF nor a safetensors file, by its name and first bytes",
-                       path);
+        return hd_fail(
+            err, HD_E_FORMAT,
+            "%s: neither a GGUF nor a safetensors file nor a PyTorch checkpoint, by its name and first bytes", path);
     if (kind == KIND_GGUF) {
         c->format = HD_FORMAT_GGUF;
         return load_gguf(c, path, err);
@@ -329,7 +356,7 @@ static hd_status open_file(hd_checkpoint *c, const char *path, hd_error *err)
     hd_status status = folder ? load_configs(c, folder, err) : no_memory(err);
     hd_free(folder);
     HD_TRY(status);
-    return kind == KIND_INDEX ? load_index(c, path, err) : load_safetensors(c, path, NULL, 0, err);
+    return kind == KIND_INDEX ? load_index(c, path, err) : load_weights(c, path, NULL, 0, err);
 }
 
 /* True when two file names are parts of one split model. */
@@ -374,9 +401,11 @@ static hd_status open_gguf_folder(hd_checkpoint *c, const char *folder, hd_error
     char *name = NULL;
     HD_TRY(find_gguf(folder, &name, err));
     if (!name)
-        return hd_fail(err, HD_E_NOT_FOUND,
-                       "%s: holds no model: neither config.json with model.safetensors (or its index) nor a .gguf file",
-                       folder);
+        return hd_fail(
+            err, HD_E_NOT_FOUND,
+            "%s: holds no model: neither config.json with model.safetensors or pytorch_model.bin (or the index "
+            "of one) nor a .gguf file",
+            folder);
     char *path = join(folder, name);
     hd_free(name);
     c->format = HD_FORMAT_GGUF;
@@ -398,29 +427,42 @@ static bool is_scripted(const char *config_path)
     return scripted;
 }
 
-static hd_status open_folder_without_safetensors(hd_checkpoint *c, const char *folder, const char *config,
-                                                 hd_error *err)
+static hd_status open_folder_without_weights(hd_checkpoint *c, const char *folder, const char *config, hd_error *err)
 {
     if (!is_scripted(config)) return open_gguf_folder(c, folder, err);
     c->format = HD_FORMAT_SAFETENSORS;
     return load_configs(c, folder, err);
 }
 
+/* Opens the first of these files that is there; *found says whether one is. */
+static hd_status open_first(hd_checkpoint *c, const char *folder, const char *const *names, size_t count, bool *found,
+                            hd_error *err)
+{
+    *found = false;
+    hd_status status = HD_OK;
+    for (size_t i = 0; i < count && status == HD_OK && !*found; i++) {
+        char *path = join(folder, names[i]);
+        if (!path) return no_memory(err);
+        *found = exists(path);
+        if (*found) status = open_file(c, path, err);
+        hd_free(path);
+    }
+    return status;
+}
+
 static hd_status open_folder(hd_checkpoint *c, const char *folder, hd_error *err)
 {
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                                        "pytorch_model.bin.index.json"};
     char *config = join(folder, "config.json");
-    char *single = join(folder, "model.safetensors");
-    char *index = join(folder, "model.safetensors.index.json");
-    hd_status status;
-    if (!config || !single || !index)
+    bool found = false;
+    hd_status status = HD_OK;
+    if (!config)
         status = no_memory(err);
-    else if (exists(config) && (exists(single) || exists(index)))
-        status = open_file(c, exists(single) ? single : index, err);
-    else
-        status = open_folder_without_safetensors(c, folder, config, err);
+    else if (exists(config))
+        status = open_first(c, folder, names, HD_ARRAY_LEN(names), &found, err);
+    if (status == HD_OK && !found) status = open_folder_without_weights(c, folder, config, err);
     hd_free(config);
-    hd_free(single);
-    hd_free(index);
     return status;
 }
 
@@ -486,6 +528,12 @@ void hd_checkpoint_close(hd_checkpoint **ckpt)
 hd_format hd_checkpoint_format(const hd_checkpoint *ckpt)
 {
     return ckpt->format;
+}
+
+const char *hd_checkpoint_format_name(const hd_checkpoint *ckpt)
+{
+    if (ckpt->format == HD_FORMAT_GGUF) return "GGUF";
+    return ckpt->torch ? "PyTorch" : "safetensors";
 }
 
 const char *hd_checkpoint_path(const hd_checkpoint *ckpt)

@@ -19,6 +19,14 @@
 #define HD_INDEX_BYTES_MAX ((size_t)64 << 20)   /* model.safetensors.index.json; V3's has 9 MB */
 #define HD_INDEX_FILES_MAX 2048                 /* files of one index; V3 has 163 */
 #define HD_CONFIG_BYTES_MAX ((size_t)4 << 20)   /* config.json and generation_config.json */
+#define HD_ZIP_ENTRIES_MAX ((size_t)1 << 20)    /* one a tensor and some more, as HD_TENSORS_MAX */
+#define HD_ZIP_NAME_MAX 512                     /* bytes: the stem of the file's name, then "/data/123" */
+#define HD_PICKLE_BYTES_MAX ((size_t)64 << 20)  /* data.pkl: 170 bytes a tensor, 16 MB for all of V3's in one file */
+#define HD_PICKLE_TEXT_MAX ((uint64_t)1 << 20)  /* bytes of one string; names stay below HD_TENSOR_NAME_MAX */
+#define HD_PICKLE_STACK_MAX ((size_t)1 << 20)   /* values; Python's writer puts 1,000 pairs down before it collects */
+#define HD_PICKLE_MARKS_MAX 256                 /* open at once: what is nested; a state dict has 3 */
+#define HD_PICKLE_MEMO_MAX ((size_t)1 << 22)    /* values; about 12 a tensor */
+#define HD_PICKLE_OBJECTS_MAX ((size_t)256 << 20) /* bytes of tuples, dicts and tensors; about 500 a tensor */
 
 /* ---- names.c ---- */
 
@@ -52,11 +60,13 @@ hd_shown hd_show(hd_str text);
 
 /* ---- tensors.c ---- */
 
-/* The tensors of one file, with the memory of their names. */
+/* The tensors of one file, with the memory of their names, and of values that could not stay where they lie there. */
 typedef struct hd_tensor_set {
     hd_tensor *tensors;
     size_t count;
     char *names;
+    void **copies; /* each of hd_alloc_aligned; room for one a tensor, or NULL */
+    size_t copy_count;
 } hd_tensor_set;
 
 void hd_tensor_set_free(hd_tensor_set *set);
@@ -145,6 +155,57 @@ hd_status hd_safetensors_parse_header(hd_tensor_set *out, const uint8_t *data, s
 /* ---- imatrix.c, imatrix_write.c: behind a tensor's name ---- */
 #define HD_IMATRIX_SUMS ".in_sum2"
 #define HD_IMATRIX_COUNTS ".counts"
+/* ---- zip.c ---- */
+
+typedef struct hd_zip_entry {
+    hd_str name;
+    const uint8_t *header; /* where the entry begins */
+    const uint8_t *data;   /* its bytes, as they are: stored */
+    size_t bytes;
+} hd_zip_entry;
+
+typedef struct hd_zip {
+    hd_zip_entry *entries; /* by place */
+    size_t count;
+    hd_names names; /* of entries */
+} hd_zip;
+
+/* Reads the directory of a whole zip file of `size` bytes; `data` must outlive *out.  On failure *out is empty.
+ * Errors: HD_E_FORMAT, HD_E_UNSUPPORTED (compressed, encrypted), HD_E_LIMIT, HD_E_MEMORY. */
+hd_status hd_zip_parse(hd_zip *out, const uint8_t *data, size_t size, hd_error *err);
+void hd_zip_free(hd_zip *zip);
+const hd_zip_entry *hd_zip_find(const hd_zip *zip, const char *name, size_t len);
+
+/* ---- pickle.c ---- */
+
+/* A tensor as a pickle speaks of it; nothing of it was held against the storage's bytes yet. */
+typedef struct hd_pickle_tensor {
+    hd_str name;
+    hd_str storage;        /* its key: any text */
+    hd_type storage_type;  /* of the storage's values */
+    int64_t storage_count; /* values of the storage; at least 0 */
+    hd_type type;          /* of the tensor's values */
+    int dims;              /* 0 .. HD_MAX_DIMS */
+    int64_t shape[HD_MAX_DIMS], stride[HD_MAX_DIMS]; /* in values; at least 0; unused entries are 1 and 0 */
+    int64_t offset;                                  /* in values; at least 0 */
+} hd_pickle_tensor;
+
+typedef struct hd_pickle {
+    hd_pickle_tensor *tensors; /* in the order of the state dict; names differ and are valid */
+    size_t count;              /* at least 1 */
+} hd_pickle;
+
+/* Reads the state dict of a data.pkl of `size` bytes, which must outlive *out.  Nothing is executed: opcodes that could
+ * call, import or build anything but tensors are refused by name.  On failure *out is empty.  Errors: HD_E_UNSUPPORTED
+ * (what is not allowed), HD_E_FORMAT, HD_E_LIMIT, HD_E_MEMORY. */
+hd_status hd_pickle_parse(hd_pickle *out, const uint8_t *data, size_t size, hd_error *err);
+void hd_pickle_free(hd_pickle *pickle);
+
+/* ---- torch.c ---- */
+
+/* Reads a whole PyTorch checkpoint of `size` bytes.  The tensors come in the order of the state dict; those that do not
+ * lie row by row at aligned addresses are copies.  On failure *out is empty.  Errors as of the two above. */
+hd_status hd_torch_parse(hd_tensor_set *out, const uint8_t *data, size_t size, hd_error *err);
 
 /* ---- index.c ---- */
 

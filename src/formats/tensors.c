@@ -5,6 +5,9 @@
 
 void hd_tensor_set_free(hd_tensor_set *set)
 {
+    for (size_t i = 0; i < set->copy_count; i++)
+        hd_free_aligned(set->copies[i]);
+    hd_free(set->copies);
     hd_free(set->tensors);
     hd_free(set->names);
     *set = (hd_tensor_set){0};

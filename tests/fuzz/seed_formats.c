@@ -1,5 +1,5 @@
 /* seed_formats.c: writes the good and bad files of the unit tests as seeds of the fuzzers:
- *     seed-formats CORPUS            writes CORPUS/{gguf,safetensors,index,imatrix,config,checkpoint}/{good,bad}-*
+ *     seed-formats CORPUS            writes CORPUS/{gguf,safetensors,index,imatrix,pickle,torch,config,checkpoint}/...
  *     seed-formats --check CORPUS    compares instead; exit 1 when one is missing or differs
  * so that whoever adds a bad file to a catalogue also adds it to the corpus. */
 #include <stdio.h>
@@ -9,6 +9,7 @@
 #include "unit/formats/bad_imatrix.h"
 #include "unit/formats/bad_index.h"
 #include "unit/formats/bad_safetensors.h"
+#include "unit/formats/bad_torch.h"
 #include "unit/formats/good_gguf.h"
 #include "unit/formats/good_safetensors.h"
 #include "unit/models/bad_config.h"
@@ -71,6 +72,14 @@ static const bad_file good_checkpoint[] = {
     {"good-odd-shapes", put_odd_shapes, HD_OK, NULL},
     {"good-misaligned", put_misaligned, HD_OK, NULL},
     {"good-every-dtype", put_every_dtype, HD_OK, NULL},
+    {"good-torch", put_torch_views, HD_OK, NULL},
+};
+
+static const bad_file good_torch[] = {
+    {"good-matrix", put_torch_matrix, HD_OK, NULL},
+    {"good-wide", put_torch_wide, HD_OK, NULL},
+    {"good-views", put_torch_views, HD_OK, NULL},
+    {"good-misaligned", put_torch_misaligned, HD_OK, NULL},
 };
 
 static const bad_file good_imatrix[] = {
@@ -135,6 +144,21 @@ static int seed(const char *corpus, const char *fuzzer, const bad_file *list, si
     return failed;
 }
 
+static int seed_pickles(const char *corpus, bool check)
+{
+    int failed = 0;
+    for (size_t i = 0; i < HD_ARRAY_LEN(good_pickles) + HD_ARRAY_LEN(bad_pickles); i++) {
+        const good_pickle *good = i < HD_ARRAY_LEN(good_pickles) ? &good_pickles[i] : NULL;
+        const bad_pickle *bad = good ? NULL : &bad_pickles[i - HD_ARRAY_LEN(good_pickles)];
+        hd_buf b;
+        hd_buf_init(&b, BAD_FILE_SEED_MAX);
+        (void)hd_buf_append(&b, good ? good->bytes : bad->bytes, good ? good->len : bad->len);
+        failed += seed_one(corpus, "pickle", good ? good->name : bad->name, &b, check);
+        hd_buf_free(&b);
+    }
+    return failed;
+}
+
 static int seed_configs(const char *corpus, bool check)
 {
     int failed = 0;
@@ -192,6 +216,9 @@ int main(int argc, char **argv)
                  seed(corpus, "index", bad_index, HD_ARRAY_LEN(bad_index), check) +
                  seed(corpus, "imatrix", good_imatrix, HD_ARRAY_LEN(good_imatrix), check) +
                  seed(corpus, "imatrix", bad_imatrix, HD_ARRAY_LEN(bad_imatrix), check) +
+                 seed(corpus, "torch", good_torch, HD_ARRAY_LEN(good_torch), check) +
+                 seed(corpus, "torch", bad_zip, HD_ARRAY_LEN(bad_zip), check) +
+                 seed(corpus, "torch", bad_torch, HD_ARRAY_LEN(bad_torch), check) + seed_pickles(corpus, check) +
                  seed(corpus, "checkpoint", good_checkpoint, HD_ARRAY_LEN(good_checkpoint), check) +
                  seed_configs(corpus, check) + seed_metas(corpus, check);
     return failed ? 1 : 0;

@@ -14,6 +14,7 @@
 #include "unit/formats/bad_imatrix.h"
 #include "unit/formats/bad_index.h"
 #include "unit/formats/bad_safetensors.h"
+#include "unit/formats/bad_torch.h"
 
 typedef hd_status (*read_fn)(const uint8_t *data, size_t size, hd_error *err);
 
@@ -52,22 +53,52 @@ static hd_status read_imatrix(const uint8_t *data, size_t size, hd_error *err)
     return HD_OK;
 }
 
-static void check_one(const bad_file *bad, read_fn read)
+static hd_status read_pickle(const uint8_t *data, size_t size, hd_error *err)
 {
-    hd_buf b;
-    hd_buf_init(&b, (size_t)64 << 20);
-    bad->build(&b);
-    assert_int_equal(b.status, HD_OK);
-    uint8_t *bytes = hd_alloc(b.len);
+    hd_pickle pickle;
+    HD_TRY(hd_pickle_parse(&pickle, data, size, err));
+    hd_pickle_free(&pickle);
+    return HD_OK;
+}
+
+static hd_status read_zip(const uint8_t *data, size_t size, hd_error *err)
+{
+    hd_zip zip;
+    HD_TRY(hd_zip_parse(&zip, data, size, err));
+    hd_zip_free(&zip);
+    return HD_OK;
+}
+
+static hd_status read_torch(const uint8_t *data, size_t size, hd_error *err)
+{
+    hd_tensor_set set;
+    HD_TRY(hd_torch_parse(&set, data, size, err));
+    hd_tensor_set_free(&set);
+    return HD_OK;
+}
+
+/* The bytes are copied to a block of just their size. */
+static void check_bytes(const bad_file *bad, const char *data, size_t len, read_fn read)
+{
+    uint8_t *bytes = hd_alloc(len);
     assert_non_null(bytes);
-    if (b.len) memcpy(bytes, b.data, b.len);
+    if (len) memcpy(bytes, data, len);
     hd_error err = {0};
-    hd_status status = read(bytes, b.len, &err);
+    hd_status status = read(bytes, len, &err);
     if (status != bad->status || !strstr(err.text, bad->words))
         fail_msg("%s: status %d, wanted %d; \"%s\" should contain \"%s\"", bad->name, (int)status, (int)bad->status,
                  err.text, bad->words);
-    if (b.len <= BAD_FILE_SEED_MAX) assert_int_equal(read(bytes, b.len, NULL), bad->status); /* no text is wanted */
+    if (len <= BAD_FILE_SEED_MAX) assert_int_equal(read(bytes, len, NULL), bad->status); /* no text is wanted */
     hd_free(bytes);
+}
+
+static void check_one(const bad_file *bad, read_fn read)
+{
+    hd_buf b;
+    hd_buf_init(&b, (size_t)80 << 20);
+    bad->build(&b);
+    assert_int_equal(b.status, HD_OK);
+    check_bytes(bad, b.data, b.len, read);
     hd_buf_free(&b);
 }
 
@@ -108,13 +139,38 @@ static void importance_matrices_are_refused(void **state)
     check_all(bad_imatrix_large, HD_ARRAY_LEN(bad_imatrix_large), read_imatrix);
 }
 
+static void pickles_are_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < HD_ARRAY_LEN(bad_pickles); i++) {
+        const bad_pickle *p = &bad_pickles[i];
+        check_bytes(&(const bad_file){p->name, NULL, p->status, p->words}, p->bytes, p->len, read_pickle);
+        for (size_t j = 0; j < i; j++)
+            assert_string_not_equal(p->name, bad_pickles[j].name);
+    }
+    check_all(bad_pickles_large, HD_ARRAY_LEN(bad_pickles_large), read_pickle);
+}
+
+static void zips_are_refused(void **state)
+{
+    (void)state;
+    check_all(bad_zip, HD_ARRAY_LEN(bad_zip), read_zip);
+    check_all(bad_zip_large, HD_ARRAY_LEN(bad_zip_large), read_zip);
+}
+
+static void torch_files_are_refused(void **state)
+{
+    (void)state;
+    check_all(bad_torch, HD_ARRAY_LEN(bad_torch), read_torch);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gguf_files_are_refused),
-        cmocka_unit_test(safetensors_files_are_refused),
-        cmocka_unit_test(indexes_are_refused),
-        cmocka_unit_test(importance_matrices_are_refused),
+        cmocka_unit_test(gguf_files_are_refused),  cmocka_unit_test(safetensors_files_are_refused),
+        cmocka_unit_test(indexes_are_refused),     cmocka_unit_test(importance_matrices_are_refused),
+        cmocka_unit_test(pickles_are_refused),     cmocka_unit_test(zips_are_refused),
+        cmocka_unit_test(torch_files_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

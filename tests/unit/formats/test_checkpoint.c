@@ -17,6 +17,7 @@
 #include "formats/formats.h"
 #include "unit/formats/good_gguf.h"
 #include "unit/formats/good_safetensors.h"
+#include "unit/formats/good_torch.h"
 
 #define TWO_PART_INDEX "model.safetensors.index.json"
 
@@ -391,6 +392,75 @@ static void odd_addresses_are_mended(void **state)
     hd_checkpoint_close(&c);
 }
 
+/* ---- PyTorch ---- */
+
+static void a_folder_with_pytorch(void **state)
+{
+    (void)state;
+    put_torch_matrix(&bytes);
+    save("pytorch_model.bin");
+    refuse(folder, HD_E_NOT_FOUND, "neither config.json with model.safetensors or pytorch_model.bin");
+    save_text("config.json", "{\"model_type\": \"llama\"}");
+    put_every_type(&bytes, 3);
+    save("quantized.gguf"); /* what was made of the folder does not change what the folder is */
+    hd_checkpoint *c = open_ok(folder);
+    assert_int_equal(hd_checkpoint_format(c), HD_FORMAT_SAFETENSORS);
+    assert_string_equal(hd_checkpoint_format_name(c), "PyTorch");
+    assert_non_null(hd_checkpoint_find(c, "w"));
+    assert_non_null(hd_checkpoint_config(c));
+    hd_checkpoint_close(&c);
+    put_every_dtype(&bytes);
+    save("model.safetensors"); /* which needs no unpickling, and wins */
+    c = open_ok(folder);
+    assert_string_equal(hd_checkpoint_format_name(c), "safetensors");
+    hd_checkpoint_close(&c);
+}
+
+static void a_pytorch_file_by_name_or_bytes(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"m.pt", "m.pth", "m.bin", "blob"};
+    for (size_t i = 0; i < HD_ARRAY_LEN(names); i++) {
+        put_torch_views(&bytes);
+        save(names[i]);
+        hd_checkpoint *c = open_ok(in(names[i]));
+        assert_int_equal(hd_checkpoint_tensor_count(c), 7);
+        assert_memory_equal(hd_checkpoint_find(c, "b")->data, ((const float[]){0, 3, 1, 4, 2, 5}), 24);
+        hd_checkpoint_close(&c);
+    }
+    save_text("m.pt", "neither a zip nor JSON");
+    refuse(in("m.pt"), HD_E_FORMAT, "/m.pt: not a zip file, or cut short");
+    put_every_dtype(&bytes);
+    save("m.bin"); /* by its bytes safetensors */
+    hd_checkpoint *c = open_ok(in("m.bin"));
+    assert_string_equal(hd_checkpoint_format_name(c), "safetensors");
+    hd_checkpoint_close(&c);
+    put_torch_matrix(&bytes);
+    save("m.safetensors");
+    refuse(in("m.safetensors"), HD_E_FORMAT, "/m.safetensors: not a safetensors file");
+}
+
+/* Of a file's views only those are taken that the index names; the copies of the others are kept until close. */
+static void an_index_of_pytorch_files(void **state)
+{
+    (void)state;
+    put_torch_views(&bytes);
+    save("pytorch_model-00001-of-00002.bin");
+    put_torch_matrix(&bytes);
+    save("pytorch_model-00002-of-00002.bin");
+    save_text("config.json", "{}");
+    save_text("pytorch_model.bin.index.json", "{\"weight_map\":{\"a\":\"pytorch_model-00001-of-00002.bin\","
+                                              "\"c\":\"pytorch_model-00001-of-00002.bin\","
+                                              "\"w\":\"pytorch_model-00002-of-00002.bin\"}}");
+    hd_checkpoint *c = open_ok(folder);
+    assert_int_equal(hd_checkpoint_tensor_count(c), 3);
+    assert_memory_equal(hd_checkpoint_find(c, "c")->data, ((const float[]){1, 2, 4, 5}), 16);
+    assert_null(hd_checkpoint_find(c, "b"));
+    hd_checkpoint_close(&c);
+    unlink(in("pytorch_model-00002-of-00002.bin"));
+    refuse(folder, HD_E_NOT_FOUND, "names 'pytorch_model-00002-of-00002.bin', which is missing");
+}
+
 /* ---- memory and files that fail ---- */
 
 static void open_without_memory(const char *path)
@@ -419,6 +489,9 @@ static void every_allocation_may_fail(void **state)
     put_misaligned(&bytes);
     save("m.safetensors");
     open_without_memory(in("m.safetensors"));
+    put_torch_views(&bytes);
+    save("m.pt");
+    open_without_memory(in("m.pt"));
 }
 
 static struct sigaction handler; /* of mapping.c */
@@ -497,6 +570,9 @@ int main(void)
         TEST(an_index_at_odds),
         TEST(a_single_file_wins_over_an_index),
         TEST(odd_addresses_are_mended),
+        TEST(a_folder_with_pytorch),
+        TEST(a_pytorch_file_by_name_or_bytes),
+        TEST(an_index_of_pytorch_files),
         TEST(every_allocation_may_fail),
         TEST(a_file_cut_short_ends_the_model),
         TEST(a_file_that_lost_one_byte_ends_the_model),
