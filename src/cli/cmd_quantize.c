@@ -18,7 +18,8 @@ static const hd_manual manual = {
                 "quantize IN OUT.gguf --recipe FILE\n"
                 "quantize IN --calibrate TEXT --imatrix-out FILE\nquantize --types",
     .description =
-        "Writes the model IN, a GGUF file, a folder in the layout of the official releases (safetensors) or the name "
+        "Writes the model IN, a GGUF file, a folder in the layout of the official releases (safetensors or PyTorch) or "
+        "the name "
         "of "
         "a model, as OUT.gguf with weights of another type.  Matrices become TYPE, or what the mix of that name gives "
         "each; vectors, norms and the routers of experts stay as they are.  The matrix that gives the logits gets Q6_K "

@@ -144,7 +144,15 @@ hd_status hd_model_only(char **name, hd_error *err)
     return status;
 }
 
-/* The one GGUF model in `folder`, by name; NULL when there is none, or several, or safetensors beside it. */
+/* Whether a file is a release's weights, which a folder stands for before any GGUF file in it. */
+static bool is_weights(const char *name)
+{
+    static const char torch[] = "pytorch_model";
+    return hd_name_has_suffix(name, ".safetensors") ||
+           (strncmp(name, torch, strlen(torch)) == 0 && hd_name_has_suffix(name, ".bin"));
+}
+
+/* The one GGUF model in `folder`, by name; NULL when there is none, or several, or a release's weights beside it. */
 static char *single_gguf(const char *folder)
 {
     DIR *dir = opendir(folder);
@@ -152,7 +160,7 @@ static char *single_gguf(const char *folder)
     size_t count = 0;
     int part, parts;
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        if (hd_name_has_suffix(entry->d_name, ".safetensors")) count = 2;
+        if (is_weights(entry->d_name)) count = 2;
         if (entry->d_name[0] == '.' || !hd_name_has_suffix(entry->d_name, ".gguf")) continue;
         (void)hd_gguf_split_name(entry->d_name, &part, &parts);
         if (part > 1) continue;

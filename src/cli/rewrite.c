@@ -17,7 +17,8 @@
 /* The last part of the path, without the suffix of a file: what a model without a name is called. */
 static hd_status model_name(const char *path, hd_buf *name, hd_error *err)
 {
-    static const char *const suffixes[] = {".safetensors", ".safetensors.index.json", ".gguf"};
+    static const char *const suffixes[] = {
+        ".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".bin.index.json", ".pt", ".pth"};
     size_t len = strlen(path);
     while (len > 1 && path[len - 1] == '/')
         len--;

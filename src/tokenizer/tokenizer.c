@@ -131,14 +131,23 @@ static bool is_gguf(const char *path)
     return yes;
 }
 
+/* A release's weights or their index, by name. */
+static bool is_weights(const char *path)
+{
+    static const char *const ends[] = {".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt",
+                                       ".pth"};
+    for (size_t i = 0; i < HD_ARRAY_LEN(ends); i++)
+        if (ends_with(path, ends[i])) return true;
+    return false;
+}
+
 static hd_status open_file(hd_tokenizer **out, const char *path, hd_error *err)
 {
     if (is_gguf(path)) return open_checkpoint(out, path, err);
     const char *slash = strrchr(path, '/');
     char *folder = slash ? hd_strndup(path, HD_MAX((size_t)(slash - path), 1u)) : hd_strdup(".");
     if (!folder) return hd_fail(err, HD_E_MEMORY, "out of memory for a path");
-    bool weights = ends_with(path, ".safetensors") || ends_with(path, ".safetensors.index.json");
-    hd_status status = weights ? open_folder(out, folder, path, err) : open_json_file(out, path, folder, err);
+    hd_status status = is_weights(path) ? open_folder(out, folder, path, err) : open_json_file(out, path, folder, err);
     hd_free(folder);
     return status;
 }
