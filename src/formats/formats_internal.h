@@ -111,17 +111,31 @@ bool hd_may_replace(const char *path);
 
 /* ---- file_write.c ---- */
 
+/* Bytes of the format itself between those of tensors, or within one: `len` of them at `at` of the file, from the
+ * header's end on. */
+typedef struct hd_file_insert {
+    uint64_t at;
+    size_t text, len; /* in a buffer of all inserts' bytes */
+} hd_file_insert;
+
 /* What a file will be: its header, and where each tensor's bytes end, from the header's end on; tensors begin at
- * multiples of `alignment`. */
+ * multiples of `alignment`, with what is inserted there. */
 typedef struct hd_file_layout {
     hd_buf header;
     uint64_t *end; /* [count] */
     size_t count;
     uint64_t alignment;
+    hd_buf text; /* of the inserts */
+    hd_file_insert *inserts;
+    size_t insert_count, insert_cap;
 } hd_file_layout;
 
 hd_status hd_file_layout_init(hd_file_layout *layout, size_t count, hd_error *err);
 void hd_file_layout_free(hd_file_layout *layout); /* also after a failed init */
+
+/* Adds an insert of at least one byte, behind those that are there; it belongs to the tensor that begins at `at` or has
+ * bytes on both sides of it, and counts in its end.  Bytes are copied.  HD_E_MEMORY, HD_E_LIMIT. */
+hd_status hd_file_layout_insert(hd_file_layout *layout, uint64_t at, const void *bytes, size_t len);
 
 /* See hd_gguf_writer_open; all is copied. */
 hd_status hd_file_writer_new(hd_file_writer **out, const hd_file_layout *layout, const char *path, bool keep_finished,
