@@ -64,7 +64,8 @@ typedef hd_status (*file_fn)(load_bench *b, const char *path, size_t size, hd_er
 /* Of those, what is mapped when a model is opened; the rest of a folder is none of our business. */
 static bool holds_tensors(const char *name)
 {
-    return hd_name_has_suffix(name, ".safetensors") || hd_name_has_suffix(name, ".gguf");
+    return hd_name_has_suffix(name, ".safetensors") || hd_name_has_suffix(name, ".gguf") ||
+           hd_name_has_suffix(name, ".ckpt");
 }
 
 static hd_status each_in_folder(load_bench *b, const char *folder, const char *stem, file_fn fn, hd_error *err)

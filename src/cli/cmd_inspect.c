@@ -162,7 +162,7 @@ static hd_status print_json(const inspect *in, hd_error *err)
     hd_str arch = architecture(in);
     uint64_t context;
     json_object_set_new(o, "path", hd_json_text(in->path, strlen(in->path)));
-    json_object_set_new(o, "format", json_string(hd_checkpoint_format_name(in->checkpoint)));
+    json_object_set_new(o, "format", json_string(hd_checkpoint_files(in->checkpoint)));
     json_object_set_new(o, "architecture", hd_json_text(arch.data, arch.len));
     bool known = find_number(in, "context_length", "max_position_embeddings", &context);
     json_object_set_new(o, "context", known ? json_integer((json_int_t)context) : json_null());
@@ -252,7 +252,7 @@ static void print_facts(const inspect *in)
     uint64_t number;
     fputs("path            ", stdout);
     hd_terminal_name(stdout, in->path, 0);
-    printf("\nformat          %s\narchitecture    ", hd_checkpoint_format_name(in->checkpoint));
+    printf("\nformat          %s\narchitecture    ", hd_checkpoint_files(in->checkpoint));
     hd_terminal_write(stdout, arch.data, arch.len);
     printf("\nvalues          %.3f million in %zu tensors, %.1f MiB\n", (double)in->values / 1e6,
            hd_checkpoint_tensor_count(in->checkpoint), (double)in->bytes / (1 << 20));

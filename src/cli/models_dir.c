@@ -112,7 +112,8 @@ bool hd_model_may_be(const char *path, const char *name)
     if (name[0] == '.' || !exists(path, &is_folder)) return false;
     if (is_folder) return true;
     (void)hd_gguf_split_name(name, &part, &parts);
-    return (hd_name_has_suffix(name, ".gguf") && part == 1) || hd_name_has_suffix(name, ".safetensors");
+    return (hd_name_has_suffix(name, ".gguf") && part == 1) || hd_name_has_suffix(name, ".safetensors") ||
+           hd_name_has_suffix(name, ".ckpt");
 }
 
 hd_status hd_model_only(char **name, hd_error *err)

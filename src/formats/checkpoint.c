@@ -1,7 +1,7 @@
 /* formats/checkpoint.c: the door: finds out what a path holds, maps its files, and owns what their parsers gave.
  *
- * Invariant: each tensor's data lies in one of `files` or in one of `copies`, its name in a file's `names`; all live
- * until close.
+ * Invariant: each tensor's data lies in one of `files` (mapped or copied) or in one of `copies`, its name in a file's
+ * `names`; all live until close.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -14,12 +14,14 @@
 
 typedef struct model_file {
     hd_mapping *map;
-    char *names; /* of its tensors */
+    char *names;  /* of its tensors */
+    void *copied; /* bytes of tensors that can't be used where they lie; NULL: none */
+    size_t copied_bytes;
 } model_file;
 
 struct hd_checkpoint {
     hd_format format;
-    bool torch; /* a release whose weights are PyTorch's */
+    const char *kind; /* of its files, to be shown */
     char *path;
     model_file *files;
     size_t file_count, file_cap;
@@ -94,6 +96,7 @@ static void drop_files(hd_checkpoint *c)
     for (size_t i = 0; i < c->file_count; i++) {
         hd_mapping_close(&c->files[i].map);
         hd_free(c->files[i].names);
+        hd_bulk_free(c->files[i].copied, c->files[i].copied_bytes);
     }
     for (size_t i = 0; i < c->copy_count; i++)
         hd_free_aligned(c->copies[i]);
@@ -132,14 +135,17 @@ static void take_copies(hd_checkpoint *c, hd_tensor_set *set)
     set->copy_count = 0;
 }
 
-/* Takes the tensors of a set (with an index, those that it wants from file `file_no`) and the memory of their names,
- * which `file` owns from here, and that of copies.  The set is empty after it, also on failure. */
+/* Takes the tensors of a set (with an index, those that it wants from file `file_no`) and the memory of their names and
+ * of copied bytes, which `file` owns from here, and that of copies.  The set is empty after it, also on failure. */
 static hd_status take_tensors(hd_checkpoint *c, model_file *file, hd_tensor_set *set, hd_index *index, size_t file_no,
                               hd_error *err)
 {
     hd_status status = HD_OK;
     file->names = set->names;
+    file->copied = set->copied;
+    file->copied_bytes = set->copied_bytes;
     set->names = NULL;
+    set->copied = NULL;
     if (!grow(&c->tensors, &c->tensor_cap, c->tensor_count, set->count, sizeof *c->tensors) ||
         !grow(&c->copies, &c->copy_cap, c->copy_count, set->copy_count, sizeof *c->copies))
         status = no_memory(err);
@@ -155,7 +161,7 @@ static hd_status take_tensors(hd_checkpoint *c, model_file *file, hd_tensor_set 
     return status;
 }
 
-/* ---- releases: safetensors, and the checkpoints of PyTorch ---- */
+/* ---- files of a release: safetensors, and the checkpoints of PyTorch and MindSpore ---- */
 
 /* A checkpoint of PyTorch: a zip, or what has a name of one and is no safetensors file inside. */
 static bool is_torch(const char *path, const uint8_t *data, size_t size)
@@ -166,17 +172,23 @@ static bool is_torch(const char *path, const uint8_t *data, size_t size)
     return ends_with(path, ".bin") || ends_with(path, ".pt") || ends_with(path, ".pth");
 }
 
-static hd_status load_weights(hd_checkpoint *c, const char *path, hd_index *index, size_t file_no, hd_error *err)
+/* A file of tensors: PyTorch's; MindSpore's by its name or, `mindspore`, by its first bytes; else safetensors. */
+static hd_status load_tensors(hd_checkpoint *c, const char *path, bool mindspore, hd_index *index, size_t file_no,
+                              hd_error *err)
 {
     hd_tensor_set set;
     HD_TRY(add_file(c, path, err));
     model_file *file = &c->files[c->file_count - 1];
     const uint8_t *data = hd_mapping_data(file->map);
     size_t size = hd_mapping_size(file->map);
-    c->torch = is_torch(path, data, size);
-    hd_status status =
-        c->torch ? hd_torch_parse(&set, data, size, err) : hd_safetensors_parse_header(&set, data, size, err);
+    bool torch = is_torch(path, data, size);
+    mindspore = !torch && (mindspore || ends_with(path, ".ckpt"));
+    c->kind = torch ? "PyTorch" : mindspore ? "MindSpore" : "safetensors";
+    hd_status status = torch       ? hd_torch_parse(&set, data, size, err)
+                       : mindspore ? hd_mindspore_parse(&set, data, size, err)
+                                   : hd_safetensors_parse_header(&set, data, size, err);
     if (status != HD_OK) return hd_fail_in(err, status, "%s", path);
+    if (set.copied) hd_mapping_drop(file->map, data, size);
     return take_tensors(c, file, &set, index, file_no, err);
 }
 
@@ -197,7 +209,7 @@ static hd_status load_index_files(hd_checkpoint *c, const char *path, hd_index *
     hd_status status = folder ? HD_OK : no_memory(err);
     for (size_t i = 0; i < index->file_count && status == HD_OK; i++) {
         char *file = join(folder, index->files[i]);
-        status = file ? load_weights(c, file, index, i, err) : no_memory(err);
+        status = file ? load_tensors(c, file, false, index, i, err) : no_memory(err);
         if (status == HD_E_NOT_FOUND)
             status = hd_fail(err, status, "%s: names '%s', which is missing", path, index->files[i]);
         hd_free(file);
@@ -317,7 +329,7 @@ static hd_status load_gguf(hd_checkpoint *c, const char *path, hd_error *err)
 
 /* ---- what a path holds ---- */
 
-typedef enum file_kind { KIND_UNKNOWN, KIND_GGUF, KIND_WEIGHTS, KIND_INDEX } file_kind;
+typedef enum file_kind { KIND_UNKNOWN, KIND_GGUF, KIND_WEIGHTS, KIND_INDEX, KIND_MINDSPORE } file_kind;
 
 /* By name where that says it, else by the first bytes. */
 static hd_status find_kind(const char *path, file_kind *kind, hd_error *err)
@@ -335,6 +347,8 @@ static hd_status find_kind(const char *path, file_kind *kind, hd_error *err)
         *kind = KIND_GGUF;
     else if ((size >= 9 && data[8] == '{') || is_torch(path, data, size))
         *kind = KIND_WEIGHTS;
+    else if (hd_mindspore_begins(data, size) || ends_with(path, ".ckpt"))
+        *kind = KIND_MINDSPORE;
     hd_mapping_close(&map);
     return HD_OK;
 }
@@ -344,9 +358,11 @@ static hd_status open_file(hd_checkpoint *c, const char *path, hd_error *err)
     file_kind kind;
     HD_TRY(find_kind(path, &kind, err));
     if (kind == KIND_UNKNOWN)
-        return hd_fail(
-            err, HD_E_FORMAT,
-            "%s: neither a GGUF nor a safetensors file nor a PyTorch checkpoint, by its name and first bytes", path);
+        return hd_fail(err, HD_E_FORMAT,
+                       "%s: neither a GGUF nor a safetensors file, nor a checkpoint of PyTorch or MindSpore, by its "
+                       "name and first "
+                       "bytes",
+                       path);
     if (kind == KIND_GGUF) {
         c->format = HD_FORMAT_GGUF;
         return load_gguf(c, path, err);
@@ -356,7 +372,7 @@ static hd_status open_file(hd_checkpoint *c, const char *path, hd_error *err)
     hd_status status = folder ? load_configs(c, folder, err) : no_memory(err);
     hd_free(folder);
     HD_TRY(status);
-    return kind == KIND_INDEX ? load_index(c, path, err) : load_weights(c, path, NULL, 0, err);
+    return kind == KIND_INDEX ? load_index(c, path, err) : load_tensors(c, path, kind == KIND_MINDSPORE, NULL, 0, err);
 }
 
 /* True when two file names are parts of one split model. */
@@ -367,15 +383,16 @@ static bool same_split(const char *a, const char *b)
            memcmp(a, b, x.stem_len) == 0;
 }
 
-/* The name of the one GGUF model in a folder (any part of it when it is split); *name is NULL when there is none. */
-static hd_status find_gguf(const char *folder, char **name, hd_error *err)
+/* The name of the one file in a folder that ends so (any part of a split GGUF model); *name is NULL when there is none.
+ */
+static hd_status find_only(const char *folder, const char *suffix, char **name, hd_error *err)
 {
     DIR *dir = opendir(folder);
     if (!dir) return hd_fail(err, HD_E_IO, "%s: cannot read the folder: %s", folder, strerror(errno));
     hd_status status = HD_OK;
     *name = NULL;
     for (struct dirent *e; status == HD_OK && (e = readdir(dir));) {
-        if (e->d_name[0] == '.' || !ends_with(e->d_name, ".gguf")) continue;
+        if (e->d_name[0] == '.' || !ends_with(e->d_name, suffix)) continue;
         if (*name && !same_split(*name, e->d_name))
             status = hd_fail(err, HD_E_ARGUMENT, "%s: holds several models ('%s' and '%s'); name the file", folder,
                              *name, e->d_name);
@@ -396,20 +413,22 @@ static bool exists(const char *path)
     return path && stat(path, &st) == 0;
 }
 
-static hd_status open_gguf_folder(hd_checkpoint *c, const char *folder, hd_error *err)
+/* A folder without safetensors: one GGUF model or, beside config.json, one of MindSpore. */
+static hd_status open_other_folder(hd_checkpoint *c, const char *folder, bool config, hd_error *err)
 {
     char *name = NULL;
-    HD_TRY(find_gguf(folder, &name, err));
+    HD_TRY(find_only(folder, ".gguf", &name, err));
+    if (!name && config) HD_TRY(find_only(folder, ".ckpt.index.json", &name, err));
+    if (!name && config) HD_TRY(find_only(folder, ".ckpt", &name, err));
     if (!name)
-        return hd_fail(
-            err, HD_E_NOT_FOUND,
-            "%s: holds no model: neither config.json with model.safetensors or pytorch_model.bin (or the index "
-            "of one) nor a .gguf file",
-            folder);
+        return hd_fail(err, HD_E_NOT_FOUND,
+                       "%s: holds no model: neither config.json with model.safetensors or pytorch_model.bin (or the "
+                       "index of one) or "
+                       "a .ckpt file, nor a .gguf file",
+                       folder);
     char *path = join(folder, name);
     hd_free(name);
-    c->format = HD_FORMAT_GGUF;
-    hd_status status = path ? load_gguf(c, path, err) : no_memory(err);
+    hd_status status = path ? open_file(c, path, err) : no_memory(err);
     hd_free(path);
     return status;
 }
@@ -429,7 +448,7 @@ static bool is_scripted(const char *config_path)
 
 static hd_status open_folder_without_weights(hd_checkpoint *c, const char *folder, const char *config, hd_error *err)
 {
-    if (!is_scripted(config)) return open_gguf_folder(c, folder, err);
+    if (!is_scripted(config)) return open_other_folder(c, folder, exists(config), err);
     c->format = HD_FORMAT_SAFETENSORS;
     return load_configs(c, folder, err);
 }
@@ -530,10 +549,10 @@ hd_format hd_checkpoint_format(const hd_checkpoint *ckpt)
     return ckpt->format;
 }
 
-const char *hd_checkpoint_format_name(const hd_checkpoint *ckpt)
+const char *hd_checkpoint_files(const hd_checkpoint *ckpt)
 {
     if (ckpt->format == HD_FORMAT_GGUF) return "GGUF";
-    return ckpt->torch ? "PyTorch" : "safetensors";
+    return ckpt->kind ? ckpt->kind : "safetensors"; /* the model of tests has no file */
 }
 
 const char *hd_checkpoint_path(const hd_checkpoint *ckpt)

@@ -1,10 +1,10 @@
 /* formats/formats.h: the door of the formats room: untrusted files in, checked tensors out.
  *
  * A checkpoint is a model on disk in any supported layout: a GGUF file (or any of its split parts), a .safetensors
- * file or its index, a PyTorch checkpoint (a zip of torch.save) or its index, or a folder in the layout of the
- * official releases (config.json beside model.safetensors, pytorch_model.bin or an index).  After a successful open
- * every tensor's bytes lie inside its file or in memory of the checkpoint, agree with its shape, and start at a
- * multiple of the element's size (of 2 for block types).
+ * file or its index, a PyTorch checkpoint (a zip of torch.save) or its index, a MindSpore checkpoint (.ckpt), or a
+ * folder in the layout of the official releases (config.json beside model.safetensors, pytorch_model.bin, an index or a
+ * .ckpt).  After a successful open every tensor's bytes lie inside its file or in memory of the checkpoint, agree with
+ * its shape, and start at a multiple of the element's size (of 2 for block types).
  * A checkpoint is immutable; reading it from several threads is fine.
  */
 #ifndef HD_FORMATS_H
@@ -14,21 +14,21 @@
 
 typedef struct hd_checkpoint hd_checkpoint;
 
-/* HD_FORMAT_SAFETENSORS is the layout of the releases: their names of tensors, config.json; also out of a PyTorch
- * checkpoint. */
+/* How a model is told: by GGUF's metadata and names, or by config.json and the names of the official releases, in
+ * whatever kind of file the tensors lie. */
 typedef enum hd_format { HD_FORMAT_GGUF, HD_FORMAT_SAFETENSORS } hd_format;
 
 /* Opens `path` (a file or a folder).  A folder with a config.json and safetensors is taken as such; else one with a
- * config.json and pytorch_model.bin (or its index), which is read as a release, too; else one that holds a single GGUF
- * model (split or not) is that; a config.json of model_type "hadal_scripted" needs no weights.  Errors
- * name file, field or tensor: HD_E_NOT_FOUND, HD_E_FORMAT, HD_E_UNSUPPORTED, HD_E_LIMIT, HD_E_IO, HD_E_MEMORY,
- * HD_E_ARGUMENT (a folder of several models; no regular file), HD_E_MODEL_LOST (a file shrank meanwhile). */
+ * config.json and pytorch_model.bin (or its index); else one that holds a single GGUF model (split or not) is that; else
+ * config.json and one .ckpt (or one index of several) are.  A config.json of model_type "hadal_scripted" needs no
+ * weights.  Errors name file, field or tensor: HD_E_NOT_FOUND, HD_E_FORMAT, HD_E_UNSUPPORTED, HD_E_LIMIT, HD_E_IO,
+ * HD_E_MEMORY, HD_E_ARGUMENT (a folder of several models; no regular file), HD_E_MODEL_LOST (a file shrank meanwhile). */
 hd_status hd_checkpoint_open(hd_checkpoint **out, const char *path, hd_error *err);
 void hd_checkpoint_close(hd_checkpoint **ckpt);
 
 hd_format hd_checkpoint_format(const hd_checkpoint *ckpt);
-const char *hd_checkpoint_format_name(const hd_checkpoint *ckpt); /* "GGUF", "safetensors" or "PyTorch": to show */
-const char *hd_checkpoint_path(const hd_checkpoint *ckpt); /* as given */
+const char *hd_checkpoint_files(const hd_checkpoint *ckpt); /* to show: "GGUF", "safetensors", "PyTorch", "MindSpore" */
+const char *hd_checkpoint_path(const hd_checkpoint *ckpt);  /* as given */
 
 size_t hd_checkpoint_tensor_count(const hd_checkpoint *ckpt);
 const hd_tensor *hd_checkpoint_tensor(const hd_checkpoint *ckpt, size_t index); /* in file order */
@@ -128,6 +128,11 @@ hd_status hd_gguf_writer_open(hd_file_writer **out, const char *path, const hd_m
  * first. */
 hd_status hd_safetensors_writer_open(hd_file_writer **out, const char *path, const hd_tensor *tensors, size_t count,
                                      bool keep_finished, hd_error *err);
+
+/* The same for a MindSpore checkpoint, FOO.ckpt: at least one tensor, of F32, F16, BF16, F64, I64, I32, I16, I8 or
+ * U8.  A tensor of more than 512 MiB is written in slices, as MindSpore does. */
+hd_status hd_mindspore_writer_open(hd_file_writer **out, const char *path, const hd_tensor *tensors, size_t count,
+                                   bool keep_finished, hd_error *err);
 
 /* The tensor that the next bytes belong to; `count` when all are written. */
 size_t hd_file_writer_next(const hd_file_writer *w);

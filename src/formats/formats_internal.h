@@ -27,6 +27,7 @@
 #define HD_PICKLE_MARKS_MAX 256                 /* open at once: what is nested; a state dict has 3 */
 #define HD_PICKLE_MEMO_MAX ((size_t)1 << 22)    /* values; about 12 a tensor */
 #define HD_PICKLE_OBJECTS_MAX ((size_t)256 << 20) /* bytes of tuples, dicts and tensors; about 500 a tensor */
+#define HD_COPIED_MAX ((size_t)64 << 30)        /* bytes of a MindSpore file's tensors that have to be copied */
 
 /* ---- names.c ---- */
 
@@ -67,6 +68,8 @@ typedef struct hd_tensor_set {
     char *names;
     void **copies; /* each of hd_alloc_aligned; room for one a tensor, or NULL */
     size_t copy_count;
+    void *copied; /* hd_bulk_alloc: bytes of tensors that can't be used where they lie; NULL: none */
+    size_t copied_bytes;
 } hd_tensor_set;
 
 void hd_tensor_set_free(hd_tensor_set *set);
@@ -220,6 +223,25 @@ void hd_pickle_free(hd_pickle *pickle);
 /* Reads a whole PyTorch checkpoint of `size` bytes.  The tensors come in the order of the state dict; those that do not
  * lie row by row at aligned addresses are copies.  On failure *out is empty.  Errors as of the two above. */
 hd_status hd_torch_parse(hd_tensor_set *out, const uint8_t *data, size_t size, hd_error *err);
+/* ---- mindspore.c ---- */
+
+/* Reads a whole MindSpore checkpoint of `size` bytes; the tensors come in the order of their bytes.  What lies askew or
+ * in slices is copied to out->copied; the rest points into `data`. */
+hd_status hd_mindspore_parse(hd_tensor_set *out, const uint8_t *data, size_t size, hd_error *err);
+
+/* Whether a file that begins so may be one. */
+bool hd_mindspore_begins(const uint8_t *data, size_t size);
+
+/* MindSpore's name of a type; NULL: it has none. */
+const char *hd_mindspore_type_name(hd_type type);
+
+/* ---- mindspore_write.c ---- */
+
+#define HD_MINDSPORE_SLICE ((uint64_t)512 << 20) /* bytes of a tensor in one value: SLICE_SIZE of MindSpore */
+
+/* Lays out a file with slices of at most `slice` bytes, a multiple of 64.  See hd_mindspore_writer_open. */
+hd_status hd_mindspore_layout(hd_file_layout *layout, const hd_tensor *tensors, size_t count, uint64_t slice,
+                              hd_error *err);
 
 /* ---- index.c ---- */
 

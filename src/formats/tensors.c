@@ -10,6 +10,7 @@ void hd_tensor_set_free(hd_tensor_set *set)
     hd_free(set->copies);
     hd_free(set->tensors);
     hd_free(set->names);
+    hd_bulk_free(set->copied, set->copied_bytes);
     *set = (hd_tensor_set){0};
 }
 

@@ -134,8 +134,9 @@ static bool is_gguf(const char *path)
 /* A release's weights or their index, by name. */
 static bool is_weights(const char *path)
 {
-    static const char *const ends[] = {".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt",
-                                       ".pth"};
+    static const char *const ends[] = {
+        ".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth",
+        ".ckpt",        ".ckpt.index.json"};
     for (size_t i = 0; i < HD_ARRAY_LEN(ends); i++)
         if (ends_with(path, ends[i])) return true;
     return false;

@@ -1,5 +1,5 @@
 /* seed_formats.c: writes the good and bad files of the unit tests as seeds of the fuzzers:
- *     seed-formats CORPUS            writes CORPUS/{gguf,safetensors,index,imatrix,pickle,torch,config,checkpoint}/...
+ *     seed-formats CORPUS            writes CORPUS/{gguf,...,imatrix,pickle,torch,mindspore,config,checkpoint}/...
  *     seed-formats --check CORPUS    compares instead; exit 1 when one is missing or differs
  * so that whoever adds a bad file to a catalogue also adds it to the corpus. */
 #include <stdio.h>
@@ -8,9 +8,11 @@
 #include "unit/formats/bad_gguf.h"
 #include "unit/formats/bad_imatrix.h"
 #include "unit/formats/bad_index.h"
+#include "unit/formats/bad_mindspore.h"
 #include "unit/formats/bad_safetensors.h"
 #include "unit/formats/bad_torch.h"
 #include "unit/formats/good_gguf.h"
+#include "unit/formats/good_mindspore.h"
 #include "unit/formats/good_safetensors.h"
 #include "unit/models/bad_config.h"
 #include "unit/models/bad_config_gguf.h"
@@ -56,6 +58,11 @@ static const bad_file good_safetensors[] = {
     {"good-misaligned", put_misaligned, HD_OK, NULL},
 };
 
+static const bad_file good_mindspore[] = {
+    {"good-every-type", put_every_mindspore_type, HD_OK, NULL},
+    {"good-slices", put_mindspore_slices, HD_OK, NULL},
+};
+
 static void good_llama(hd_buf *b)
 {
     put_metas(b, good_llama_gguf, HD_ARRAY_LEN(good_llama_gguf), NULL);
@@ -86,6 +93,8 @@ static const bad_file good_imatrix[] = {
     {"good", put_good_imatrix, HD_OK, NULL},
     {"good-old", put_old_imatrix, HD_OK, NULL},
     {"good-old-short", put_old_imatrix_short, HD_OK, NULL},
+    {"good-mindspore", put_every_mindspore_type, HD_OK, NULL},
+    {"good-mindspore-slices", put_mindspore_slices, HD_OK, NULL},
 };
 
 static const bad_file good_index[] = {{"good", put_good_index, HD_OK, NULL}};
@@ -212,6 +221,8 @@ int main(int argc, char **argv)
                  seed(corpus, "gguf", bad_gguf, HD_ARRAY_LEN(bad_gguf), check) +
                  seed(corpus, "safetensors", good_safetensors, HD_ARRAY_LEN(good_safetensors), check) +
                  seed(corpus, "safetensors", bad_safetensors, HD_ARRAY_LEN(bad_safetensors), check) +
+                 seed(corpus, "mindspore", good_mindspore, HD_ARRAY_LEN(good_mindspore), check) +
+                 seed(corpus, "mindspore", bad_mindspore, HD_ARRAY_LEN(bad_mindspore), check) +
                  seed(corpus, "index", good_index, HD_ARRAY_LEN(good_index), check) +
                  seed(corpus, "index", bad_index, HD_ARRAY_LEN(bad_index), check) +
                  seed(corpus, "imatrix", good_imatrix, HD_ARRAY_LEN(good_imatrix), check) +

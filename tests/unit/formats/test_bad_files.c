@@ -13,6 +13,7 @@
 #include "unit/formats/bad_gguf.h"
 #include "unit/formats/bad_imatrix.h"
 #include "unit/formats/bad_index.h"
+#include "unit/formats/bad_mindspore.h"
 #include "unit/formats/bad_safetensors.h"
 #include "unit/formats/bad_torch.h"
 
@@ -33,6 +34,14 @@ static hd_status read_safetensors(const uint8_t *data, size_t size, hd_error *er
 {
     hd_tensor_set set;
     HD_TRY(hd_safetensors_parse_header(&set, data, size, err));
+    hd_tensor_set_free(&set);
+    return HD_OK;
+}
+
+static hd_status read_mindspore(const uint8_t *data, size_t size, hd_error *err)
+{
+    hd_tensor_set set;
+    HD_TRY(hd_mindspore_parse(&set, data, size, err));
     hd_tensor_set_free(&set);
     return HD_OK;
 }
@@ -125,6 +134,12 @@ static void safetensors_files_are_refused(void **state)
     check_all(bad_safetensors_large, HD_ARRAY_LEN(bad_safetensors_large), read_safetensors);
 }
 
+static void mindspore_files_are_refused(void **state)
+{
+    (void)state;
+    check_all(bad_mindspore, HD_ARRAY_LEN(bad_mindspore), read_mindspore);
+}
+
 static void indexes_are_refused(void **state)
 {
     (void)state;
@@ -167,9 +182,13 @@ static void torch_files_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gguf_files_are_refused),  cmocka_unit_test(safetensors_files_are_refused),
-        cmocka_unit_test(indexes_are_refused),     cmocka_unit_test(importance_matrices_are_refused),
-        cmocka_unit_test(pickles_are_refused),     cmocka_unit_test(zips_are_refused),
+        cmocka_unit_test(gguf_files_are_refused),
+        cmocka_unit_test(safetensors_files_are_refused),
+        cmocka_unit_test(mindspore_files_are_refused),
+        cmocka_unit_test(indexes_are_refused),
+        cmocka_unit_test(pickles_are_refused),
+        cmocka_unit_test(importance_matrices_are_refused),
+        cmocka_unit_test(zips_are_refused),
         cmocka_unit_test(torch_files_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@
 
 #include "formats/formats.h"
 #include "unit/formats/good_gguf.h"
+#include "unit/formats/good_mindspore.h"
 #include "unit/formats/good_safetensors.h"
 #include "unit/formats/good_torch.h"
 
@@ -169,6 +170,53 @@ static void a_folder_with_one_gguf(void **state)
     hd_checkpoint_close(&c);
     save_text("second.gguf", "");
     refuse(folder, HD_E_ARGUMENT, "holds several models");
+}
+
+static void a_folder_of_mindspore(void **state)
+{
+    (void)state;
+    put_every_mindspore_type(&bytes);
+    save("any.ckpt");
+    refuse(folder, HD_E_NOT_FOUND, "holds no model"); /* without config.json nobody knows what it is */
+    save_text("config.json", "{\"model_type\": \"llama\"}");
+    hd_checkpoint *c = open_ok(folder);
+    assert_int_equal(hd_checkpoint_format(c), HD_FORMAT_SAFETENSORS);
+    assert_string_equal(hd_checkpoint_files(c), "MindSpore");
+    assert_int_equal(hd_checkpoint_tensor_count(c), 15);
+    assert_non_null(hd_checkpoint_config(c));
+    hd_checkpoint_close(&c);
+    c = open_ok(in("any.ckpt"));
+    assert_non_null(hd_checkpoint_config(c));
+    hd_checkpoint_close(&c);
+    put_mindspore_slices(&bytes);
+    save("other.ckpt");
+    refuse(folder, HD_E_ARGUMENT, "holds several models");
+    c = open_ok(in("other.ckpt"));
+    assert_memory_equal(hd_checkpoint_find(c, "cut")->data, "\0\1\2\3", 4);
+    hd_checkpoint_drop(c, hd_checkpoint_find(c, "cut")->data, 48); /* its own memory: nothing is lost */
+    assert_memory_equal(hd_checkpoint_find(c, "cut")->data, "\0\1\2\3", 4);
+    hd_checkpoint_close(&c);
+    save_text("x.ckpt.index.json", "{\"weight_map\":{\"f16\":\"any.ckpt\",\"cut\":\"other.ckpt\"}}");
+    c = open_ok(folder);
+    assert_int_equal(hd_checkpoint_tensor_count(c), 2);
+    assert_string_equal(hd_checkpoint_tensor(c, 1)->name, "cut");
+    hd_checkpoint_close(&c);
+    put_every_dtype(&bytes);
+    save("model.safetensors"); /* wins */
+    c = open_ok(folder);
+    assert_string_equal(hd_checkpoint_files(c), "safetensors");
+    hd_checkpoint_close(&c);
+}
+
+static void bad_files_of_mindspore(void **state)
+{
+    (void)state;
+    save_text("text.ckpt", "text");
+    refuse(in("text.ckpt"), HD_E_FORMAT, "text.ckpt: byte 0: ");
+    save_text("empty.ckpt", "");
+    refuse(in("empty.ckpt"), HD_E_FORMAT, "empty.ckpt: a MindSpore checkpoint without any tensor");
+    save_text("zip.ckpt", "PK\3\4");
+    refuse(in("zip.ckpt"), HD_E_FORMAT, "nor a checkpoint of MindSpore");
 }
 
 static void what_holds_no_model(void **state)
@@ -405,14 +453,14 @@ static void a_folder_with_pytorch(void **state)
     save("quantized.gguf"); /* what was made of the folder does not change what the folder is */
     hd_checkpoint *c = open_ok(folder);
     assert_int_equal(hd_checkpoint_format(c), HD_FORMAT_SAFETENSORS);
-    assert_string_equal(hd_checkpoint_format_name(c), "PyTorch");
+    assert_string_equal(hd_checkpoint_files(c), "PyTorch");
     assert_non_null(hd_checkpoint_find(c, "w"));
     assert_non_null(hd_checkpoint_config(c));
     hd_checkpoint_close(&c);
     put_every_dtype(&bytes);
     save("model.safetensors"); /* which needs no unpickling, and wins */
     c = open_ok(folder);
-    assert_string_equal(hd_checkpoint_format_name(c), "safetensors");
+    assert_string_equal(hd_checkpoint_files(c), "safetensors");
     hd_checkpoint_close(&c);
 }
 
@@ -433,7 +481,7 @@ static void a_pytorch_file_by_name_or_bytes(void **state)
     put_every_dtype(&bytes);
     save("m.bin"); /* by its bytes safetensors */
     hd_checkpoint *c = open_ok(in("m.bin"));
-    assert_string_equal(hd_checkpoint_format_name(c), "safetensors");
+    assert_string_equal(hd_checkpoint_files(c), "safetensors");
     hd_checkpoint_close(&c);
     put_torch_matrix(&bytes);
     save("m.safetensors");
@@ -560,6 +608,8 @@ int main(void)
         TEST(a_gguf_file_of_another_name),
         TEST(a_folder_with_configs),
         TEST(a_folder_with_one_gguf),
+        TEST(a_folder_of_mindspore),
+        TEST(bad_files_of_mindspore),
         TEST(what_holds_no_model),
         TEST(bad_configs),
         TEST(bad_bytes_name_their_file),
