@@ -59,16 +59,22 @@ static int append_json(const char *data, size_t len, void *arg)
     return hd_buf_append(arg, data, len) == HD_OK ? 0 : -1;
 }
 
+hd_status hd_json_append(hd_buf *out, json_t *value)
+{
+    hd_status status = HD_E_MEMORY;
+    if (value && json_dump_callback(value, append_json, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0)
+        status = hd_buf_putc(out, '\n');
+    json_decref(value);
+    return status;
+}
+
 hd_status hd_file_write_json(const char *path, json_t *value, hd_error *err)
 {
     hd_buf text;
     hd_buf_init(&text, 64u << 20);
-    hd_status status = HD_E_MEMORY;
-    if (value && json_dump_callback(value, append_json, &text, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0)
-        status = hd_buf_putc(&text, '\n');
+    hd_status status = hd_json_append(&text, value);
     status = status == HD_OK ? hd_file_write(path, text.data, text.len, err)
                              : hd_fail(err, status, "%s: out of memory", path);
     hd_buf_free(&text);
-    json_decref(value);
     return status;
 }

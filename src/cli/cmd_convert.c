@@ -8,18 +8,24 @@
 #include "cli/json.h"
 #include "cli/rewrite.h"
 #include "cli/terminal.h"
+#include "quantize/output.h"
 
 static const hd_manual manual = {
     .command = "convert",
-    .synopsis = "convert IN OUT [--to gguf|safetensors] [--type BF16|F16|F32] [--split-size SIZE]",
+    .synopsis = "convert IN OUT [--to gguf|safetensors|mindspore] [--type BF16|F16|F32] [--split-size SIZE]",
     .description =
         "Writes the model IN in another layout: as the GGUF file OUT, or as the folder OUT in the layout of the "
         "official "
         "releases, with config.json, generation_config.json, tokenizer.json and tokenizer_config.json beside "
-        "safetensors.  IN is a folder or a file of either kind, a checkpoint of PyTorch (pytorch_model.bin, .pt, .pth; "
-        "its "
-        "pickle is read, never run), or the name of a model.  Without --to the name OUT "
-        "decides: with .gguf it is a GGUF file, else a folder.\n\n"
+        "safetensors, or beside a checkpoint of MindSpore, model.ckpt.  IN is a folder or a file of any kind, a "
+        "checkpoint of PyTorch (pytorch_model.bin, .pt, .pth; its pickle is read, never run) included, or the name of "
+        "a "
+        "model.  Without --to the name OUT decides: with .gguf it is a GGUF file, with .ckpt a checkpoint of "
+        "MindSpore, "
+        "else a folder of safetensors.\n\n"
+        "An OUT that ends in .ckpt is that one file; the small files that belong to it come beside it where they are "
+        "missing, and when one that is there says something else nothing is written.  Tensors keep the names of the "
+        "official releases; mindspore.load_checkpoint reads the file as a dictionary of parameters.\n\n"
         "Weights keep their type where the other layout has it: BF16 goes to GGUF and back bit for bit.  FP8 with "
         "block scales becomes BF16 (also from safetensors to safetensors); block types of GGUF become BF16 in "
         "safetensors.  --type gives all matrices another plain type; for smaller ones see 'hadal quantize'.\n\n"
@@ -28,7 +34,8 @@ static const hd_manual manual = {
         "already is not replaced.  Layers of multi-token prediction are not carried to GGUF.",
     .examples = "hadal convert DeepSeek-V2-Lite v2-lite.gguf\n"
                 "hadal convert v2-lite.gguf v2-lite-folder --to safetensors --split-size 5GB\n"
-                "hadal convert DeepSeek-V3 v3-bf16 --to safetensors --split-size 5GB",
+                "hadal convert DeepSeek-V3 v3-bf16 --to safetensors --split-size 5GB\n"
+                "hadal convert DeepSeek-R1-Distill-Qwen-1.5B r1-mindspore --to mindspore",
     .environment = HD_ENVIRONMENT_MODELS,
 };
 
@@ -69,9 +76,8 @@ static hd_status print_json(const command *c, uint64_t bytes, hd_error *err)
 {
     const char *left_out = hd_source_left_out(c->model.source);
     json_t *o = json_pack("{s:o, s:s, s:I, s:I, s:f, s:s*}", "path", hd_json_text(c->model.out, strlen(c->model.out)),
-                          "layout", c->layout == HD_FORMAT_GGUF ? "gguf" : "safetensors", "tensors",
-                          (json_int_t)hd_source_count(c->model.source), "bytes", (json_int_t)bytes, "seconds",
-                          c->model.seconds, "left_out", left_out);
+                          "layout", c->to, "tensors", (json_int_t)hd_source_count(c->model.source), "bytes",
+                          (json_int_t)bytes, "seconds", c->model.seconds, "left_out", left_out);
     return hd_json_print(stdout, o, true, err);
 }
 
@@ -81,16 +87,26 @@ static void print_text(const command *c, uint64_t bytes)
     const char *left_out = hd_source_left_out(c->model.source);
     fputs("wrote     ", stdout);
     hd_terminal_name(stdout, c->model.out, 0);
+    if (hd_output_is_file(c->model.files, c->model.out))
+        fputs(", with config.json and the tokenizer beside it", stdout);
     printf("\nweights   %zu tensors, %s\n", hd_source_count(c->model.source), hd_size_text(size, bytes));
     if (left_out) printf("left out  %s\n", left_out);
     printf("time      %.1f s\n", c->model.seconds);
 }
 
+/* What OUT will be: as --to says, else as its name does. */
+static void choose_layout(command *c)
+{
+    if (!c->to) c->to = ends_with(c->model.out, ".gguf") ? "gguf" : NULL;
+    if (!c->to) c->to = ends_with(c->model.out, ".ckpt") ? "mindspore" : "safetensors";
+    c->layout = strcmp(c->to, "gguf") == 0 ? HD_FORMAT_GGUF : HD_FORMAT_SAFETENSORS;
+    c->model.files = strcmp(c->to, "mindspore") == 0 ? HD_FILES_MINDSPORE : HD_FILES_SAFETENSORS;
+}
+
 static hd_status run_all(command *c, hd_error *err)
 {
     if (c->split) HD_TRY(hd_rewrite_parse_size(&c->model.split, "split-size", c->split, err));
-    c->layout = ends_with(c->model.out, ".gguf") ? HD_FORMAT_GGUF : HD_FORMAT_SAFETENSORS;
-    if (c->to) c->layout = strcmp(c->to, "gguf") == 0 ? HD_FORMAT_GGUF : HD_FORMAT_SAFETENSORS;
+    choose_layout(c);
     HD_TRY(hd_rewrite_check_name(&c->model, err));
     HD_TRY(hd_rewrite_open(&c->model, c->layout, err));
     HD_TRY(check_layouts(c, err));
@@ -110,7 +126,7 @@ int hd_cmd_convert(int argc, char **argv)
         {.name = "to",
          .type = HD_OPT_CHOICE,
          .value = &c.to,
-         .choices = "gguf|safetensors",
+         .choices = "gguf|safetensors|mindspore",
          .metavar = "LAYOUT",
          .initial = "by the name OUT",
          .help = "The layout to write."},

@@ -11,10 +11,11 @@ void hd_cli_overview(FILE *out)
     fputs("hadal - run DeepSeek models on your own machine\n\nUsage: hadal COMMAND [ARGUMENTS]\n\nCommands:\n", out);
     for (size_t i = 0; i < count; i++)
         fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
-    fputs("\n'hadal COMMAND --help' prints a command's manual page.  A MODEL is a file (.gguf, .safetensors, or\n"
-          "PyTorch's .bin, .pt, .pth), a folder in the layout of the official releases, or a name that 'hadal models'\n"
-          "lists.\n",
-          out);
+    fputs(
+        "\n'hadal COMMAND --help' prints a command's manual page.  A MODEL is a file (.gguf, .safetensors, .ckpt, or\n"
+        "PyTorch's .bin, .pt, .pth), a folder in the layout of the official releases, or a name that 'hadal models'\n"
+        "lists.\n",
+        out);
 }
 
 int hd_cmd_help(int argc, char **argv)

@@ -191,7 +191,7 @@ hd_status hd_model_folder_entry(char **out, const char *folder, hd_error *err)
 /* `name` with each of the endings a model may have, in the models folder.  *path stays NULL when none is there. */
 static hd_status look_in(const char *dir, const char *name, char **path, hd_error *err)
 {
-    static const char *const endings[] = {"", ".gguf", ".safetensors"};
+    static const char *const endings[] = {"", ".gguf", ".safetensors", ".ckpt"};
     if (!hd_path_is_safe(name)) return HD_OK;
     for (size_t i = 0; i < HD_ARRAY_LEN(endings); i++) {
         bool is_folder;

@@ -18,7 +18,8 @@
 static hd_status model_name(const char *path, hd_buf *name, hd_error *err)
 {
     static const char *const suffixes[] = {
-        ".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".bin.index.json", ".pt", ".pth"};
+        ".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".bin.index.json", ".pt", ".pth",
+        ".ckpt",        ".ckpt.index.json"};
     size_t len = strlen(path);
     while (len > 1 && path[len - 1] == '/')
         len--;
@@ -160,6 +161,7 @@ hd_status hd_rewrite_run(hd_rewrite *w, const hd_quant_mix *mix, const char *doi
     progress p = {.doing = doing};
     hd_quant_options options = {.progress = show_progress,
                                 .arg = &p,
+                                .files = w->files,
                                 .split = w->split,
                                 .imatrix = w->imatrix,
                                 .imatrix_file = w->imatrix_file};

@@ -6,9 +6,10 @@
 #include "quantize/convert.h"
 
 typedef struct hd_rewrite {
-    const char *in, *out; /* as given */
-    int64_t threads;      /* 0: all */
-    uint64_t split;       /* bytes of a file at most; 0: one file */
+    const char *in, *out;   /* as given */
+    int64_t threads;        /* 0: all */
+    uint64_t split;         /* bytes of a file at most; 0: one file */
+    hd_release_files files; /* of a release */
     /* filled by _open */
     char *path; /* of `in` */
     hd_checkpoint *ckpt;

@@ -134,6 +134,9 @@ hd_status hd_safetensors_writer_open(hd_file_writer **out, const char *path, con
 hd_status hd_mindspore_writer_open(hd_file_writer **out, const char *path, const hd_tensor *tensors, size_t count,
                                    bool keep_finished, hd_error *err);
 
+/* What the tensors of a release lie in. */
+typedef enum hd_release_files { HD_FILES_SAFETENSORS, HD_FILES_MINDSPORE } hd_release_files;
+
 /* The tensor that the next bytes belong to; `count` when all are written. */
 size_t hd_file_writer_next(const hd_file_writer *w);
 

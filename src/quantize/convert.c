@@ -1,4 +1,5 @@
-/* quantize/convert.c: the folder of a release: the small files beside the weights, and the name that comes last. */
+/* quantize/convert.c: the folder of a release: the small files beside the weights, and the name that comes last; or a
+ * single file of weights, and the small files beside it where they are missing. */
 #include "quantize/convert.h"
 
 #include <errno.h>
@@ -7,14 +8,76 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "quantize/output.h"
+
 #define PATH_LENGTH ((size_t)1 << 16)
+#define SMALL_FILE_MAX ((size_t)64 << 20) /* tokenizer.json of 130,000 words with merges has 10 MB */
 
 typedef struct folder {
     const hd_source *from;
     const hd_type *types;
-    const char *path; /* PATH.part */
+    const char *path; /* PATH.part; with `shared` the folder that the file of weights comes to */
+    bool shared;      /* somebody's folder: what is there stays, and must say the same */
+    bool dry;         /* only that is checked */
     hd_error *err;
 } folder;
+
+/* ---- small files ---- */
+
+/* Whether two texts of JSON say the same. */
+static bool same_json(const void *a, size_t a_len, const void *b, size_t b_len)
+{
+    json_t *x = NULL, *y = NULL;
+    bool same = hd_json_parse(&x, a, a_len, NULL) == HD_OK && hd_json_parse(&y, b, b_len, NULL) == HD_OK &&
+                json_equal(x, y) == 1;
+    json_decref(x);
+    json_decref(y);
+    return same;
+}
+
+/* A file that is there may stay when it says what ours would; a licence may say anything. */
+static hd_status check_there(const folder *f, const char *path, const char *name, const void *data, size_t len)
+{
+    hd_mapping *map = NULL;
+    HD_TRY(hd_mapping_open(&map, path, f->err));
+    const uint8_t *there = hd_mapping_data(map);
+    size_t size = hd_mapping_size(map), end = strlen(name);
+    bool json = end > 5 && strcmp(name + end - 5, ".json") == 0;
+    bool same = (size == len && (!len || memcmp(there, data, len) == 0)) || strcmp(name, "LICENSE") == 0 ||
+                (json && same_json(there, size, data, len));
+    hd_mapping_close(&map);
+    if (same) return HD_OK;
+    return hd_fail(f->err, HD_E_IO, "%s: is there already and belongs to another model; take a folder of its own",
+                   path);
+}
+
+static hd_status put_file(const folder *f, const char *name, const void *data, size_t len)
+{
+    hd_buf path;
+    struct stat st;
+    hd_buf_init(&path, PATH_LENGTH);
+    hd_status status = hd_buf_printf(&path, "%s/%s", f->path, name);
+    if (status != HD_OK)
+        status = hd_fail(f->err, status, "no memory to write %s", name);
+    else if (f->shared && lstat(path.data, &st) == 0)
+        status = check_there(f, path.data, name, data, len);
+    else if (!f->dry)
+        status = hd_file_write(path.data, data, len, f->err);
+    hd_buf_free(&path);
+    return status;
+}
+
+/* Writes and releases `value`. */
+static hd_status put_json(const folder *f, const char *name, json_t *value)
+{
+    hd_buf text;
+    hd_buf_init(&text, SMALL_FILE_MAX);
+    hd_status status = hd_json_append(&text, value);
+    status = status == HD_OK ? put_file(f, name, text.data, text.len)
+                             : hd_fail(f->err, status, "no memory to write %s", name);
+    hd_buf_free(&text);
+    return status;
+}
 
 /* ---- made ---- */
 
@@ -28,20 +91,6 @@ static hd_type commonest_type(const folder *f)
     for (int type = 0; type < HD_TYPE_COUNT; type++)
         if (values[type] > values[best]) best = (hd_type)type;
     return best;
-}
-
-/* Writes and releases `value`. */
-static hd_status put_json(const folder *f, const char *name, json_t *value)
-{
-    hd_buf path;
-    hd_buf_init(&path, PATH_LENGTH);
-    hd_status status = hd_buf_printf(&path, "%s/%s", f->path, name);
-    if (status == HD_OK)
-        status = hd_file_write_json(path.data, value, f->err);
-    else
-        json_decref(value);
-    hd_buf_free(&path);
-    return status == HD_E_MEMORY ? hd_fail(f->err, status, "no memory to write %s", name) : status;
 }
 
 static hd_status make_configs(const folder *f)
@@ -79,21 +128,18 @@ static char *folder_of(const char *path)
 /* A small file of the release, if it has it. */
 static hd_status copy_file(const folder *f, const char *folder_from, const char *name)
 {
-    hd_buf from, to;
+    hd_buf from;
     hd_mapping *map = NULL;
     hd_buf_init(&from, PATH_LENGTH);
-    hd_buf_init(&to, PATH_LENGTH);
     hd_status status = hd_buf_printf(&from, "%s/%s", folder_from, name);
-    if (status == HD_OK) status = hd_buf_printf(&to, "%s/%s", f->path, name);
     if (status != HD_OK)
         status = hd_fail(f->err, status, "no memory for a path");
     else if (access(from.data, F_OK) == 0) {
         status = hd_mapping_open(&map, from.data, f->err);
-        if (status == HD_OK) status = hd_file_write(to.data, hd_mapping_data(map), hd_mapping_size(map), f->err);
+        if (status == HD_OK) status = put_file(f, name, hd_mapping_data(map), hd_mapping_size(map));
         hd_mapping_close(&map);
     }
     hd_buf_free(&from);
-    hd_buf_free(&to);
     return status;
 }
 
@@ -126,35 +172,60 @@ static hd_status copy_files(const folder *f)
 
 /* ---- the whole ---- */
 
+static hd_status put_small_files(const folder *f, const hd_tokenizer *tok)
+{
+    if (hd_checkpoint_format(hd_source_checkpoint(f->from)) != HD_FORMAT_GGUF) return copy_files(f);
+    HD_TRY(make_configs(f));
+    return make_tokenizer(f, tok);
+}
+
 static hd_status write_folder(const folder *f, const hd_tokenizer *tok, const hd_quant_options *options)
 {
     if (mkdir(f->path, 0777) != 0 && errno != EEXIST)
         return hd_fail(f->err, HD_E_IO, "%s: cannot make the folder: %s", f->path, strerror(errno));
-    if (hd_checkpoint_format(hd_source_checkpoint(f->from)) == HD_FORMAT_GGUF) {
-        HD_TRY(make_configs(f));
-        HD_TRY(make_tokenizer(f, tok));
-    } else
-        HD_TRY(copy_files(f));
+    HD_TRY(put_small_files(f, tok));
     return hd_quantize(f->from, f->types, NULL, f->path, options, f->err);
+}
+
+/* A folder that grows as PATH.part. */
+static hd_status convert_folder(folder *f, const hd_tokenizer *tok, const char *path, const hd_quant_options *options)
+{
+    hd_buf part;
+    hd_buf_init(&part, PATH_LENGTH);
+    hd_status status = hd_buf_printf(&part, "%s%s", path, HD_PART_SUFFIX);
+    f->path = part.data;
+    status = status == HD_OK ? write_folder(f, tok, options) : hd_fail(f->err, status, "no memory for a path");
+    if (status == HD_OK && rename(part.data, path) != 0)
+        status = hd_fail(f->err, HD_E_IO, "%s: cannot rename it to %s: %s", part.data, path, strerror(errno));
+    hd_buf_free(&part);
+    return status;
+}
+
+/* One file of weights; the small files come first, so that a whole one is never without. */
+static hd_status convert_file(folder *f, const hd_tokenizer *tok, const char *path, const hd_quant_options *options)
+{
+    if (options->split)
+        return hd_fail(f->err, HD_E_ARGUMENT, "%s: is one file; to split it take the name of a folder, without .ckpt",
+                       path);
+    char *parent = folder_of(path);
+    hd_status status = parent ? HD_OK : hd_fail(f->err, HD_E_MEMORY, "no memory for a path");
+    f->path = parent;
+    f->shared = f->dry = true;
+    if (status == HD_OK) status = put_small_files(f, tok);
+    f->dry = false;
+    if (status == HD_OK) status = put_small_files(f, tok);
+    if (status == HD_OK) status = hd_quantize(f->from, f->types, NULL, path, options, f->err);
+    hd_free(parent);
+    return status;
 }
 
 hd_status hd_convert_release(const hd_source *from, const hd_type *types, const hd_tokenizer *tok, const char *path,
                              const hd_quant_options *options, hd_error *err)
 {
-    hd_buf part;
     struct stat st;
+    folder f = {.from = from, .types = types, .err = err};
     if (lstat(path, &st) == 0)
         return hd_fail(err, HD_E_IO, "%s: is there already and is not replaced; take another name", path);
-    hd_buf_init(&part, PATH_LENGTH);
-    hd_status status = hd_buf_printf(&part, "%s%s", path, HD_PART_SUFFIX);
-    if (status != HD_OK)
-        status = hd_fail(err, status, "no memory for a path");
-    else {
-        folder f = {.from = from, .types = types, .path = part.data, .err = err};
-        status = write_folder(&f, tok, options);
-    }
-    if (status == HD_OK && rename(part.data, path) != 0)
-        status = hd_fail(err, HD_E_IO, "%s: cannot rename it to %s: %s", part.data, path, strerror(errno));
-    hd_buf_free(&part);
-    return status;
+    return hd_output_is_file(options->files, path) ? convert_file(&f, tok, path, options)
+                                                   : convert_folder(&f, tok, path, options);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define FILES_MAX 1024 /* of one model: what readers take (formats_internal.h) */
+#define CKPT ".ckpt"
 #define PATH_LENGTH ((size_t)1 << 16)
 
 struct hd_output {
@@ -67,7 +68,8 @@ static hd_status arrange(hd_output *o, hd_error *err)
     if (o->files > FILES_MAX)
         return hd_fail(err, HD_E_LIMIT, "%s: would be %zu files, at most %d can be read; take larger ones",
                        o->plan->path, o->files, FILES_MAX);
-    for (size_t f = 0; o->plan->format == HD_FORMAT_SAFETENSORS && f < o->files; f++)
+    bool aligned = o->plan->format == HD_FORMAT_GGUF || o->plan->files == HD_FILES_MINDSPORE; /* by its writer */
+    for (size_t f = 0; !aligned && f < o->files; f++)
         sort_by_width(o, sorted, o->first[f], o->first[f + 1]);
     return HD_OK;
 }
@@ -109,13 +111,24 @@ size_t hd_output_tensor(const hd_output *o, size_t file, size_t position)
 
 /* ---- files ---- */
 
-/* The name of a file within a folder of safetensors. */
+bool hd_output_is_file(hd_release_files files, const char *path)
+{
+    size_t len = strlen(path), end = sizeof CKPT - 1;
+    return files == HD_FILES_MINDSPORE && len > end && strcmp(path + len - end, CKPT) == 0;
+}
+
+static const char *shard_suffix(const hd_output *o)
+{
+    return o->plan->files == HD_FILES_MINDSPORE ? CKPT : ".safetensors";
+}
+
+/* The name of a file within the folder of a release. */
 static void shard_name(const hd_output *o, size_t file, char name[64])
 {
     if (o->files == 1)
-        snprintf(name, 64, "model.safetensors");
+        snprintf(name, 64, "model%s", shard_suffix(o));
     else
-        snprintf(name, 64, "model-%05zu-of-%05zu.safetensors", file + 1, o->files);
+        snprintf(name, 64, "model-%05zu-of-%05zu%s", file + 1, o->files, shard_suffix(o));
 }
 
 static hd_status file_path(const hd_output *o, size_t file, hd_buf *path)
@@ -124,7 +137,7 @@ static hd_status file_path(const hd_output *o, size_t file, hd_buf *path)
     const char *name = o->plan->path;
     size_t len = strlen(name), end = sizeof suffix - 1;
     char shard[64];
-    if (o->plan->format == HD_FORMAT_SAFETENSORS) {
+    if (o->plan->format == HD_FORMAT_SAFETENSORS && !hd_output_is_file(o->plan->files, name)) {
         shard_name(o, file, shard);
         return hd_buf_printf(path, "%s/%s", name, shard);
     }
@@ -158,7 +171,9 @@ static hd_status open_writer(hd_output *o, size_t file, const char *path, hd_err
         tensors[i] = p->tensors[hd_output_tensor(o, file, i)];
     bool several = o->files > 1;
     hd_status status = HD_OK;
-    if (p->format == HD_FORMAT_SAFETENSORS)
+    if (p->format == HD_FORMAT_SAFETENSORS && p->files == HD_FILES_MINDSPORE)
+        status = hd_mindspore_writer_open(&o->writer, path, tensors, count, !hd_output_is_file(p->files, p->path), err);
+    else if (p->format == HD_FORMAT_SAFETENSORS)
         status = hd_safetensors_writer_open(&o->writer, path, tensors, count, true, err);
     else if ((status = part_meta(o, file, &meta, err)) == HD_OK)
         status = hd_gguf_writer_open(&o->writer, path, meta.items, meta.count, tensors, count, several, err);
@@ -215,7 +230,7 @@ hd_status hd_output_finish(hd_output *o, hd_error *err)
     if (o->plan->format != HD_FORMAT_SAFETENSORS || o->files == 1) return HD_OK;
     hd_buf path;
     hd_buf_init(&path, PATH_LENGTH);
-    hd_status status = hd_buf_printf(&path, "%s/model.safetensors.index.json", o->plan->path);
+    hd_status status = hd_buf_printf(&path, "%s/model%s.index.json", o->plan->path, shard_suffix(o));
     status = status == HD_OK ? hd_file_write_json(path.data, make_index(o), err)
                              : hd_fail(err, status, "no memory for a path");
     hd_buf_free(&path);

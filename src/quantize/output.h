@@ -1,8 +1,9 @@
 /* quantize/output.h: the files that a run writes: one, or several of at most a given size.
  *
  * A GGUF model is PATH, or STEM-00001-of-00003.gguf and so on; a release is a folder with model.safetensors, or
- * model-00001-of-00003.safetensors and an index.  Each file is written from front to back (formats.h, hd_file_writer),
- * and a run that was killed goes on in the file where it was. */
+ * model-00001-of-00003.safetensors and an index; or the same with MindSpore's .ckpt in its place, or the file
+ * NAME.ckpt.  Each file is written from front to back (formats.h, hd_file_writer), and a run that was killed goes on in
+ * the file where it was. */
 #ifndef HD_QUANTIZE_OUTPUT_H
 #define HD_QUANTIZE_OUTPUT_H
 
@@ -12,9 +13,10 @@ typedef struct hd_output hd_output;
 
 typedef struct hd_output_plan {
     hd_format format;
-    const char *path;    /* the file, or the folder, which is there */
-    uint64_t split;      /* tensor bytes of a file at most, if a tensor has no more; 0: one file */
-    const hd_meta *meta; /* GGUF */
+    hd_release_files files; /* of a release */
+    const char *path;       /* the file, or the folder, which is there */
+    uint64_t split;         /* tensor bytes of a file at most, if a tensor has no more; 0: one file */
+    const hd_meta *meta;    /* GGUF */
     size_t meta_count;
     const hd_tensor *tensors; /* name, type, shape */
     size_t count;
@@ -35,7 +37,10 @@ size_t hd_output_tensor(const hd_output *o, size_t file, size_t position);
 hd_status hd_output_begin(hd_output *o, size_t file, hd_file_writer **writer, hd_error *err);
 hd_status hd_output_end(hd_output *o, hd_error *err);
 
-/* Behind the last file: the index of several safetensors files. */
+/* Whether a release is written as a single file, no folder: MindSpore's, by the end of its name. */
+bool hd_output_is_file(hd_release_files files, const char *path);
+
+/* Behind the last file: the index of several files of a release. */
 hd_status hd_output_finish(hd_output *o, hd_error *err);
 
 #endif

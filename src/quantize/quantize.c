@@ -330,6 +330,7 @@ static hd_status run_all(run *r, const hd_quant_mix *mix)
     hd_output_plan plan = {.format = hd_source_layout(r->from),
                            .path = r->path,
                            .split = r->options->split,
+                           .files = r->options->files,
                            .meta = meta.items,
                            .meta_count = meta.count,
                            .tensors = tensors,

@@ -49,6 +49,7 @@ typedef struct hd_quant_options {
     hd_pool *pool; /* NULL: one thread */
     hd_quant_progress progress;
     void *arg;
+    hd_release_files files;    /* of a release */
     uint64_t split;            /* tensor bytes of a file at most; 0: one file */
     int64_t stretch;           /* values that go through memory together; 0: 4 million.  For tests */
     const hd_imatrix *imatrix; /* what errors cost in each column of each tensor that it has; NULL: all alike.  Its
@@ -59,11 +60,12 @@ typedef struct hd_quant_options {
 /* Whether encoding to `type` searches for scales, so that it makes use of an importance matrix. */
 bool hd_quant_weighs(hd_type type);
 
-/* Writes the source with types[hd_source_count] as `path`: a GGUF file or a folder of safetensors, which is there, by
- * the source's layout.  `mix` NULL: the recipe has no name, and general.file_type tells of the commonest type.
- * Errors: HD_E_FORMAT (a number that is not finite), HD_E_UNSUPPORTED (one that the type can't hold; a type that can't
- * be written), HD_E_ARGUMENT (an importance matrix of other shapes), HD_E_CANCELLED, HD_E_MODEL_LOST, HD_E_LIMIT (too
- * many files), HD_E_IO (also: the part that is there was made of another model), HD_E_MEMORY. */
+/* Writes the source with types[hd_source_count] as `path`: a GGUF file, or a release's folder, which is there (or its
+ * only file, NAME.ckpt), by the source's layout.  `mix` NULL: the recipe has no name, and general.file_type tells of
+ * the commonest type. Errors: HD_E_FORMAT (a number that is not finite), HD_E_UNSUPPORTED (one that the type can't
+ * hold; a type that can't be written), HD_E_ARGUMENT (an importance matrix of other shapes), HD_E_CANCELLED,
+ * HD_E_MODEL_LOST, HD_E_LIMIT (too many files), HD_E_IO (also: the part that is there was made of another model),
+ * HD_E_MEMORY. */
 hd_status hd_quantize(const hd_source *from, const hd_type *types, const hd_quant_mix *mix, const char *path,
                       const hd_quant_options *options, hd_error *err);
 

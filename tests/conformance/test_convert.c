@@ -1,5 +1,6 @@
 /* Every conversion of golden/models keeps what the reference says of them: safetensors to GGUF and back, in one file
- * and in several; and our GGUF is, tensor by tensor and key by key, what llama.cpp's conversion made of the same model.
+ * and in several; to MindSpore's files and back; and our GGUF is, tensor by tensor and key by key, what llama.cpp's
+ * conversion made of the same model.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -60,14 +61,22 @@ static void to_gguf(const char *from, const char *to, uint64_t split)
     close_all(&o);
 }
 
-static void to_release(const char *from, const char *to, uint64_t split)
+/* FP8 is widened here, too. */
+static void to_files(const char *from, const char *to, hd_release_files files, uint64_t split)
 {
     hd_error err = {0};
     opened o;
-    hd_quant_options options = {.split = split};
+    hd_quant_options options = {.split = split, .files = files};
     open_as(&o, from, HD_FORMAT_SAFETENSORS);
+    for (size_t i = 0; i < hd_source_count(o.source); i++)
+        if (strstr(from, "fp8")) o.types[i] = HD_TYPE_F32;
     must(hd_convert_release(o.source, o.types, o.tok, to, &options, &err), &err);
     close_all(&o);
+}
+
+static void to_release(const char *from, const char *to, uint64_t split)
+{
+    to_files(from, to, HD_FILES_SAFETENSORS, split);
 }
 
 /* ---- comparisons ---- */
@@ -165,6 +174,33 @@ static void check_tokenizer(const char *one, const char *other)
 
 /* ---- the paths ---- */
 
+/* As a checkpoint of MindSpore, in one file and in several, it is the model that it was, and so are a GGUF file and
+ * safetensors made of it. */
+static void check_mindspore(const char *folder, bool widened)
+{
+    char one[128], several[128], index[160], gguf[128], back[128], direct[128];
+    snprintf(one, sizeof one, "%s/one", scratch);
+    snprintf(several, sizeof several, "%s/several", scratch);
+    snprintf(index, sizeof index, "%s/model.ckpt.index.json", several);
+    snprintf(gguf, sizeof gguf, "%s/from-ckpt.gguf", scratch);
+    snprintf(back, sizeof back, "%s/back", scratch);
+    snprintf(direct, sizeof direct, "%s/direct", scratch);
+    to_files(folder, one, HD_FILES_MINDSPORE, 0);
+    check_model(folder, one, one);
+    check_tokenizer(folder, one);
+    to_release(folder, direct, 0);
+    check_equal_tensors(direct, one);
+    if (!widened) check_equal_tensors(folder, one);
+    to_files(one, several, HD_FILES_MINDSPORE, 1 << 20);
+    assert_int_equal(access(index, R_OK), 0);
+    check_equal_tensors(one, several);
+    to_release(several, back, 0);
+    check_equal_tensors(one, back);
+    to_gguf(one, gguf, 0);
+    check_model(folder, gguf, gguf);
+    remove_scratch_files();
+}
+
 static void test_model(void **state)
 {
     const char *name = *state;
@@ -187,6 +223,7 @@ static void test_model(void **state)
     check_tokenizer(folder, back);
     if (!strstr(name, "fp8")) check_equal_tensors(folder, back);
     remove_scratch_files();
+    check_mindspore(folder, strstr(name, "fp8"));
 }
 
 /* Several files hold the same as one. */

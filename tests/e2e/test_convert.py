@@ -83,6 +83,78 @@ class Convert(Cli):
         a, b = self.logits(self.release), self.logits(self.gguf)
         self.assertLess((sum((x - y) ** 2 for x, y in zip(a, b)) / sum(x * x for x in a)) ** 0.5, 0.05)
 
+    def test_mindspore(self):
+        """As a folder: what it holds, the same logits, and back to safetensors bit for bit; in several files, too."""
+        before = self.logits(self.release)
+        ckpt, plain = self.file("ms"), self.file("plain")
+        try:
+            said = json.loads(self.hadal("convert", self.release, ckpt, "--to", "mindspore", "--json"))
+            self.assertEqual(said["layout"], "mindspore")
+            names = sorted(os.listdir(ckpt))
+            self.assertIn("model.ckpt", names)
+            self.assertIn("config.json", names)
+            self.assertIn("tokenizer.json", names)
+            self.assertFalse([name for name in names if "safetensors" in name])
+            self.assertEqual(self.logits(ckpt), before)
+            self.assertEqual(self.logits(ckpt + "/model.ckpt"), before)
+            self.assertEqual(json.loads(self.hadal("inspect", ckpt, "--json"))["format"], "MindSpore")
+            self.hadal("convert", ckpt, self.back)
+            self.hadal("convert", self.release, plain)
+            one = Path(self.back, "model.safetensors").read_bytes()
+            self.assertEqual(one, Path(plain, "model.safetensors").read_bytes())
+            self.hadal("convert", ckpt, self.gguf)
+            self.assertEqual(self.logits(self.gguf), before)
+            shutil.rmtree(ckpt)
+            self.hadal("convert", self.gguf, ckpt, "--to", "mindspore", "--split-size", "1MB")
+            self.assertIn("model.ckpt.index.json", os.listdir(ckpt))
+            self.assertEqual(self.logits(ckpt), before)
+        finally:
+            shutil.rmtree(ckpt, ignore_errors=True)
+            shutil.rmtree(plain, ignore_errors=True)
+
+    def test_a_file_of_mindspore(self):
+        """OUT.ckpt is one file; small files come beside it where they are missing, and nobody's are replaced."""
+        folder = Path(self.file("beside"))
+        folder.mkdir()
+        out = folder / "qwen.ckpt"
+        try:
+            self.refused(1, "one file", "convert", self.release, str(out), "--split-size", "1MB")
+            self.assertEqual(os.listdir(folder), [])
+            self.hadal("convert", self.release, str(out))
+            self.assertEqual(self.logits(str(folder)), self.logits(self.release))
+            whole = out.read_bytes()
+            self.refused(1, "is there already", "convert", self.release, str(out))
+            second = folder / "again.ckpt"
+            self.hadal("convert", self.release, str(second))  # the same small files
+            self.assertEqual(second.read_bytes(), whole)
+            self.refused(1, "several models", "inspect", str(folder))
+            config = folder / "config.json"
+            config.write_text(config.read_text().replace("qwen2", "qwen3"))
+            theirs = config.read_text()
+            (folder / "tokenizer.json").unlink()
+            self.refused(1, "belongs to another model", "convert", self.release, str(folder / "third.ckpt"))
+            self.assertEqual(config.read_text(), theirs)
+            self.assertNotIn("tokenizer.json", os.listdir(folder))
+            self.assertNotIn("third.ckpt", os.listdir(folder))
+        finally:
+            shutil.rmtree(folder)
+
+    def test_an_interrupted_file_of_mindspore_goes_on(self):
+        folder = Path(self.file("beside"))
+        folder.mkdir()
+        out, part = folder / "x.ckpt", folder / "x.ckpt.part"
+        try:
+            self.hadal("convert", self.release, str(out))
+            whole = out.read_bytes()
+            for cut in (1, 50, 1000, len(whole) // 3, len(whole) // 2, len(whole) - 1, len(whole)):
+                out.unlink()
+                part.write_bytes(whole[:cut])
+                self.hadal("convert", self.release, str(out))
+                self.assertEqual(out.read_bytes(), whole, cut)
+                self.assertFalse(part.exists())
+        finally:
+            shutil.rmtree(folder)
+
     def test_types(self):
         self.hadal("convert", self.release, self.back, "--to", "safetensors", "--type", "F32")
         self.assertEqual(self.logits(self.back), self.logits(self.release))
