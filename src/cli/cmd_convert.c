@@ -28,7 +28,7 @@ static const hd_manual manual = {
         "official releases; mindspore.load_checkpoint reads the file as a dictionary of parameters.\n\n"
         "Weights keep their type where the other layout has it: BF16 goes to GGUF and back bit for bit.  FP8 with "
         "block scales becomes BF16 (also from safetensors to safetensors); block types of GGUF become BF16 in "
-        "safetensors.  --type gives all matrices another plain type; for smaller ones see 'hadal quantize'.\n\n"
+        "a release.  --type gives all matrices another plain type; for smaller ones see 'hadal quantize'.\n\n"
         "Tensors go through memory some megabytes at a time.  What is being written has .part behind its name until it "
         "is whole; when the command is interrupted or killed, the same command goes on where it was.  What is there "
         "already is not replaced.  Layers of multi-token prediction are not carried to GGUF.",

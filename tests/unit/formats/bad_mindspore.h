@@ -328,6 +328,32 @@ static const bad_file bad_mindspore[] = {
     {"bad-checksum-cut", ms_checksum_cut, HD_E_FORMAT, "a field of kind 3"},
 };
 
+/* One value more than is read, each of one byte; with `same` slices of one tensor. */
+static inline void ms_many(hd_buf *b, bool same)
+{
+    char value[] = "\x0a\x15\x0a\x06tttttt\x12\x0b\x08\x01\x12\x04Int8\x1a\x01";
+    for (size_t i = 0; i <= (size_t)1 << 20; i++) {
+        for (int c = 0; c < 6 && !same; c++)
+            value[4 + c] = (char)('a' + (i >> (4 * c) & 15));
+        (void)hd_buf_append(b, value, sizeof value); /* its content is the NUL */
+    }
+}
+
+static inline void ms_many_tensors(hd_buf *b)
+{
+    ms_many(b, false);
+}
+
+static inline void ms_many_slices(hd_buf *b)
+{
+    ms_many(b, true);
+}
+
+static const bad_file bad_mindspore_large[] = {
+    {"bad-many-tensors", ms_many_tensors, HD_E_LIMIT, "more than 1048576 tensors"},
+    {"bad-many-slices", ms_many_slices, HD_E_LIMIT, "more than 1048576 slices"},
+};
+
 #undef BYTES
 #undef MS_TENSOR
 

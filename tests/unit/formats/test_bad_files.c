@@ -138,6 +138,7 @@ static void mindspore_files_are_refused(void **state)
 {
     (void)state;
     check_all(bad_mindspore, HD_ARRAY_LEN(bad_mindspore), read_mindspore);
+    check_all(bad_mindspore_large, HD_ARRAY_LEN(bad_mindspore_large), read_mindspore);
 }
 
 static void indexes_are_refused(void **state)
