@@ -52,7 +52,12 @@ static bool ends_with(const char *text, const char *end)
     return n >= k && strcmp(text + n - k, end) == 0;
 }
 
-/* Matrices of plain types become `type`; a vector keeps its own. */
+static bool is_matrix(const hd_tensor *t)
+{
+    return t->dims >= 2 && hd_type_is_weight(t->type);
+}
+
+/* Matrices of weights become `type`; a vector keeps its own. */
 static hd_status choose_types(command *c, hd_error *err)
 {
     hd_type type;
@@ -60,7 +65,7 @@ static hd_status choose_types(command *c, hd_error *err)
     if (!hd_type_from_name(c->type, strlen(c->type), &type))
         return hd_fail(err, HD_E_ARGUMENT, "--type: there is no type '%s'", c->type);
     for (size_t i = 0; i < hd_source_count(c->model.source); i++)
-        if (hd_source_tensor(c->model.source, i)->dims >= 2) c->model.types[i] = type;
+        if (is_matrix(hd_source_tensor(c->model.source, i))) c->model.types[i] = type;
     return HD_OK;
 }
 

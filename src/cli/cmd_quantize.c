@@ -1,6 +1,7 @@
 /* cli/cmd_quantize.c: `hadal quantize`: a model with smaller weights. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/cli.h"
 #include "cli/engine.h"
@@ -172,6 +173,15 @@ static hd_status make_recipe(command *c, hd_error *err)
     return HD_OK;
 }
 
+/* Before any work: --save-recipe replaces nothing. */
+static hd_status check_recipe_name(const command *c, hd_error *err)
+{
+    struct stat st;
+    if (!c->budget.save || lstat(c->budget.save, &st) != 0) return HD_OK;
+    return hd_fail(err, HD_E_ARGUMENT, "%s: is there already and is not replaced; take another name or remove it",
+                   c->budget.save);
+}
+
 static hd_status run_all(command *c, hd_error *err)
 {
     if (c->type) HD_TRY(find_mix(c, err));
@@ -179,6 +189,7 @@ static hd_status run_all(command *c, hd_error *err)
     if (c->split) HD_TRY(hd_rewrite_parse_size(&c->model.split, "split-size", c->split, err));
     HD_TRY(hd_rewrite_check_name(&c->model, err));
     HD_TRY(hd_calibration_check(&c->importance, err));
+    HD_TRY(check_recipe_name(c, err));
     HD_TRY(hd_rewrite_open(&c->model, HD_FORMAT_GGUF, err));
     HD_TRY(make_recipe(c, err));
     c->model.imatrix = c->importance.matrix;
@@ -194,6 +205,9 @@ static hd_status run_all(command *c, hd_error *err)
 static hd_status gather_only(command *c, hd_error *err)
 {
     HD_TRY(hd_calibration_check(&c->importance, err));
+    HD_TRY(hd_model_resolve(c->model.in, &c->model.path, err));
+    HD_TRY(hd_checkpoint_open(&c->model.ckpt, c->model.path, err));
+    HD_TRY(check_calibration(c, err));
     HD_TRY(hd_calibration_make(&c->importance, c->model.in, (int)c->model.threads, err));
     if (c->json) return hd_json_print(stdout, hd_calibration_json(&c->importance), true, err);
     fputs("wrote     ", stdout);
@@ -209,6 +223,9 @@ static int check_usage(const command *c, const char *name)
     if (rc == HD_ARGS_OK) rc = hd_budget_usage(&c->budget, c->type, name);
     if (rc != HD_ARGS_OK) return rc;
     bool chosen = c->type || hd_budget_given(&c->budget);
+    const char *text = c->importance.text;
+    if (text && strcmp(text, "-") == 0 && hd_budget_given(&c->budget))
+        return hd_cli_usage(name, "--calibrate -: with a budget the text is read twice; put it in a file");
     if (!c->model.in || (!c->model.out && !c->importance.to)) return hd_cli_usage(name, "IN and OUT.gguf are needed");
     if (c->model.out && !chosen)
         return hd_cli_usage(name, "--type or a budget is needed; 'hadal quantize --types' lists the types");
@@ -230,7 +247,7 @@ int hd_cmd_quantize(int argc, char **argv)
         {.name = "dry-run",
          .type = HD_OPT_FLAG,
          .value = &c.dry_run,
-         .help = "Says what the file would have, and writes nothing."},
+         .help = "Says what the file would have, and does not write it."},
         {.name = "split-size",
          .type = HD_OPT_STRING,
          .value = &c.split,

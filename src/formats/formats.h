@@ -19,10 +19,11 @@ typedef struct hd_checkpoint hd_checkpoint;
 typedef enum hd_format { HD_FORMAT_GGUF, HD_FORMAT_SAFETENSORS } hd_format;
 
 /* Opens `path` (a file or a folder).  A folder with a config.json and safetensors is taken as such; else one with a
- * config.json and pytorch_model.bin (or its index); else one that holds a single GGUF model (split or not) is that; else
- * config.json and one .ckpt (or one index of several) are.  A config.json of model_type "hadal_scripted" needs no
+ * config.json and pytorch_model.bin (or its index); else one that holds a single GGUF model (split or not) is that;
+ * else config.json and one .ckpt (or one index of several) are.  A config.json of model_type "hadal_scripted" needs no
  * weights.  Errors name file, field or tensor: HD_E_NOT_FOUND, HD_E_FORMAT, HD_E_UNSUPPORTED, HD_E_LIMIT, HD_E_IO,
- * HD_E_MEMORY, HD_E_ARGUMENT (a folder of several models; no regular file), HD_E_MODEL_LOST (a file shrank meanwhile). */
+ * HD_E_MEMORY, HD_E_ARGUMENT (a folder of several models; no regular file), HD_E_MODEL_LOST (a file shrank
+ * meanwhile). */
 hd_status hd_checkpoint_open(hd_checkpoint **out, const char *path, hd_error *err);
 void hd_checkpoint_close(hd_checkpoint **ckpt);
 

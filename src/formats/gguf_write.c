@@ -3,6 +3,8 @@
 
 #include "formats/formats_internal.h"
 
+#define ALIGNMENT_MAX 65536 /* larger than any page that is mapped; more would only be zeros */
+
 static void put_u32(hd_buf *b, uint32_t v)
 {
     (void)hd_buf_append(b, &v, sizeof v); /* every supported machine is little-endian, as the file is */
@@ -85,8 +87,9 @@ static hd_status find_alignment(hd_file_layout *w, const hd_meta *meta, size_t c
         static const char key[] = "general.alignment";
         if (meta[i].key.len != strlen(key) || memcmp(meta[i].key.data, key, strlen(key)) != 0) continue;
         if (meta[i].type != HD_META_U32 || !hd_meta_u64(&meta[i], 0, &w->alignment) || w->alignment < 8 ||
-            (w->alignment & (w->alignment - 1)))
-            return hd_fail(err, HD_E_ARGUMENT, "general.alignment must be a uint32, a power of two of at least 8");
+            w->alignment > ALIGNMENT_MAX || (w->alignment & (w->alignment - 1)))
+            return hd_fail(err, HD_E_ARGUMENT, "general.alignment must be a uint32, a power of two from 8 to %d",
+                           ALIGNMENT_MAX);
     }
     return HD_OK;
 }

@@ -2,6 +2,7 @@
  * single file of weights, and the small files beside it where they are missing. */
 #include "quantize/convert.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -152,20 +153,22 @@ static hd_status copy_config(const folder *f)
     return put_json(f, "config.json", config);
 }
 
+/* What stands beside the weights of a release and goes along. */
+static const char *const copied[] = {"generation_config.json",
+                                     "tokenizer.json",
+                                     "tokenizer_config.json",
+                                     "special_tokens_map.json",
+                                     "chat_template.jinja",
+                                     "vocab.json",
+                                     "merges.txt",
+                                     "LICENSE"};
+
 static hd_status copy_files(const folder *f)
 {
-    static const char *const names[] = {"generation_config.json",
-                                        "tokenizer.json",
-                                        "tokenizer_config.json",
-                                        "special_tokens_map.json",
-                                        "chat_template.jinja",
-                                        "vocab.json",
-                                        "merges.txt",
-                                        "LICENSE"};
     char *from = folder_of(hd_checkpoint_path(hd_source_checkpoint(f->from)));
     hd_status status = from ? copy_config(f) : hd_fail(f->err, HD_E_MEMORY, "no memory for a path");
-    for (size_t i = 0; status == HD_OK && i < HD_ARRAY_LEN(names); i++)
-        status = copy_file(f, from, names[i]);
+    for (size_t i = 0; status == HD_OK && i < HD_ARRAY_LEN(copied); i++)
+        status = copy_file(f, from, copied[i]);
     hd_free(from);
     return status;
 }
@@ -179,12 +182,46 @@ static hd_status put_small_files(const folder *f, const hd_tokenizer *tok)
     return make_tokenizer(f, tok);
 }
 
+/* Whether a file of that name may be an earlier run's: weights, or a small file. */
+static bool is_own_name(const char *name)
+{
+    static const char *const made[] = {"config.json", "generation_config.json", "tokenizer.json",
+                                       "tokenizer_config.json"};
+    if (strncmp(name, "model", 5) == 0) return true;
+    for (size_t i = 0; i < HD_ARRAY_LEN(made); i++)
+        if (strcmp(name, made[i]) == 0) return true;
+    for (size_t i = 0; i < HD_ARRAY_LEN(copied); i++)
+        if (strcmp(name, copied[i]) == 0) return true;
+    return false;
+}
+
+/* A folder that is there must be an earlier run's: no link, and nothing else in it, which would go into the model. */
+static hd_status check_folder(const folder *f)
+{
+    struct stat st;
+    hd_status status = HD_OK;
+    if (lstat(f->path, &st) != 0 || !S_ISDIR(st.st_mode))
+        return hd_fail(f->err, HD_E_IO, "%s: is in the way: no folder; remove it to start anew", f->path);
+    DIR *dir = opendir(f->path);
+    if (!dir) return hd_fail(f->err, HD_E_IO, "%s: cannot read the folder: %s", f->path, strerror(errno));
+    for (struct dirent *e; status == HD_OK && (e = readdir(dir));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !is_own_name(e->d_name))
+            status = hd_fail(f->err, HD_E_IO, "%s: is in the way: '%s' in it is none of this command's files", f->path,
+                             e->d_name);
+    closedir(dir);
+    return status;
+}
+
+/* The small files come last: weights that an earlier run began are held against the model first. */
 static hd_status write_folder(const folder *f, const hd_tokenizer *tok, const hd_quant_options *options)
 {
-    if (mkdir(f->path, 0777) != 0 && errno != EEXIST)
-        return hd_fail(f->err, HD_E_IO, "%s: cannot make the folder: %s", f->path, strerror(errno));
-    HD_TRY(put_small_files(f, tok));
-    return hd_quantize(f->from, f->types, NULL, f->path, options, f->err);
+    if (mkdir(f->path, 0777) != 0) {
+        if (errno != EEXIST)
+            return hd_fail(f->err, HD_E_IO, "%s: cannot make the folder: %s", f->path, strerror(errno));
+        HD_TRY(check_folder(f));
+    }
+    HD_TRY(hd_quantize(f->from, f->types, NULL, f->path, options, f->err));
+    return put_small_files(f, tok);
 }
 
 /* A folder that grows as PATH.part. */

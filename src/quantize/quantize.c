@@ -251,6 +251,10 @@ static hd_status check_types(const run *r)
     for (size_t i = 0; i < hd_source_count(r->from); i++) {
         const hd_tensor *t = hd_source_tensor(r->from, i);
         hd_type type = r->types[i];
+        if (type != t->type && !hd_type_is_weight(t->type))
+            return hd_fail(r->err, HD_E_UNSUPPORTED,
+                           "tensor '%s' has type %s, which is not one of weights; it must stay", t->name,
+                           hd_type_name(t->type));
         bool plain = type == HD_TYPE_F32 || type == HD_TYPE_F16 || type == HD_TYPE_BF16;
         if ((type != t->type || !t->data) && !plain && !hd_encode_supported(type))
             return hd_fail(r->err, HD_E_UNSUPPORTED, "tensor '%s': %s can't be written yet", t->name,

@@ -294,8 +294,7 @@ bool hd_quant_is_weight(const hd_tensor *t)
     size_t len = strlen(t->name);
     if (t->dims < 2 || hd_tensor_values(t) <= t->shape[t->dims - 1]) return false;
     if (len < 7 || !name_is(t->name + len - 7, ".weight")) return false;
-    if (t->type == HD_TYPE_I32 || t->type == HD_TYPE_I64 || t->type == HD_TYPE_I16 || t->type == HD_TYPE_I8)
-        return false;
+    if (!hd_type_is_weight(t->type)) return false;
     for (size_t i = 0; i < HD_ARRAY_LEN(kept); i++)
         if (name_has(t->name, kept[i])) return false;
     return true;

@@ -133,6 +133,8 @@ typedef struct rounder {
     const hd_sensitivity_options *o;
     const int *classes;
     const hd_type *probe;
+    const hd_tensor *weighed; /* whose columns these are: kept, as its matrices come one after the other */
+    const float *columns;
     int turn; /* the class whose matrices are rounded; -1: none */
     hd_arena rounded;
     hd_error *err;
@@ -170,17 +172,21 @@ static void round_rows(void *arg, int64_t begin, int64_t end, int thread)
     }
 }
 
-/* What errors cost in each column of the matrix of tensor t that begins at `data`. */
-static const float *columns_of(rounder *r, const hd_tensor *t, const hd_matrix *m)
+/* What errors cost in each column of the matrices of tensor t; *out NULL: all alike.  HD_E_MEMORY. */
+static hd_status columns_of(rounder *r, const hd_tensor *t, int64_t cols, int64_t matrices, const float **out)
 {
     const hd_imatrix_entry *e = r->o->imatrix ? hd_imatrix_find(r->o->imatrix, t->name) : NULL;
-    int64_t rows = t->dims > 1 ? t->shape[t->dims - 2] : 1, matrices = hd_tensor_rows(t) / rows;
-    if (!e || !hd_importance_fits(e, matrices, m->cols)) return NULL;
-    float *columns = hd_arena_alloc(&r->rounded, (size_t)matrices, (size_t)m->cols * sizeof *columns);
-    if (!columns) return NULL;
-    (void)hd_importance_columns(columns, e, matrices, m->cols);
-    size_t number = (size_t)(m->data - (const uint8_t *)t->data) / (t->bytes / (size_t)matrices);
-    return columns + number * (size_t)m->cols;
+    *out = NULL;
+    if (!e || !hd_importance_fits(e, matrices, cols)) return HD_OK;
+    if (r->weighed != t) {
+        float *columns = hd_arena_alloc(&r->rounded, (size_t)matrices, (size_t)cols * sizeof *columns);
+        if (!columns) return HD_E_MEMORY;
+        (void)hd_importance_columns(columns, e, matrices, cols);
+        r->weighed = t;
+        r->columns = columns;
+    }
+    *out = r->columns;
+    return HD_OK;
 }
 
 /* Puts a rounded copy in the place of the matrix. */
@@ -190,7 +196,10 @@ static hd_status round_matrix(rounder *r, const hd_exec *ex, hd_matrix *m, size_
     hd_type type = r->probe[i];
     round_job job = {.from = m, .type = type};
     if (!hd_encode_supported(type) || !hd_type_row_bytes(type, m->cols, &job.row_bytes)) return HD_OK;
-    if (hd_quant_weighs(type)) job.columns = columns_of(r, t, m);
+    int64_t matrices = hd_tensor_rows(t) / (t->dims > 1 ? t->shape[t->dims - 2] : 1);
+    if (hd_quant_weighs(type)) HD_TRY(columns_of(r, t, m->cols, matrices, &job.columns));
+    if (job.columns) /* those of this one of its matrices */
+        job.columns += (size_t)(m->data - (const uint8_t *)t->data) / (t->bytes / (size_t)matrices) * (size_t)m->cols;
     job.to = hd_arena_alloc(&r->rounded, (size_t)m->rows, job.row_bytes);
     job.memory = hd_alloc_array((size_t)hd_pool_threads(ex->pool) * 2, (size_t)m->cols * sizeof *job.memory);
     if (job.to && job.memory) hd_pool_for(ex->pool, m->rows, 16, round_rows, &job);
@@ -284,6 +293,7 @@ static hd_status take_turn(reading *x, int turn)
     if (status == HD_OK) status = read_windows(x, core);
     hd_core_close(&core);
     hd_arena_free(&r->rounded);
+    r->weighed = NULL;
     return status;
 }
 

@@ -193,6 +193,10 @@ static hd_status open_release(const maker *m, const hd_tokenizer *tok, const cha
     hd_source *s = m->s;
     s->renamed = true;
     HD_TRY(hd_model_config_read(&s->config, s->ckpt, m->err));
+    const hd_tensor *embed = hd_checkpoint_find(s->ckpt, HD_NAME(embed).safetensors);
+    if (!embed || embed->dims != 2 || embed->shape[0] != s->config.vocab) /* before its words take memory */
+        return hd_fail(m->err, HD_E_FORMAT, "tensor '%s' is missing or has not the %d rows of the vocabulary",
+                       HD_NAME(embed).safetensors, s->config.vocab);
     HD_TRY(hd_model_config_to_gguf(&s->config, &s->meta, m->err));
     hd_meta_add_text(&s->meta, "general.type", "model", 5);
     hd_meta_add_text(&s->meta, "general.name", name, strlen(name));

@@ -80,6 +80,8 @@ static const bad_file good_checkpoint[] = {
     {"good-misaligned", put_misaligned, HD_OK, NULL},
     {"good-every-dtype", put_every_dtype, HD_OK, NULL},
     {"good-torch", put_torch_views, HD_OK, NULL},
+    {"good-mindspore", put_every_mindspore_type, HD_OK, NULL},
+    {"good-mindspore-slices", put_mindspore_slices, HD_OK, NULL},
 };
 
 static const bad_file good_torch[] = {
@@ -93,8 +95,6 @@ static const bad_file good_imatrix[] = {
     {"good", put_good_imatrix, HD_OK, NULL},
     {"good-old", put_old_imatrix, HD_OK, NULL},
     {"good-old-short", put_old_imatrix_short, HD_OK, NULL},
-    {"good-mindspore", put_every_mindspore_type, HD_OK, NULL},
-    {"good-mindspore-slices", put_mindspore_slices, HD_OK, NULL},
 };
 
 static const bad_file good_index[] = {{"good", put_good_index, HD_OK, NULL}};

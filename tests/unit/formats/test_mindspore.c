@@ -180,7 +180,7 @@ static void a_file_is_known_by_its_first_bytes(void **state)
     hd_checkpoint_close(&c);
     static const char text[] = "\n\nA text that begins with an empty line";
     assert_int_equal(open_bytes(&c, text, sizeof text, &err), HD_E_FORMAT);
-    assert_non_null(strstr(err.text, "nor a checkpoint of MindSpore"));
+    assert_non_null(strstr(err.text, "nor a checkpoint of PyTorch or MindSpore"));
 }
 
 /* ---- the writer ---- */
