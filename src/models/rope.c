@@ -83,10 +83,26 @@ void hd_model_rope_factors(const hd_model_config *config, float *factors)
     }
 }
 
+/* Whether all are the same but for rounding: files hold float32, some computed in it. */
+static bool same_factors(const float *a, const float *b, int count)
+{
+    const double tolerance = 1e-3; /* relative */
+    for (int i = 0; i < count; i++)
+        if (!(fabs((double)a[i] / (double)b[i] - 1.0) < tolerance)) return false;
+    return true;
+}
+
+static double largest(const float *x, int count)
+{
+    double most = 1.0;
+    for (int i = 0; i < count; i++)
+        if ((double)x[i] > most) most = (double)x[i];
+    return most;
+}
+
 bool hd_model_rope_factors_find(hd_model_config *config, const float *factors)
 {
     enum { FIRST = 5, LAST = 20 }; /* original contexts of 32 to a million tokens, powers of two */
-    const double tolerance = 1e-3; /* relative: files hold float32, some computed in it */
     int half = config->rope_dim / 2;
     hd_model_config c = *config;
     float *found = hd_alloc_array((size_t)half, sizeof *found);
@@ -94,15 +110,11 @@ bool hd_model_rope_factors_find(hd_model_config *config, const float *factors)
     c.rope.type = HD_ROPE_LLAMA3;
     c.rope.low_freq = 1.0;
     c.rope.high_freq = 4.0;
-    c.rope.factor = 1.0;
-    for (int i = 0; i < half; i++)
-        c.rope.factor = fmax(c.rope.factor, (double)factors[i]);
+    c.rope.factor = largest(factors, half);
     for (int bits = FIRST; found && bits <= LAST && !same; bits++) {
         c.rope.original_context = (double)(1 << bits);
         hd_model_rope_factors(&c, found);
-        same = true;
-        for (int i = 0; i < half; i++)
-            same = same && fabs((double)found[i] / (double)factors[i] - 1.0) < tolerance;
+        same = same_factors(found, factors, half);
     }
     hd_free(found);
     if (same) *config = c;
