@@ -28,6 +28,12 @@ bool hd_text_is_utf8(const char *text)
     return true;
 }
 
+bool hd_text_ends_with(const char *text, const char *end)
+{
+    size_t len = strlen(text), n = strlen(end);
+    return len >= n && strcmp(text + len - n, end) == 0;
+}
+
 void hd_text_clean(char *text)
 {
     size_t left = strlen(text);

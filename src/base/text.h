@@ -12,6 +12,9 @@ size_t hd_text_character(const char *text, size_t len);
 /* Whether `text` is valid UTF-8 (RFC 3629), as JSON must be.  A path of Linux need not be. */
 bool hd_text_is_utf8(const char *text);
 
+/* Whether `text` ends with `end`, letter for letter. */
+bool hd_text_ends_with(const char *text, const char *end);
+
 /* Replaces in place, by '?', every byte of `text` that is not valid UTF-8 (RFC 3629) and each byte of a control
  * character (C0 with line ends, DEL, C1): file names and keys come from hostile files and would otherwise drive a
  * terminal, forge a log line or break the JSON that carries an error. */

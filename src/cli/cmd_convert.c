@@ -46,12 +46,6 @@ typedef struct command {
     hd_format layout;
 } command;
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && strcmp(text + n - k, end) == 0;
-}
-
 static bool is_matrix(const hd_tensor *t)
 {
     return t->dims >= 2 && hd_type_is_weight(t->type);
@@ -102,8 +96,8 @@ static void print_text(const command *c, uint64_t bytes)
 /* What OUT will be: as --to says, else as its name does. */
 static void choose_layout(command *c)
 {
-    if (!c->to) c->to = ends_with(c->model.out, ".gguf") ? "gguf" : NULL;
-    if (!c->to) c->to = ends_with(c->model.out, ".ckpt") ? "mindspore" : "safetensors";
+    if (!c->to) c->to = hd_text_ends_with(c->model.out, ".gguf") ? "gguf" : NULL;
+    if (!c->to) c->to = hd_text_ends_with(c->model.out, ".ckpt") ? "mindspore" : "safetensors";
     c->layout = strcmp(c->to, "gguf") == 0 ? HD_FORMAT_GGUF : HD_FORMAT_SAFETENSORS;
     c->model.files = strcmp(c->to, "mindspore") == 0 ? HD_FILES_MINDSPORE : HD_FILES_SAFETENSORS;
 }

@@ -165,7 +165,8 @@ static hd_status measure_sensitivity(choosing *c, hd_error *err)
     o.id_count = (int64_t)count;
     o.first = first;
     if (status == HD_OK)
-        status = hd_sensitivity_measure(c->cost, &c->b->report, c->w->source, c->choices, c->probe, &o, err);
+        status =
+            hd_sensitivity_measure(c->cost, &c->b->report, c->b->classes, c->w->source, c->choices, c->probe, &o, err);
     hd_ids_release(ids);
     return status;
 }
@@ -173,7 +174,6 @@ static hd_status measure_sensitivity(choosing *c, hd_error *err)
 /* Without a text: an error costs what it is in the tensor's own measure. */
 static void guess_costs(choosing *c)
 {
-    hd_sensitivity_classes(c->b->classes, &c->b->report, c->w->source);
     for (size_t i = 0; i < c->count; i++) {
         const hd_choices *k = &c->choices[i];
         double values = (double)hd_tensor_values(hd_source_tensor(c->w->source, i)), error = k->items[0].error;
@@ -189,12 +189,10 @@ static hd_status choose(choosing *c, hd_error *err)
     c->doing = "measuring errors";
     HD_TRY(hd_budget_measure(c->choices, c->w->source, &o, err));
     choose_probe(c, bytes);
+    hd_sensitivity_classes(b->classes, &b->report, c->w->source);
     b->measured = c->calibration->text != NULL;
     if (b->measured) HD_TRY(measure_sensitivity(c, err));
     if (!b->measured) guess_costs(c);
-    hd_sensitivity kept = b->report;
-    hd_sensitivity_classes(b->classes, &b->report, c->w->source);
-    if (b->measured) b->report = kept;
     if (!hd_budget_choose(c->w->types, c->choices, c->cost, c->count, bytes))
         return hd_fail(err, HD_E_ARGUMENT,
                        "no recipe is that small: all matrices as their smallest types have more bytes");

@@ -41,16 +41,10 @@ static hd_status no_memory(hd_error *err)
     return hd_fail(err, HD_E_MEMORY, "no memory to open the model");
 }
 
-static bool ends_with(const char *text, const char *suffix)
-{
-    size_t len = strlen(text), n = strlen(suffix);
-    return len >= n && strcmp(text + len - n, suffix) == 0;
-}
-
 /* "folder/name"; NULL without memory. */
 static char *join(const char *folder, const char *name)
 {
-    const char *slash = ends_with(folder, "/") ? "" : "/";
+    const char *slash = hd_text_ends_with(folder, "/") ? "" : "/";
     size_t size = strlen(folder) + strlen(slash) + strlen(name) + 1;
     char *path = hd_alloc(size);
     if (path) snprintf(path, size, "%s%s%s", folder, slash, name);
@@ -166,10 +160,10 @@ static hd_status take_tensors(hd_checkpoint *c, model_file *file, hd_tensor_set 
 /* A checkpoint of PyTorch: a zip, or what has a name of one and is no safetensors file inside. */
 static bool is_torch(const char *path, const uint8_t *data, size_t size)
 {
-    if (ends_with(path, ".safetensors")) return false;
+    if (hd_text_ends_with(path, ".safetensors")) return false;
     if (size >= 4 && memcmp(data, "PK\3\4", 4) == 0) return true;
     if (size >= 9 && data[8] == '{') return false;
-    return ends_with(path, ".bin") || ends_with(path, ".pt") || ends_with(path, ".pth");
+    return hd_text_ends_with(path, ".bin") || hd_text_ends_with(path, ".pt") || hd_text_ends_with(path, ".pth");
 }
 
 /* A file of tensors: PyTorch's; MindSpore's by its name or, `mindspore`, by its first bytes; else safetensors. */
@@ -182,7 +176,7 @@ static hd_status load_tensors(hd_checkpoint *c, const char *path, bool mindspore
     const uint8_t *data = hd_mapping_data(file->map);
     size_t size = hd_mapping_size(file->map);
     bool torch = is_torch(path, data, size);
-    mindspore = !torch && (mindspore || ends_with(path, ".ckpt"));
+    mindspore = !torch && (mindspore || hd_text_ends_with(path, ".ckpt"));
     c->kind = torch ? "PyTorch" : mindspore ? "MindSpore" : "safetensors";
     hd_status status = torch       ? hd_torch_parse(&set, data, size, err)
                        : mindspore ? hd_mindspore_parse(&set, data, size, err)
@@ -335,9 +329,9 @@ typedef enum file_kind { KIND_UNKNOWN, KIND_GGUF, KIND_WEIGHTS, KIND_INDEX, KIND
 static hd_status find_kind(const char *path, file_kind *kind, hd_error *err)
 {
     *kind = KIND_UNKNOWN;
-    if (ends_with(path, ".index.json")) *kind = KIND_INDEX;
-    if (ends_with(path, ".gguf")) *kind = KIND_GGUF;
-    if (ends_with(path, ".safetensors")) *kind = KIND_WEIGHTS;
+    if (hd_text_ends_with(path, ".index.json")) *kind = KIND_INDEX;
+    if (hd_text_ends_with(path, ".gguf")) *kind = KIND_GGUF;
+    if (hd_text_ends_with(path, ".safetensors")) *kind = KIND_WEIGHTS;
     if (*kind != KIND_UNKNOWN) return HD_OK;
     hd_mapping *map = NULL;
     HD_TRY(hd_mapping_open(&map, path, err));
@@ -347,7 +341,7 @@ static hd_status find_kind(const char *path, file_kind *kind, hd_error *err)
         *kind = KIND_GGUF;
     else if ((size >= 9 && data[8] == '{') || is_torch(path, data, size))
         *kind = KIND_WEIGHTS;
-    else if (hd_mindspore_begins(data, size) || ends_with(path, ".ckpt"))
+    else if (hd_mindspore_begins(data, size) || hd_text_ends_with(path, ".ckpt"))
         *kind = KIND_MINDSPORE;
     hd_mapping_close(&map);
     return HD_OK;
@@ -392,7 +386,7 @@ static hd_status find_only(const char *folder, const char *suffix, char **name, 
     hd_status status = HD_OK;
     *name = NULL;
     for (struct dirent *e; status == HD_OK && (e = readdir(dir));) {
-        if (e->d_name[0] == '.' || !ends_with(e->d_name, suffix)) continue;
+        if (e->d_name[0] == '.' || !hd_text_ends_with(e->d_name, suffix)) continue;
         if (*name && !same_split(*name, e->d_name))
             status = hd_fail(err, HD_E_ARGUMENT, "%s: holds several models ('%s' and '%s'); name the file", folder,
                              *name, e->d_name);

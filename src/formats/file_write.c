@@ -28,11 +28,6 @@ struct hd_file_writer {
     bool finished; /* the file was there, whole, before */
 };
 
-static uint64_t aligned(uint64_t at, uint64_t alignment)
-{
-    return (at + alignment - 1) / alignment * alignment;
-}
-
 static hd_status io_error(const hd_file_writer *w, const char *what, hd_error *err)
 {
     return hd_fail(err, HD_E_IO, "%s: cannot %s: %s", w->part, what, strerror(errno));
@@ -231,7 +226,7 @@ hd_status hd_file_layout_insert(hd_file_layout *layout, uint64_t at, const void 
 
 bool hd_file_writer_has(const hd_file_writer *w, size_t tensor, const void *data, size_t bytes)
 {
-    uint64_t at = tensor ? aligned(w->end[tensor - 1], w->alignment) : w->data;
+    uint64_t at = tensor ? hd_align_up(w->end[tensor - 1], w->alignment) : w->data;
     const uint8_t *p = data;
     if (tensor >= w->next) return false;
     for (size_t i = first_insert(w, at); bytes; i++) {
@@ -253,7 +248,7 @@ size_t hd_file_writer_next(const hd_file_writer *w)
 
 uint64_t hd_file_writer_size(const hd_file_writer *w)
 {
-    return w->count ? aligned(w->end[w->count - 1], w->alignment) : w->at;
+    return w->count ? hd_align_up(w->end[w->count - 1], w->alignment) : w->at;
 }
 
 uint64_t hd_file_writer_written(const hd_file_writer *w)
@@ -265,7 +260,7 @@ uint64_t hd_file_writer_written(const hd_file_writer *w)
 static bool pad(hd_file_writer *w)
 {
     static const uint8_t zeros[256];
-    for (uint64_t left = aligned(w->at, w->alignment) - w->at; left;) {
+    for (uint64_t left = hd_align_up(w->at, w->alignment) - w->at; left;) {
         size_t n = (size_t)HD_MIN(left, sizeof zeros);
         if (!hd_write_all(w->fd, zeros, n)) return false;
         left -= n;

@@ -98,6 +98,12 @@ const hd_meta *hd_gguf_find(const hd_gguf *gguf, const char *key);
 #define HD_GGUF_VERSION 3    /* that is written; 2 is read, too */
 #define HD_GGUF_ALIGNMENT 32 /* of tensors' data, where general.alignment is absent */
 
+/* The next multiple of `alignment`. */
+static inline uint64_t hd_align_up(uint64_t at, uint64_t alignment)
+{
+    return (at + alignment - 1) / alignment * alignment;
+}
+
 /* Bytes of a scalar; 0 for strings, arrays and unknown types. */
 size_t hd_meta_scalar_bytes(uint32_t type);
 

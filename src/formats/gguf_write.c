@@ -51,11 +51,6 @@ static int gguf_number(hd_type type)
     return -1;
 }
 
-static uint64_t aligned(uint64_t at, uint64_t alignment)
-{
-    return (at + alignment - 1) / alignment * alignment;
-}
-
 /* One tensor's entry; *end is where its bytes end, from the start of the data. */
 static hd_status put_tensor(hd_buf *b, const hd_tensor *t, uint64_t alignment, uint64_t *end, hd_error *err)
 {
@@ -68,7 +63,7 @@ static hd_status put_tensor(hd_buf *b, const hd_tensor *t, uint64_t alignment, u
         return hd_fail(err, HD_E_ARGUMENT, "'%s' can't be the name of a tensor in GGUF: 1 to %d bytes of UTF-8",
                        t->name, HD_GGUF_NAME_MAX);
     if (!hd_tensor_measure(t, &bytes, &why)) return hd_fail(err, HD_E_ARGUMENT, "tensor '%s': %s", t->name, why);
-    uint64_t begin = aligned(*end, alignment);
+    uint64_t begin = hd_align_up(*end, alignment);
     if (__builtin_add_overflow(begin, bytes, end) || *end > INT64_MAX / 2)
         return hd_fail(err, HD_E_LIMIT, "tensor '%s' would lie beyond any file's end", t->name);
     put_string(b, (hd_str){t->name, strlen(t->name)});

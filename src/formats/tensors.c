@@ -40,11 +40,6 @@ bool hd_tensor_measure(const hd_tensor *t, size_t *bytes, const char **why)
     return true;
 }
 
-static uint64_t aligned(uint64_t bytes)
-{
-    return (bytes + HD_GGUF_ALIGNMENT - 1) / HD_GGUF_ALIGNMENT * HD_GGUF_ALIGNMENT;
-}
-
 uint64_t hd_gguf_file_bytes(const hd_tensor *tensors, size_t count, uint64_t metadata)
 {
     uint64_t header = 4 + 4 + 8 + 8 + metadata, data = 0; /* magic, version, counts of tensors and of entries */
@@ -53,7 +48,7 @@ uint64_t hd_gguf_file_bytes(const hd_tensor *tensors, size_t count, uint64_t met
         size_t bytes = 0;
         header += 8 + strlen(t->name) + 4 + 8 * (uint64_t)t->dims + 4 + 8; /* name, shape, type, place */
         (void)hd_type_row_bytes(t->type, hd_tensor_values(t), &bytes);
-        data = aligned(data) + bytes;
+        data = hd_align_up(data, HD_GGUF_ALIGNMENT) + bytes;
     }
-    return count ? aligned(header) + aligned(data) : header;
+    return count ? hd_align_up(header, HD_GGUF_ALIGNMENT) + hd_align_up(data, HD_GGUF_ALIGNMENT) : header;
 }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "quantize/quantize.h"
+
 #define FILES_MAX 1024 /* of one model: what readers take (formats_internal.h) */
 #define CKPT ".ckpt"
 #define PATH_LENGTH ((size_t)1 << 16)
@@ -19,13 +21,6 @@ struct hd_output {
     hd_file_writer *writer;
 };
 
-static size_t bytes_of(const hd_tensor *t)
-{
-    size_t bytes = 0;
-    (void)hd_type_row_bytes(t->type, hd_tensor_values(t), &bytes);
-    return bytes;
-}
-
 /* ---- which tensor goes where ---- */
 
 /* In turn, a new file where the next tensor would not fit. */
@@ -35,7 +30,7 @@ static void cut(hd_output *o)
     uint64_t filled = 0;
     o->files = 1;
     for (size_t i = 0; i < p->count; i++) {
-        uint64_t bytes = bytes_of(&p->tensors[i]);
+        uint64_t bytes = hd_quant_bytes(&p->tensors[i], p->tensors[i].type);
         if (p->split && filled && filled + bytes > p->split) {
             if (o->files < FILES_MAX) o->first[o->files] = i;
             o->files++;
@@ -215,7 +210,7 @@ static json_t *make_index(const hd_output *o)
         shard_name(o, f, name);
         for (size_t i = 0; i < hd_output_tensors(o, f); i++) {
             const hd_tensor *t = &o->plan->tensors[hd_output_tensor(o, f, i)];
-            bytes += bytes_of(t);
+            bytes += hd_quant_bytes(t, t->type);
             made = made && json_object_set_new(map, t->name, json_string(name)) == 0;
         }
     }

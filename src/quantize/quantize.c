@@ -255,8 +255,7 @@ static hd_status check_types(const run *r)
             return hd_fail(r->err, HD_E_UNSUPPORTED,
                            "tensor '%s' has type %s, which is not one of weights; it must stay", t->name,
                            hd_type_name(t->type));
-        bool plain = type == HD_TYPE_F32 || type == HD_TYPE_F16 || type == HD_TYPE_BF16;
-        if ((type != t->type || !t->data) && !plain && !hd_encode_supported(type))
+        if ((type != t->type || !t->data) && !hd_quant_can_write(type))
             return hd_fail(r->err, HD_E_UNSUPPORTED, "tensor '%s': %s can't be written yet", t->name,
                            hd_type_name(type));
     }

@@ -24,6 +24,9 @@ typedef struct hd_quant_mix {
 const hd_quant_mix *hd_quant_mixes(size_t *count);
 const hd_quant_mix *hd_quant_mix_find(const char *name); /* any case; NULL: none */
 
+/* Whether a run can make tensors of this type out of others. */
+bool hd_quant_can_write(hd_type type);
+
 /* Whether the types that it consists of can be encoded; a size can be told without.  _check: HD_E_UNSUPPORTED. */
 bool hd_quant_mix_writable(const hd_quant_mix *mix);
 hd_status hd_quant_mix_check(const hd_quant_mix *mix, hd_error *err);

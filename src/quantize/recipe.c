@@ -64,10 +64,14 @@ const hd_quant_mix *hd_quant_mix_find(const char *name)
     return NULL;
 }
 
+bool hd_quant_can_write(hd_type type)
+{
+    return hd_type_is_plain(type) || hd_encode_supported(type);
+}
+
 bool hd_quant_mix_writable(const hd_quant_mix *mix)
 {
-    bool plain = mix->type == HD_TYPE_F32 || mix->type == HD_TYPE_F16 || mix->type == HD_TYPE_BF16;
-    return plain || hd_encode_supported(mix->type);
+    return hd_quant_can_write(mix->type);
 }
 
 /* ---- what a tensor is for, and where it stands ---- */

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "tensor/encode.h"
-
 #define RECIPE_BYTES ((size_t)64 << 20) /* a hundred thousand tensors have 8 MB */
 
 /* ---- writing ---- */
@@ -54,8 +52,7 @@ static hd_status take_entry(hd_type *types, const hd_source *from, const char *k
     bool any = false;
     if (!name || !hd_type_from_name(name, strlen(name), &type))
         return hd_fail(err, HD_E_FORMAT, "\"types\": \"%.100s\" has '%.32s', which is no type", key, name ? name : "");
-    bool plain = type == HD_TYPE_F32 || type == HD_TYPE_F16 || type == HD_TYPE_BF16;
-    if (!plain && !hd_encode_supported(type))
+    if (!hd_quant_can_write(type))
         return hd_fail(err, HD_E_UNSUPPORTED, "\"types\": %s can't be written yet", hd_type_name(type));
     for (size_t i = 0; i < hd_source_count(from); i++) {
         const hd_tensor *t = hd_source_tensor(from, i);

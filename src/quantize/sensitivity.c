@@ -347,13 +347,11 @@ static void find_costs(double *cost, hd_sensitivity *out, const hd_source *from,
         cost[i] = classes[i] < 0 ? 0 : unit[classes[i]] > 0 ? unit[classes[i]] : least;
 }
 
-hd_status hd_sensitivity_measure(double *cost, hd_sensitivity *out, const hd_source *from, const hd_choices *choices,
-                                 const hd_type *probe, const hd_sensitivity_options *options, hd_error *err)
+hd_status hd_sensitivity_measure(double *cost, hd_sensitivity *out, const int *classes, const hd_source *from,
+                                 const hd_choices *choices, const hd_type *probe, const hd_sensitivity_options *options,
+                                 hd_error *err)
 {
     hd_model_config config;
-    int *classes = hd_alloc_array(HD_MAX(hd_source_count(from), 1), sizeof *classes);
-    if (!classes) return hd_fail(err, HD_E_MEMORY, "no memory for the list of tensors");
-    hd_sensitivity_classes(classes, out, from);
     rounder r = {.inner = options->backend, .from = from, .o = options, .classes = classes, .probe = probe, .err = err};
     r.table = *options->backend;
     r.table.prepare = prepare;
@@ -366,6 +364,5 @@ hd_status hd_sensitivity_measure(double *cost, hd_sensitivity *out, const hd_sou
     hd_free(x.norms);
     hd_free(x.logits);
     hd_free(x.ids);
-    hd_free(classes);
     return status;
 }

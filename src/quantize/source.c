@@ -291,6 +291,34 @@ hd_status hd_source_parts(hd_source *s, const hd_tensor *t, size_t count, bool c
     return HD_OK;
 }
 
+/* The heads whose rows Llama rotates in pairs; 0: it is no such tensor. */
+static int rotated_heads(const hd_model_config *c, hd_name_id id)
+{
+    if (c->arch != HD_ARCH_LLAMA) return 0;
+    if (id == HD_NAME_q_weight || id == HD_NAME_q_bias) return c->heads;
+    return id == HD_NAME_k_weight || id == HD_NAME_k_bias ? c->kv_heads : 0;
+}
+
+hd_status hd_source_add_renamed(hd_source *s, hd_name_id id, const hd_tensor *t, const char *name, hd_type type,
+                                hd_take rotate, hd_error *err)
+{
+    hd_tensor to = *t;
+    hd_origin origin = {.take = HD_TAKE_ALL, .heads = rotated_heads(&s->config, id)};
+    to.name = name;
+    to.type = type;
+    if (type == t->type && !origin.heads) return hd_source_add(s, &to, &origin, err);
+    hd_matrix *part = hd_arena_alloc(&s->arena, 1, sizeof *part);
+    if (!part) return hd_fail(err, HD_E_MEMORY, "no memory to convert the model");
+    HD_TRY(hd_source_parts(s, t, 1, origin.heads && t->dims == 1, part, err));
+    to.data = NULL;
+    origin.parts = part;
+    origin.count = 1;
+    if (origin.heads) origin.take = rotate;
+    if (origin.heads && part->rows != origin.heads * s->config.head_dim)
+        return hd_fail(err, HD_E_FORMAT, "tensor '%s' has a shape that the configuration does not ask for", t->name);
+    return hd_source_add(s, &to, &origin, err);
+}
+
 hd_status hd_source_check_taken(hd_source *s, hd_error *err)
 {
     for (size_t i = 0; i < hd_checkpoint_tensor_count(s->ckpt); i++) {

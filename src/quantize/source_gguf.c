@@ -43,41 +43,9 @@ static hd_type kept_type(hd_name_id id, const hd_tensor *t)
     return t->type == HD_TYPE_F8_E4M3 || t->type == HD_TYPE_F8_E5M2 ? HD_TYPE_BF16 : t->type;
 }
 
-static bool is_rotated(const hd_model_config *c, hd_name_id id)
-{
-    return c->arch == HD_ARCH_LLAMA &&
-           (id == HD_NAME_q_weight || id == HD_NAME_k_weight || id == HD_NAME_q_bias || id == HD_NAME_k_bias);
-}
-
 static hd_status wrong_shape(const maker *m, const hd_tensor *t)
 {
     return hd_fail(m->err, HD_E_FORMAT, "tensor '%s' has a shape that the configuration does not ask for", t->name);
-}
-
-/* The same tensor under its other name. */
-static hd_status add_single(const maker *m, hd_name_id id, const hd_tensor *t, const char *name)
-{
-    hd_source *s = m->s;
-    const hd_model_config *c = &s->config;
-    hd_tensor to = *t;
-    hd_origin origin = {.take = HD_TAKE_ALL};
-    bool rotated = is_rotated(c, id);
-    to.name = name;
-    to.type = kept_type(id, t);
-    if (to.type == t->type && !rotated) return hd_source_add(s, &to, &origin, m->err);
-    hd_matrix *part = hd_arena_alloc(&s->arena, 1, sizeof *part);
-    if (!part) return no_memory(m);
-    HD_TRY(hd_source_parts(s, t, 1, rotated && t->dims == 1, part, m->err));
-    to.data = NULL;
-    origin.parts = part;
-    origin.count = 1;
-    if (rotated) {
-        bool q = id == HD_NAME_q_weight || id == HD_NAME_q_bias;
-        origin.take = HD_TAKE_ADJACENT;
-        origin.heads = q ? c->heads : c->kv_heads;
-        if (part->rows != origin.heads * c->head_dim) return wrong_shape(m, t);
-    }
-    return hd_source_add(s, &to, &origin, m->err);
 }
 
 /* The matrices of a layer's experts as one tensor [experts][rows][cols]. */
@@ -141,7 +109,7 @@ static hd_status add_kind(const maker *m, hd_name_id id, int layer)
         return HD_OK;
     }
     if (id == HD_NAME_kv_b) return add_latent_heads(m, t, layer);
-    return add_single(m, id, t, to);
+    return hd_source_add_renamed(m->s, id, t, to, kept_type(id, t), HD_TAKE_ADJACENT, m->err);
 }
 
 static hd_status add_rope_factors(const maker *m)

@@ -49,6 +49,11 @@ const hd_tensor *hd_source_take(hd_source *s, const char *name);
  * of one column with `column`).  Block scales ("<name>_scale_inv") are taken along. */
 hd_status hd_source_parts(hd_source *s, const hd_tensor *t, size_t count, bool column, hd_matrix *parts, hd_error *err);
 
+/* The same tensor of the checkpoint under another name, as `type`; with `rotate`, rows of heads of Llama's q and k
+ * (which of them `id` says) are reordered so.  Errors: those of hd_source_parts. */
+hd_status hd_source_add_renamed(hd_source *s, hd_name_id id, const hd_tensor *t, const char *name, hd_type type,
+                                hd_take rotate, hd_error *err);
+
 /* HD_E_FORMAT naming tensors that nothing took. */
 hd_status hd_source_check_taken(hd_source *s, hd_error *err);
 

@@ -22,7 +22,7 @@ static hd_status no_memory(const maker *m)
 
 static hd_type plain_type(hd_type type)
 {
-    return type == HD_TYPE_F32 || type == HD_TYPE_F16 || type == HD_TYPE_BF16 ? type : HD_TYPE_BF16;
+    return hd_type_is_plain(type) ? type : HD_TYPE_BF16;
 }
 
 /* Whether every value survives the way to `type` and back. */
@@ -46,33 +46,6 @@ static hd_type release_type(const maker *m, hd_name_id id, const hd_tensor *t)
 {
     if (t->type == HD_TYPE_F32 && (t->dims < 2 || id == HD_NAME_router) && fits(t, m->plain)) return m->plain;
     return plain_type(t->type);
-}
-
-static hd_status add_single(const maker *m, hd_name_id id, const hd_tensor *t, const char *name)
-{
-    hd_source *s = m->s;
-    const hd_model_config *c = &s->config;
-    hd_tensor to = *t;
-    bool q = id == HD_NAME_q_weight || id == HD_NAME_q_bias;
-    bool rotated = c->arch == HD_ARCH_LLAMA && (q || id == HD_NAME_k_weight || id == HD_NAME_k_bias);
-    hd_origin origin = {.take = HD_TAKE_ALL};
-    to.name = name;
-    to.type = release_type(m, id, t);
-    if (to.type == t->type && !rotated) return hd_source_add(s, &to, &origin, m->err);
-    hd_matrix *part = hd_arena_alloc(&s->arena, 1, sizeof *part);
-    if (!part) return no_memory(m);
-    HD_TRY(hd_source_parts(s, t, 1, rotated && t->dims == 1, part, m->err));
-    to.data = NULL;
-    origin.parts = part;
-    origin.count = 1;
-    if (rotated) {
-        origin.take = HD_TAKE_APART;
-        origin.heads = q ? c->heads : c->kv_heads;
-        if (part->rows != origin.heads * c->head_dim)
-            return hd_fail(m->err, HD_E_FORMAT, "tensor '%s' has a shape that the configuration does not ask for",
-                           t->name);
-    }
-    return hd_source_add(s, &to, &origin, m->err);
 }
 
 /* One matrix for each expert: rows [first, first + rows) of each matrix of the stack. */
@@ -147,7 +120,7 @@ static hd_status add_kind(const maker *m, hd_name_id id, int layer)
     if (id == HD_NAME_gate_up_exps) return add_joint_gate_up(m, t, layer);
     if (hd_name_of_experts(id)) return add_experts(m, id, t, layer, 0, t->shape[1]);
     hd_name_expand(to, sizeof to, hd_names[id].safetensors, layer, 0);
-    return add_single(m, id, t, to);
+    return hd_source_add_renamed(m->s, id, t, to, release_type(m, id, t), HD_TAKE_APART, m->err);
 }
 
 /* GGUF has no keys for biases: the tensors tell. */
@@ -202,12 +175,6 @@ static hd_status add_renamed(const maker *m)
 
 /* ---- a release whose FP8 becomes plain ---- */
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && strcmp(text + n - k, end) == 0;
-}
-
 static hd_status add_as_they_are(const maker *m)
 {
     hd_source *s = m->s;
@@ -215,7 +182,7 @@ static hd_status add_as_they_are(const maker *m)
         const hd_tensor *t = hd_checkpoint_tensor(s->ckpt, i);
         hd_tensor to = *t;
         hd_origin origin = {.take = HD_TAKE_ALL};
-        if (ends_with(t->name, "_scale_inv")) continue;
+        if (hd_text_ends_with(t->name, "_scale_inv")) continue;
         if (t->type == HD_TYPE_F8_E4M3) {
             hd_matrix *part = hd_arena_alloc(&s->arena, 1, sizeof *part);
             if (!part) return no_memory(m);

@@ -65,6 +65,9 @@ bool hd_type_from_name(const char *name, size_t len, hd_type *out);
 /* Whether tensors of this type hold weights: numbers in themselves, not counts, codes or scales. */
 bool hd_type_is_weight(hd_type type);
 
+/* F32, F16 and BF16: the numbers themselves, without scales, as every format has them. */
+bool hd_type_is_plain(hd_type type);
+
 /* Bytes of a row of `cols` values; false when cols is not a whole number of blocks or the size overflows. */
 bool hd_type_row_bytes(hd_type type, int64_t cols, size_t *out);
 

@@ -67,3 +67,8 @@ bool hd_type_is_weight(hd_type type)
     default: return true;
     }
 }
+
+bool hd_type_is_plain(hd_type type)
+{
+    return type == HD_TYPE_F32 || type == HD_TYPE_F16 || type == HD_TYPE_BF16;
+}

@@ -114,17 +114,11 @@ static hd_status open_folder(hd_tokenizer **out, const char *folder, const char 
     return status;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* By name, or by the first bytes; the file is a regular one. */
 static bool is_gguf(const char *path)
 {
     char magic[4] = "";
-    if (ends_with(path, ".gguf")) return true;
+    if (hd_text_ends_with(path, ".gguf")) return true;
     FILE *f = fopen(path, "rb");
     bool yes = f && fread(magic, 1, sizeof magic, f) == sizeof magic && memcmp(magic, "GGUF", 4) == 0;
     if (f) (void)fclose(f);
@@ -138,7 +132,7 @@ static bool is_weights(const char *path)
         ".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth",
         ".ckpt",        ".ckpt.index.json"};
     for (size_t i = 0; i < HD_ARRAY_LEN(ends); i++)
-        if (ends_with(path, ends[i])) return true;
+        if (hd_text_ends_with(path, ends[i])) return true;
     return false;
 }
 
