@@ -181,6 +181,11 @@ const char *hd_mapping_path(const hd_mapping *map)
 
 /* A fault tells only of whole pages that are gone: what a file lost of its last page reads as zeros, and what was
  * written over it reads as weights.  The time of change of the inode is no sign: links and modes change it, too. */
+int64_t hd_mapping_written_ns(const hd_mapping *map)
+{
+    return (int64_t)map->written.tv_sec * 1000000000 + map->written.tv_nsec;
+}
+
 bool hd_mapping_failed(const hd_mapping *map)
 {
     struct stat st;

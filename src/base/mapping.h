@@ -29,6 +29,9 @@ const uint8_t *hd_mapping_data(const hd_mapping *map);
 size_t hd_mapping_size(const hd_mapping *map);
 const char *hd_mapping_path(const hd_mapping *map);
 
+/* When the file was written last, as of its opening: nanoseconds since 1970. */
+int64_t hd_mapping_written_ns(const hd_mapping *map);
+
 /* True once the file was written to or cut since it was opened, or a read of it failed; for good.  Costs one fstat. */
 bool hd_mapping_failed(const hd_mapping *map);
 

@@ -1,8 +1,11 @@
 /* base/text.c: see text.h. */
 #include "base/text.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <utf8proc.h>
+
+#include "base/base.h"
 
 static bool is_control(utf8proc_int32_t c)
 {
@@ -46,4 +49,15 @@ void hd_text_clean(char *text)
         text += step;
         left -= step;
     }
+}
+
+const char *hd_size_text(char text[HD_SIZE_TEXT], uint64_t bytes)
+{
+    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB", "PB", "EB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    for (; value >= 999.95 && unit + 1 < HD_ARRAY_LEN(units); unit++)
+        value /= 1000;
+    snprintf(text, HD_SIZE_TEXT, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    return text;
 }

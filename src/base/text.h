@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Bytes of the character of valid UTF-8 (RFC 3629) that `text` begins with, of `len` >= 1 bytes; 0: it begins with
  * none. */
@@ -19,5 +20,9 @@ bool hd_text_ends_with(const char *text, const char *end);
  * character (C0 with line ends, DEL, C1): file names and keys come from hostile files and would otherwise drive a
  * terminal, forge a log line or break the JSON that carries an error. */
 void hd_text_clean(char *text);
+
+/* "92.9 MB", decimal units; returns `text`. */
+#define HD_SIZE_TEXT 24
+const char *hd_size_text(char text[HD_SIZE_TEXT], uint64_t bytes);
 
 #endif

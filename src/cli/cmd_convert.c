@@ -111,7 +111,6 @@ static hd_status run_all(command *c, hd_error *err)
     HD_TRY(check_layouts(c, err));
     HD_TRY(choose_types(c, err));
     uint64_t bytes = hd_rewrite_bytes(&c->model);
-    HD_TRY(hd_rewrite_check_room(&c->model, bytes, err));
     HD_TRY(hd_rewrite_run(&c->model, NULL, "converting", err));
     if (c->json) return print_json(c, bytes, err);
     print_text(c, bytes);

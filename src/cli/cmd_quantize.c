@@ -194,7 +194,6 @@ static hd_status run_all(command *c, hd_error *err)
     HD_TRY(make_recipe(c, err));
     c->model.imatrix = c->importance.matrix;
     c->model.imatrix_file = c->importance.file;
-    if (!c->dry_run) HD_TRY(hd_rewrite_check_room(&c->model, c->bytes, err));
     if (!c->dry_run) HD_TRY(hd_rewrite_run(&c->model, c->mix, "quantizing", err));
     if (c->json) return print_json(c, err);
     print_text(c);

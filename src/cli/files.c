@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 static hd_status no_memory(hd_error *err)
@@ -76,14 +75,6 @@ hd_status hd_tree_remove(const char *path, hd_error *err)
     return remove_at(AT_FDCWD, path, 0, err);
 }
 
-uint64_t hd_disk_free(const char *path)
-{
-    struct statvfs fs;
-    if (statvfs(path, &fs) != 0) return UINT64_MAX;
-    uint64_t bytes;
-    return __builtin_mul_overflow((uint64_t)fs.f_bavail, (uint64_t)fs.f_frsize, &bytes) ? UINT64_MAX : bytes;
-}
-
 /* The first number in a file of /proc or /sys; UINT64_MAX when there is none ("max"). */
 static uint64_t read_number(const char *path)
 {
@@ -103,17 +94,6 @@ uint64_t hd_memory_limit(void)
              v1 = read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes");
     uint64_t cgroup = HD_MIN(v2, v1);
     return machine && machine < cgroup ? machine : cgroup == UINT64_MAX ? machine : cgroup;
-}
-
-const char *hd_size_text(char text[HD_SIZE_TEXT], uint64_t bytes)
-{
-    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB", "PB", "EB"};
-    double value = (double)bytes;
-    size_t unit = 0;
-    for (; value >= 999.95 && unit + 1 < HD_ARRAY_LEN(units); unit++)
-        value /= 1000;
-    snprintf(text, HD_SIZE_TEXT, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
-    return text;
 }
 
 const char *hd_environment(const char *name)

@@ -3,6 +3,8 @@
 #define HD_CLI_FILES_H
 
 #include "base/base.h"
+#include "base/dirs.h"
+#include "base/text.h"
 
 /* "a/b"; *out is the caller's (hd_free). */
 hd_status hd_path_join(char **out, const char *a, const char *b, hd_error *err);
@@ -17,15 +19,8 @@ bool hd_path_is_safe(const char *relative);
 /* Removes a file, or a folder with all that is in it; does not follow links.  What does not exist is fine. */
 hd_status hd_tree_remove(const char *path, hd_error *err);
 
-/* Bytes that this user can still write where `path` is; UINT64_MAX when that can't be told. */
-uint64_t hd_disk_free(const char *path);
-
 /* Bytes of memory that this process may use in all: the machine's, or its cgroup's limit; 0 when that can't be told. */
 uint64_t hd_memory_limit(void);
-
-/* "92.9 MB", decimal units. */
-#define HD_SIZE_TEXT 24
-const char *hd_size_text(char text[HD_SIZE_TEXT], uint64_t bytes);
 
 /* The value of an environment variable, or NULL when it is unset or empty. */
 const char *hd_environment(const char *name);

@@ -98,37 +98,6 @@ hd_status hd_rewrite_check_name(const hd_rewrite *w, hd_error *err)
                    w->out);
 }
 
-/* What an interrupted run left, if it did: not of a model that has changed since. */
-static hd_status check_part(const hd_rewrite *w, uint64_t *bytes, hd_error *err)
-{
-    hd_buf part;
-    struct stat st, model;
-    hd_status status = HD_OK;
-    *bytes = 0;
-    hd_buf_init(&part, 1 << 16);
-    if (hd_buf_printf(&part, "%s" HD_PART_SUFFIX, w->out) == HD_OK && stat(part.data, &st) == 0) {
-        *bytes = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
-        if (S_ISREG(st.st_mode) && stat(w->path, &model) == 0 && model.st_mtime > st.st_mtime)
-            status = hd_fail(err, HD_E_ARGUMENT, "%s: is older than the model; remove it to start anew", part.data);
-    }
-    hd_buf_free(&part);
-    return status;
-}
-
-hd_status hd_rewrite_check_room(const hd_rewrite *w, uint64_t bytes, hd_error *err)
-{
-    char needed[HD_SIZE_TEXT], left[HD_SIZE_TEXT];
-    uint64_t there;
-    HD_TRY(check_part(w, &there, err));
-    const char *base = hd_path_base(w->out);
-    char *folder = base == w->out ? hd_strdup(".") : hd_strndup(w->out, (size_t)(base - w->out));
-    uint64_t room = folder ? hd_disk_free(folder) : UINT64_MAX, more = bytes - HD_MIN(bytes, there);
-    hd_free(folder);
-    if (room >= more) return HD_OK;
-    return hd_fail(err, HD_E_IO, "%s: needs %s more, but only %s are left on that disk", w->out,
-                   hd_size_text(needed, more), hd_size_text(left, room));
-}
-
 /* ---- the run ---- */
 
 bool hd_time_left_show(hd_time_left *t, const char *what, uint64_t done, uint64_t all)

@@ -28,9 +28,6 @@ void hd_rewrite_close(hd_rewrite *w);
 /* Whether `out` is free: nothing of that name may be there. */
 hd_status hd_rewrite_check_name(const hd_rewrite *w, hd_error *err);
 
-/* Whether the disk has room for `bytes`, less what an interrupted run left, which must not be older than the model. */
-hd_status hd_rewrite_check_room(const hd_rewrite *w, uint64_t bytes, hd_error *err);
-
 /* Writes it, with a line of progress; Ctrl-C ends it in good order. */
 hd_status hd_rewrite_run(hd_rewrite *w, const hd_quant_mix *mix, const char *doing, hd_error *err);
 

@@ -580,6 +580,14 @@ hd_status hd_checkpoint_check(const hd_checkpoint *ckpt, hd_error *err)
     return HD_OK;
 }
 
+int64_t hd_checkpoint_written_ns(const hd_checkpoint *ckpt)
+{
+    int64_t last = 0;
+    for (size_t i = 0; i < ckpt->file_count; i++)
+        last = HD_MAX(last, hd_mapping_written_ns(ckpt->files[i].map));
+    return last;
+}
+
 void hd_checkpoint_drop(const hd_checkpoint *ckpt, const void *data, size_t bytes)
 {
     for (size_t i = 0; i < ckpt->file_count; i++) {

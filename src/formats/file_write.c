@@ -26,6 +26,7 @@ struct hd_file_writer {
     hd_file_insert *inserts; /* [insert_count], `at` in the file */
     size_t insert_count;
     bool finished; /* the file was there, whole, before */
+    int64_t found; /* nanoseconds since 1970 when what was found was written; INT64_MAX: nothing was */
 };
 
 static hd_status io_error(const hd_file_writer *w, const char *what, hd_error *err)
@@ -97,6 +98,11 @@ static hd_status open_part(hd_file_writer *w, hd_error *err)
     return HD_OK;
 }
 
+static int64_t written_ns(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
 static hd_status in_the_way(const hd_file_writer *w, hd_error *err)
 {
     return hd_fail(err, HD_E_IO, "%s: is in the way: it was begun with other settings; remove it to start anew",
@@ -117,6 +123,7 @@ static hd_status begin_part(hd_file_writer *w, const hd_buf *header, hd_error *e
     if (!ours && !hd_write_all(w->fd, header->data, header->len)) return io_error(w, "write", err);
     while (ours && w->next < w->count && w->end[w->next] <= (uint64_t)st.st_size)
         w->at = w->end[w->next++];
+    if (w->next) w->found = written_ns(&st);
     if (ours && !has_inserts(w, w->at)) return in_the_way(w, err);
     if (ours && (ftruncate(w->fd, (off_t)w->at) != 0 || lseek(w->fd, (off_t)w->at, SEEK_SET) < 0))
         return io_error(w, "go on writing", err);
@@ -131,6 +138,7 @@ static bool is_finished(hd_file_writer *w, const hd_buf *header)
     if (w->fd >= 0 && fstat(w->fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == hd_file_writer_size(w) &&
         common_bytes(w->fd, header) == (int64_t)header->len && has_inserts(w, (uint64_t)st.st_size)) {
         w->finished = true;
+        w->found = written_ns(&st);
         w->next = w->count;
         w->at = (uint64_t)st.st_size;
         return true;
@@ -183,6 +191,7 @@ hd_status hd_file_writer_new(hd_file_writer **out, const hd_file_layout *layout,
     *out = NULL;
     if (!w) return hd_fail(err, HD_E_MEMORY, "no memory to write a file");
     w->fd = -1;
+    w->found = INT64_MAX;
     w->count = layout->count;
     w->data = layout->header.len;
     w->alignment = layout->alignment;
@@ -244,6 +253,11 @@ bool hd_file_writer_has(const hd_file_writer *w, size_t tensor, const void *data
 size_t hd_file_writer_next(const hd_file_writer *w)
 {
     return w->next;
+}
+
+bool hd_file_writer_older(const hd_file_writer *w, int64_t ns)
+{
+    return w->found < ns;
 }
 
 uint64_t hd_file_writer_size(const hd_file_writer *w)

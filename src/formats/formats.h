@@ -38,6 +38,9 @@ const hd_tensor *hd_checkpoint_find(const hd_checkpoint *ckpt, const char *name)
 /* HD_E_MODEL_LOST once any of its files shrank or failed to read; the text names the file. */
 hd_status hd_checkpoint_check(const hd_checkpoint *ckpt, hd_error *err);
 
+/* When the last of its files was written, as of its opening: nanoseconds since 1970. */
+int64_t hd_checkpoint_written_ns(const hd_checkpoint *ckpt);
+
 /* Tells the kernel that a tensor's bytes were copied elsewhere and need not stay resident. */
 void hd_checkpoint_drop(const hd_checkpoint *ckpt, const void *data, size_t bytes);
 
@@ -140,6 +143,10 @@ typedef enum hd_release_files { HD_FILES_SAFETENSORS, HD_FILES_MINDSPORE } hd_re
 
 /* The tensor that the next bytes belong to; `count` when all are written. */
 size_t hd_file_writer_next(const hd_file_writer *w);
+
+/* Whether it goes on from a file that was last written before `ns` (nanoseconds since 1970): what the model was then is
+ * not known. */
+bool hd_file_writer_older(const hd_file_writer *w, int64_t ns);
 
 /* Whether a tensor that is written begins with these bytes: what a run that goes on can ask of the part it found. */
 bool hd_file_writer_has(const hd_file_writer *w, size_t tensor, const void *data, size_t bytes);

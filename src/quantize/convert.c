@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/dirs.h"
 #include "quantize/output.h"
 
 #define PATH_LENGTH ((size_t)1 << 16)
@@ -117,15 +118,6 @@ static hd_status make_tokenizer(const folder *f, const hd_tokenizer *tok)
 
 /* ---- copied ---- */
 
-/* The folder of a checkpoint's path: itself, or that of its file; the caller frees it. */
-static char *folder_of(const char *path)
-{
-    struct stat st;
-    const char *slash = strrchr(path, '/');
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return hd_strdup(path);
-    return slash ? hd_strndup(path, HD_MAX((size_t)(slash - path), 1)) : hd_strdup(".");
-}
-
 /* A small file of the release, if it has it. */
 static hd_status copy_file(const folder *f, const char *folder_from, const char *name)
 {
@@ -165,7 +157,7 @@ static const char *const copied[] = {"generation_config.json",
 
 static hd_status copy_files(const folder *f)
 {
-    char *from = folder_of(hd_checkpoint_path(hd_source_checkpoint(f->from)));
+    char *from = hd_folder_of(hd_checkpoint_path(hd_source_checkpoint(f->from)));
     hd_status status = from ? copy_config(f) : hd_fail(f->err, HD_E_MEMORY, "no memory for a path");
     for (size_t i = 0; status == HD_OK && i < HD_ARRAY_LEN(copied); i++)
         status = copy_file(f, from, copied[i]);
@@ -244,7 +236,7 @@ static hd_status convert_file(folder *f, const hd_tokenizer *tok, const char *pa
     if (options->split)
         return hd_fail(f->err, HD_E_ARGUMENT, "%s: is one file; to split it take the name of a folder, without .ckpt",
                        path);
-    char *parent = folder_of(path);
+    char *parent = hd_folder_of(path);
     hd_status status = parent ? HD_OK : hd_fail(f->err, HD_E_MEMORY, "no memory for a path");
     f->path = parent;
     f->shared = f->dry = true;

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "quantize/quantize.h"
 
@@ -139,6 +140,23 @@ static hd_status file_path(const hd_output *o, size_t file, hd_buf *path)
     if (o->files == 1) return hd_buf_puts(path, name);
     if (len > end && strcmp(name + len - end, suffix) == 0) len -= end;
     return hd_buf_printf(path, "%.*s-%05zu-of-%05zu%s", (int)len, name, file + 1, o->files, suffix);
+}
+
+uint64_t hd_output_there(const hd_output *o)
+{
+    uint64_t bytes = 0;
+    for (size_t f = 0; f < o->files; f++) {
+        hd_buf path;
+        struct stat st;
+        hd_buf_init(&path, PATH_LENGTH);
+        bool named = file_path(o, f, &path) == HD_OK;
+        if (named && lstat(path.data, &st) == 0)
+            bytes += (uint64_t)st.st_size;
+        else if (named && hd_buf_puts(&path, HD_PART_SUFFIX) == HD_OK && lstat(path.data, &st) == 0)
+            bytes += (uint64_t)st.st_size;
+        hd_buf_free(&path);
+    }
+    return bytes;
 }
 
 /* All metadata in the first part; in each, what part it is. */

@@ -33,6 +33,9 @@ size_t hd_output_files(const hd_output *o);
 size_t hd_output_tensors(const hd_output *o, size_t file);
 size_t hd_output_tensor(const hd_output *o, size_t file, size_t position);
 
+/* Bytes of the files, and of their parts, that earlier runs left. */
+uint64_t hd_output_there(const hd_output *o);
+
 /* Opens a file for writing; *writer belongs to the output until _end, which finishes and closes it. */
 hd_status hd_output_begin(hd_output *o, size_t file, hd_file_writer **writer, hd_error *err);
 hd_status hd_output_end(hd_output *o, hd_error *err);

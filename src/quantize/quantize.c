@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/dirs.h"
+#include "base/text.h"
 #include "quantize/importance.h"
 #include "quantize/output.h"
 #include "tensor/encode.h"
@@ -302,6 +304,11 @@ static hd_status write_file(run *r, size_t file)
 {
     HD_TRY(hd_output_begin(r->output, file, &r->writer, r->err));
     size_t first = hd_file_writer_next(r->writer);
+    if (hd_file_writer_older(r->writer, hd_checkpoint_written_ns(hd_source_checkpoint(r->from))))
+        return hd_fail(r->err, HD_E_IO,
+                       "%s: what an interrupted run left of it is older than the model; remove it to "
+                       "start anew",
+                       r->path);
     for (size_t k = 0; k < hd_output_tensors(r->output, file); k++) {
         size_t i = hd_output_tensor(r->output, file, k);
         HD_TRY(k < first ? check_written(r, i, k) : write_tensor(r, i));
@@ -309,9 +316,25 @@ static hd_status write_file(run *r, size_t file)
     return hd_output_end(r->output, r->err);
 }
 
+/* Whether the disk has room for what is not there yet. */
+static hd_status check_room(const run *r, const hd_output_plan *plan)
+{
+    char needed[HD_SIZE_TEXT], left[HD_SIZE_TEXT];
+    uint64_t bytes = 0, there = hd_output_there(r->output);
+    for (size_t i = 0; i < plan->count; i++)
+        bytes += hd_quant_bytes(&plan->tensors[i], plan->tensors[i].type);
+    char *place = hd_folder_of(r->path);
+    uint64_t room = place ? hd_disk_free(place) : UINT64_MAX;
+    hd_free(place);
+    if (room >= bytes || room >= bytes - HD_MIN(bytes, there)) return HD_OK;
+    return hd_fail(r->err, HD_E_IO, "%s: needs %s more, but only %s are left on that disk", r->path,
+                   hd_size_text(needed, bytes - HD_MIN(bytes, there)), hd_size_text(left, room));
+}
+
 static hd_status write_files(run *r, const hd_output_plan *plan)
 {
     HD_TRY(hd_output_open(&r->output, plan, r->err));
+    HD_TRY(check_room(r, plan));
     for (size_t i = 0; i < hd_source_count(r->from); i++)
         r->all += (uint64_t)hd_tensor_values(hd_source_tensor(r->from, i));
     for (size_t f = 0; f < hd_output_files(r->output); f++)

@@ -1,4 +1,6 @@
 /* test_quantize.c: quantize/quantize.h: recipes by name and shape; runs that are cancelled go on to the same file. */
+#include <dirent.h>
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -137,12 +141,33 @@ static bool cancel_after(void *arg, uint64_t done, uint64_t all)
     return done < *(uint64_t *)arg;
 }
 
+static uint64_t split_at; /* for quantize_to; 0: one file */
+
+/* As if it had been written an hour ago. */
+static void make_old(const char *path)
+{
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = time(NULL) - 3600}};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+/* A file of the folder whose name has `what` in it. */
+static const char *find_part(const char *what, char path[128])
+{
+    bool found = false;
+    DIR *dir = opendir(folder);
+    assert_non_null(dir);
+    for (struct dirent *e; !found && (e = readdir(dir));)
+        if ((found = strstr(e->d_name, what) != NULL)) snprintf(path, 128, "%s/%.60s", folder, e->d_name);
+    closedir(dir);
+    return found ? path : NULL;
+}
+
 static hd_status quantize_to(const char *mix, int threads, uint64_t until, hd_error *err)
 {
     hd_type types[TENSORS_MAX];
     hd_checkpoint *c = open_file(original);
     hd_source *source;
-    hd_quant_options options = {.progress = cancel_after, .arg = &until, .stretch = 1 << 16};
+    hd_quant_options options = {.progress = cancel_after, .arg = &until, .stretch = 1 << 16, .split = split_at};
     assert_int_equal(hd_pool_open(&options.pool, threads, NULL), HD_OK);
     assert_int_equal(hd_source_open_gguf(&source, c, NULL, "", NULL), HD_OK);
     hd_quant_types(types, hd_source_tensors(source), hd_source_count(source), hd_quant_mix_find(mix), false);
@@ -229,12 +254,40 @@ static void test_a_cancelled_run_goes_on(void **state)
     numbers[3] = 0.5f;
     write_original();
     assert_int_equal(quantize_to("Q5_0", 1, UINT64_MAX, &err), HD_E_IO);
+    assert_non_null(strstr(err.text, "older than the model"));
+    make_old(original);
+    assert_int_equal(quantize_to("Q5_0", 1, UINT64_MAX, &err), HD_E_IO);
     assert_non_null(strstr(err.text, "another model"));
     numbers[3] = before;
     write_original();
+    make_old(original);
     assert_int_equal(quantize_to("Q5_0", 1, UINT64_MAX, &err), HD_OK);
     assert_int_equal(read_output(resumed, sizeof resumed), size);
     assert_memory_equal(resumed, whole, size);
+    unlink(output);
+}
+
+/* A finished part counts like one under way: it may be of what the model was before. */
+static void test_parts_older_than_the_model(void **state)
+{
+    (void)state;
+    hd_error err;
+    char first[128];
+    unlink(output);
+    split_at = 200000;
+    make_old(original);
+    assert_int_equal(quantize_to("Q8_0", 1, 400000, &err), HD_E_CANCELLED);
+    assert_non_null(find_part("-00001-of-", first));
+    make_old(first);
+    assert_int_equal(utimensat(AT_FDCWD, original, NULL, 0), 0);
+    assert_int_equal(quantize_to("Q8_0", 1, UINT64_MAX, &err), HD_E_IO);
+    assert_non_null(strstr(err.text, "older than the model"));
+    make_old(original);
+    assert_int_equal(utimensat(AT_FDCWD, first, NULL, 0), 0);
+    assert_int_equal(quantize_to("Q8_0", 1, UINT64_MAX, &err), HD_OK);
+    for (; find_part("-of-", first); unlink(first))
+        ;
+    split_at = 0;
 }
 
 static void test_damaged_models(void **state)
@@ -264,6 +317,7 @@ int main(void)
         cmocka_unit_test(test_recipes),
         cmocka_unit_test(test_the_file),
         cmocka_unit_test(test_a_cancelled_run_goes_on),
+        cmocka_unit_test(test_parts_older_than_the_model),
         cmocka_unit_test(test_damaged_models),
     };
     return cmocka_run_group_tests(tests, make_original, remove_all);
