@@ -2,14 +2,16 @@
 
 #define BASIC 32
 
-/* An encoder of whole rows out of one of batches: the choice of weights is a constant where it is inlined. */
-#define ENCODER(name, size, bytes)                                                                                     \
+/* An encoder of whole rows out of one of batches: the choice of weights is a constant where it is inlined.  `own`:
+ * those of batch_own_weights are taken where none are given. */
+#define ENCODER(name, size, bytes, own)                                                                                \
     static void encode_##name(const float *src, const float *weight, uint8_t *dst, int64_t blocks)                     \
     {                                                                                                                  \
         batch b;                                                                                                       \
         for (; blocks > 0; blocks -= ENCODE_LANES) {                                                                   \
             batch_load(&b, size, src, weight, blocks);                                                                 \
-            if (weight)                                                                                                \
+            if (own && !weight) batch_own_weights(&b, size);                                                           \
+            if (own || weight)                                                                                         \
                 name##_batch(true, &b, dst);                                                                           \
             else                                                                                                       \
                 name##_batch(false, &b, dst);                                                                          \
@@ -181,10 +183,10 @@ HD_INLINE void mxfp4_batch(const bool weighted, const batch *b, uint8_t *dst)
     }
 }
 
-ENCODER(q4_0, BASIC, 18)
-ENCODER(q4_1, BASIC, 20)
-ENCODER(q5_0, BASIC, 22)
-ENCODER(q5_1, BASIC, 24)
-ENCODER(q8_0, BASIC, 34)
-ENCODER(iq4_nl, BASIC, 18)
-ENCODER(mxfp4, BASIC, 17)
+ENCODER(q4_0, BASIC, 18, true)
+ENCODER(q4_1, BASIC, 20, true)
+ENCODER(q5_0, BASIC, 22, false)
+ENCODER(q5_1, BASIC, 24, false)
+ENCODER(q8_0, BASIC, 34, false)
+ENCODER(iq4_nl, BASIC, 18, false)
+ENCODER(mxfp4, BASIC, 17, false)

@@ -75,6 +75,23 @@ HD_INLINE void batch_load(batch *b, int size, const float *src, const float *wei
     level_weights(b->w, size);
 }
 
+/* Weights where none are known: the root of the mean square of a group of 32 plus the value's magnitude, so that the
+ * large ones, which move outputs most, are off by less.  docs/tensor.md says what it gains, and for which types. */
+HD_INLINE void batch_own_weights(batch *b, int size)
+{
+    const int group = 32;
+    for (int g = 0; g < size; g += group) {
+        vf sum = {0}, root;
+        for (int i = g; i < g + group; i++)
+            sum += b->x[i] * b->x[i];
+        for (int l = 0; l < ENCODE_LANES; l++)
+            root[l] = sqrtf(sum[l] / (float)group);
+        for (int i = g; i < g + group; i++)
+            b->w[i] = root + magnitude(b->x[i]);
+    }
+    level_weights(b->w, size);
+}
+
 /* Codes are whole numbers; those of block l, plus an offset, as bytes. */
 HD_INLINE void lane_codes(uint8_t *codes, const vf *q, int n, int l, int offset)
 {

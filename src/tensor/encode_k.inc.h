@@ -355,9 +355,9 @@ HD_INLINE void q5_k_batch(const bool weighted, const batch *b, uint8_t *dst)
     q45_k_batch(weighted, 5, b, dst);
 }
 
-ENCODER(q2_k, HD_SUPER_BLOCK, 84)
-ENCODER(q3_k, HD_SUPER_BLOCK, 110)
-ENCODER(q4_k, HD_SUPER_BLOCK, 144)
-ENCODER(q5_k, HD_SUPER_BLOCK, 176)
-ENCODER(q6_k, HD_SUPER_BLOCK, 210)
-ENCODER(iq4_xs, HD_SUPER_BLOCK, 136)
+ENCODER(q2_k, HD_SUPER_BLOCK, 84, false)
+ENCODER(q3_k, HD_SUPER_BLOCK, 110, false)
+ENCODER(q4_k, HD_SUPER_BLOCK, 144, true)
+ENCODER(q5_k, HD_SUPER_BLOCK, 176, true)
+ENCODER(q6_k, HD_SUPER_BLOCK, 210, true)
+ENCODER(iq4_xs, HD_SUPER_BLOCK, 136, false)
