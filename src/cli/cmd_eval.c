@@ -1,23 +1,18 @@
 /* cli/cmd_eval.c: `hadal eval`: what a model says about given tokens: logits, perplexity, divergence from another
- * model.
- *
- * The tokens are cut into windows of at most the context; each window starts from an empty cache and is evaluated in
- * pieces, so that the logits in memory stay below HD_EVAL_PIECE_BYTES for each model however long the text is.
+ * model; evaluate.c does the evaluation.
  */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
-#include "engine/compare.h"
 #include "cli/engine.h"
+#include "cli/evaluate.h"
 #include "cli/input.h"
 #include "cli/json.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 
-#define HD_EVAL_PIECE_BYTES ((int64_t)128 << 20)
-#define HD_EVAL_PIECE 512                      /* the engine's own chunk */
 #define HD_EVAL_LOGIT_BYTES ((int64_t)8 << 30) /* of one --logits file */
 
 static const hd_manual manual = {
@@ -53,13 +48,6 @@ static const hd_manual manual = {
     .environment = HD_ENVIRONMENT_MODELS,
 };
 
-typedef struct side {
-    hd_engine *engine;
-    hd_session *session;
-    float *logits; /* [piece][vocab] */
-    double loss;
-} side;
-
 typedef struct eval {
     /* options */
     const char *model, *ids_list, *ids_file, *text_file, *text_string;
@@ -69,14 +57,7 @@ typedef struct eval {
     hd_engine_flags flags;
     /* state */
     hd_ids ids;
-    side own, other;
-    bool compares;
-    int32_t vocab;
-    int64_t context, window, piece; /* window: tokens in the longest one */
-    float *kept;                    /* [last][vocab] for --logits */
-    float *kl;                      /* one for each compared position */
-    size_t predicted, compared, agreed, windows;
-    double difference;
+    hd_evaluation run;
 } eval;
 
 /* ---- input ---- */
@@ -136,250 +117,134 @@ static hd_status check_outputs(const eval *e, hd_error *err)
 
 /* ---- opening ---- */
 
-/* Tokens whose logits are kept together: the engine's chunk, unless they take too much memory. */
-static int64_t piece_tokens(const eval *e, int32_t vocab)
-{
-    int64_t chunk = e->flags.chunk ? e->flags.chunk : HD_EVAL_PIECE;
-    int64_t fit = HD_EVAL_PIECE_BYTES / ((int64_t)vocab * (int64_t)sizeof(float));
-    return HD_MAX(HD_MIN(chunk, fit), 1);
-}
-
-static hd_status open_side(const eval *e, side *s, const char *model, const char *cpu, const char *cache_type,
-                           hd_error *err)
+static hd_status open_side(const eval *e, hd_eval_side *side, const char *model, const char *cpu,
+                           const char *cache_type, hd_error *err)
 {
     hd_engine_flags flags = e->flags;
-    hd_engine_info info;
     flags.cpu = cpu;
     flags.cache_type = cache_type;
-    HD_TRY(hd_cli_load(&s->engine, model, &flags, NULL, NULL, err));
-    HD_TRY(hd_session_open(&s->session, s->engine, err));
-    hd_engine_get_info(s->engine, &info);
-    size_t values = (size_t)(piece_tokens(e, info.vocab) * info.vocab);
-    s->logits = hd_alloc_array(values, sizeof *s->logits);
-    return s->logits ? HD_OK : hd_fail(err, HD_E_MEMORY, "out of memory for %zu logits", values);
-}
-
-static void close_side(side *s)
-{
-    hd_session_close(&s->session);
-    hd_engine_close(&s->engine);
-    hd_free(s->logits);
+    return hd_eval_side_open(side, model, &flags, err);
 }
 
 static hd_status open_models(eval *e, hd_error *err)
 {
-    hd_engine_info info, other;
-    HD_TRY(open_side(e, &e->own, e->model, e->flags.cpu, e->flags.cache_type, err));
-    hd_engine_get_info(e->own.engine, &info);
-    e->vocab = info.vocab;
-    e->context = info.context;
-    e->piece = piece_tokens(e, info.vocab);
-    if (e->force) HD_TRY(hd_engine_force_experts(e->own.engine, e->force, err));
-    if (e->record) HD_TRY(hd_engine_record_experts(e->own.engine, (int64_t)e->ids.len, err));
-    if (!e->compares) return HD_OK;
-    HD_TRY(open_side(e, &e->other, e->against ? e->against : e->model, e->against_cpu, e->against_cache, err));
-    hd_engine_get_info(e->other.engine, &other);
-    if (other.vocab != info.vocab)
-        return hd_fail(err, HD_E_ARGUMENT, "the models have vocabularies of %d and %d tokens; they can't be compared",
-                       (int)info.vocab, (int)other.vocab);
-    e->context = HD_MIN(e->context, other.context);
-    return HD_OK;
+    hd_evaluation *r = &e->run;
+    HD_TRY(open_side(e, &r->own, e->model, e->flags.cpu, e->flags.cache_type, err));
+    if (e->force) HD_TRY(hd_engine_force_experts(r->own.engine, e->force, err));
+    if (e->record) HD_TRY(hd_engine_record_experts(r->own.engine, (int64_t)e->ids.len, err));
+    if (!r->compares) return HD_OK;
+    return open_side(e, &r->other, e->against ? e->against : e->model, e->against_cpu, e->against_cache, err);
 }
 
-/* Buffers for what is asked, and checks that need the model. */
+/* Room for the logits of --logits. */
 static hd_status prepare(eval *e, hd_error *err)
 {
-    int64_t n = (int64_t)e->ids.len;
-    if (e->last == 0 || e->last > n) e->last = n;
-    for (int64_t i = 0; i < n; i++)
-        if (e->ids.data[i] >= e->vocab)
-            return hd_fail(err, HD_E_ARGUMENT, "token id %d at place %lld is outside the vocabulary of %d",
-                           (int)e->ids.data[i], (long long)i, (int)e->vocab);
-    if ((e->logits_path || e->last < n) && n > e->context)
+    hd_evaluation *r = &e->run;
+    r->ids = e->ids.data;
+    r->count = (int64_t)e->ids.len;
+    r->last = e->last;
+    r->chunk = e->flags.chunk;
+    HD_TRY(hd_evaluation_prepare(r, err));
+    if ((e->logits_path || r->last < r->count) && r->count > r->context)
         return hd_fail(err, HD_E_CONTEXT,
                        "%lld tokens are more than the context of %lld; --logits and --last need one window",
-                       (long long)n, (long long)e->context);
-    e->window = HD_MIN(n, e->context);
-    if (e->compares && !(e->kl = hd_alloc_array((size_t)e->last, sizeof *e->kl)))
-        return hd_fail(err, HD_E_MEMORY, "out of memory for %lld divergences", (long long)e->last);
+                       (long long)r->count, (long long)r->context);
     if (!e->logits_path) return HD_OK;
-    int64_t bytes = e->last * e->vocab * (int64_t)sizeof(float);
+    int64_t bytes = r->last * r->vocab * (int64_t)sizeof(float);
     if (bytes > HD_EVAL_LOGIT_BYTES)
         return hd_fail(err, HD_E_LIMIT, "the logits would take %lld MiB, at most %lld are kept; use --last N",
                        (long long)(bytes >> 20), (long long)(HD_EVAL_LOGIT_BYTES >> 20));
-    e->kept = hd_alloc((size_t)bytes);
-    return e->kept ? HD_OK
+    r->kept = hd_alloc((size_t)bytes);
+    return r->kept ? HD_OK
                    : hd_fail(err, HD_E_MEMORY, "out of memory for %lld MiB of logits", (long long)(bytes >> 20));
-}
-
-/* ---- evaluation ---- */
-
-/* Counts the logits of one position; `next` is the id that follows in the window, or -1. */
-static void count_row(eval *e, int64_t row, int32_t next)
-{
-    const float *own = e->own.logits + row * e->vocab;
-    if (next < 0 && !e->compares) return;
-    double norm = hd_compare_norm(own, e->vocab);
-    if (next >= 0) {
-        e->own.loss += norm - (double)own[next];
-        e->predicted++;
-    }
-    if (!e->compares) return;
-    const float *other = e->other.logits + row * e->vocab;
-    double other_norm = hd_compare_norm(other, e->vocab);
-    if (next >= 0) e->other.loss += other_norm - (double)other[next];
-    e->kl[e->compared++] = (float)hd_compare_kl(other, other_norm, own, norm, e->vocab);
-    e->agreed += hd_compare_top(other, e->vocab) == hd_compare_top(own, e->vocab);
-    e->difference = HD_MAX(e->difference, hd_compare_difference(own, other, e->vocab));
-}
-
-static hd_status feed_piece(eval *e, int64_t at, int64_t n, hd_error *err)
-{
-    if (hd_interrupted()) return hd_fail(err, HD_E_CANCELLED, "interrupted");
-    const int32_t *ids = e->ids.data + at;
-    HD_TRY(hd_session_feed_all(e->own.session, ids, n, e->own.logits, err));
-    if (e->compares) HD_TRY(hd_session_feed_all(e->other.session, ids, n, e->other.logits, err));
-    return HD_OK;
-}
-
-static hd_status eval_window(eval *e, int64_t first, int64_t end, hd_error *err)
-{
-    int64_t n = (int64_t)e->ids.len, skip = first + HD_MAX(end - first - e->last, 0);
-    HD_TRY(hd_session_truncate(e->own.session, 0, err));
-    if (e->compares) HD_TRY(hd_session_truncate(e->other.session, 0, err));
-    if (skip > first) {
-        HD_TRY(hd_cli_feed(e->own.session, e->own.engine, e->ids.data + first, skip - first, e->flags.chunk, err));
-        if (e->compares)
-            HD_TRY(
-                hd_cli_feed(e->other.session, e->other.engine, e->ids.data + first, skip - first, e->flags.chunk, err));
-    }
-    for (int64_t at = skip; at < end; at += e->piece) {
-        int64_t count = HD_MIN(e->piece, end - at);
-        if (n > e->piece) hd_progress_show("evaluating", (double)at / (double)n);
-        HD_TRY(feed_piece(e, at, count, err));
-        for (int64_t i = 0; i < count; i++)
-            count_row(e, i, at + i + 1 < end ? e->ids.data[at + i + 1] : -1);
-        if (e->kept)
-            memcpy(e->kept + (at - skip) * e->vocab, e->own.logits, (size_t)(count * e->vocab) * sizeof(float));
-    }
-    return HD_OK;
 }
 
 static hd_status eval_all(eval *e, hd_error *err)
 {
-    int64_t n = (int64_t)e->ids.len;
-    for (int64_t at = 0; at < n; at += e->window, e->windows++)
-        HD_TRY(eval_window(e, at, HD_MIN(at + e->window, n), err));
-    hd_progress_clear();
-    if (e->record) HD_TRY(hd_engine_save_experts(e->own.engine, e->record, err));
-    if (!e->kept) return HD_OK;
+    hd_evaluation *r = &e->run;
+    HD_TRY(hd_evaluation_run(r, err));
+    if (e->record) HD_TRY(hd_engine_save_experts(r->own.engine, e->record, err));
+    if (!r->kept) return HD_OK;
     hd_tensor tensor = {.name = "logits",
                         .type = HD_TYPE_F32,
                         .dims = 2,
-                        .shape = {e->last, e->vocab, 1, 1},
-                        .data = e->kept,
-                        .bytes = (size_t)(e->last * e->vocab) * sizeof(float)};
+                        .shape = {r->last, r->vocab, 1, 1},
+                        .data = r->kept,
+                        .bytes = (size_t)(r->last * r->vocab) * sizeof(float)};
     return hd_safetensors_write(e->logits_path, &tensor, 1, err);
 }
 
 /* ---- report ---- */
-
-typedef struct kl_report {
-    double mean, median, p99, max;
-} kl_report;
-
-static kl_report kl_summary(eval *e)
-{
-    kl_report r = {0};
-    for (size_t i = 0; i < e->compared; i++)
-        r.mean += (double)e->kl[i] / (double)e->compared;
-    r.median = hd_compare_quantile(e->kl, e->compared, 0.5);
-    r.p99 = hd_compare_quantile(e->kl, e->compared, 0.99);
-    r.max = hd_compare_quantile(e->kl, e->compared, 1);
-    return r;
-}
-
-static double perplexity(const eval *e, const side *s)
-{
-    return exp(s->loss / (double)e->predicted);
-}
 
 static json_t *real_or_null(double value)
 {
     return isfinite(value) ? json_real(value) : json_null(); /* JSON has no infinity and no NaN */
 }
 
-static json_t *side_json(const eval *e, const side *s, const char *model)
+static json_t *side_json(const eval *e, const hd_eval_side *s, const char *model)
 {
     hd_engine_info info;
     hd_engine_get_info(s->engine, &info);
     json_t *o = json_pack("{s:o, s:s}", "model", hd_json_text(model, strlen(model)), "cpu", info.cpu);
     json_object_set_new(o, "cache_type", json_string(info.cache_type));
-    json_object_set_new(o, "perplexity", e->predicted ? real_or_null(perplexity(e, s)) : json_null());
-    json_object_set_new(o, "loss", e->predicted ? real_or_null(s->loss / (double)e->predicted) : json_null());
+    json_object_set_new(o, "perplexity",
+                        e->run.predicted ? real_or_null(hd_evaluation_perplexity(&e->run, s)) : json_null());
+    json_object_set_new(o, "loss", e->run.predicted ? real_or_null(hd_evaluation_loss(&e->run, s)) : json_null());
     return o;
 }
 
 static hd_status print_json(eval *e, hd_error *err)
 {
-    json_t *o = side_json(e, &e->own, e->model);
+    json_t *o = side_json(e, &e->run.own, e->model);
     json_object_set_new(o, "tokens", json_integer((json_int_t)e->ids.len));
-    json_object_set_new(o, "predicted_tokens", json_integer((json_int_t)e->predicted));
-    json_object_set_new(o, "window", json_integer(e->window));
-    json_object_set_new(o, "windows", json_integer((json_int_t)e->windows));
+    json_object_set_new(o, "predicted_tokens", json_integer((json_int_t)e->run.predicted));
+    json_object_set_new(o, "window", json_integer(e->run.window));
+    json_object_set_new(o, "windows", json_integer((json_int_t)e->run.windows));
     if (e->logits_path) json_object_set_new(o, "logits", hd_json_text(e->logits_path, strlen(e->logits_path)));
-    if (e->compares) {
-        kl_report kl = kl_summary(e);
-        json_t *other = side_json(e, &e->other, e->against ? e->against : e->model);
+    if (e->run.compares) {
+        hd_divergence kl = hd_evaluation_divergence(&e->run);
+        json_t *other = side_json(e, &e->run.other, e->against ? e->against : e->model);
         json_object_set_new(o, "kl_mean", real_or_null(kl.mean));
         json_object_set_new(o, "kl_median", real_or_null(kl.median));
         json_object_set_new(o, "kl_p99", real_or_null(kl.p99));
         json_object_set_new(o, "kl_max", real_or_null(kl.max));
-        json_object_set_new(o, "top1", json_real((double)e->agreed / (double)e->compared));
-        json_object_set_new(other, "largest_logit_difference", real_or_null(e->difference));
-        json_object_set_new(other, "compared_tokens", json_integer((json_int_t)e->compared));
+        json_object_set_new(o, "top1", json_real(kl.top1));
+        json_object_set_new(other, "largest_logit_difference", real_or_null(e->run.difference));
+        json_object_set_new(other, "compared_tokens", json_integer((json_int_t)e->run.compared));
         json_object_set_new(o, "against", other);
     }
     return hd_json_print(stdout, o, false, err);
 }
 
-static void print_side(const eval *e, const side *s, const char *title, const char *model)
+static void print_side(const eval *e, const hd_eval_side *s, const char *title, const char *model)
 {
     hd_engine_info info;
     hd_engine_get_info(s->engine, &info);
     printf("%-24s %s (%s, cache %s)\n", title, model, info.cpu, info.cache_type);
-    if (e->predicted)
-        printf("  perplexity             %.6g over %zu predictions (mean loss %.6g)\n", perplexity(e, s), e->predicted,
-               s->loss / (double)e->predicted);
+    if (e->run.predicted)
+        printf("  perplexity             %.6g over %zu predictions (mean loss %.6g)\n",
+               hd_evaluation_perplexity(&e->run, s), e->run.predicted, hd_evaluation_loss(&e->run, s));
 }
 
 static void print_text(eval *e)
 {
-    print_side(e, &e->own, "model", e->model);
-    printf("  tokens                 %zu, in %zu window%s of at most %lld\n", e->ids.len, e->windows,
-           e->windows == 1 ? "" : "s", (long long)e->window);
+    print_side(e, &e->run.own, "model", e->model);
+    printf("  tokens                 %zu, in %zu window%s of at most %lld\n", e->ids.len, e->run.windows,
+           e->run.windows == 1 ? "" : "s", (long long)e->run.window);
     if (e->logits_path)
-        printf("  logits                 float32 [%lld, %d] in %s\n", (long long)e->last, (int)e->vocab,
+        printf("  logits                 float32 [%lld, %d] in %s\n", (long long)e->run.last, (int)e->run.vocab,
                e->logits_path);
-    if (!e->compares) return;
-    kl_report kl = kl_summary(e);
-    print_side(e, &e->other, "against", e->against ? e->against : e->model);
-    printf("divergence               over %zu positions\n", e->compared);
+    if (!e->run.compares) return;
+    hd_divergence kl = hd_evaluation_divergence(&e->run);
+    print_side(e, &e->run.other, "against", e->against ? e->against : e->model);
+    printf("divergence               over %zu positions\n", e->run.compared);
     printf("  KL, nats               mean %.4g, median %.4g, 99 %% %.4g, max %.4g\n", kl.mean, kl.median, kl.p99,
            kl.max);
-    printf("  same top token         %.2f %%\n", 100 * (double)e->agreed / (double)e->compared);
-    printf("  largest logit error    %.4g\n", e->difference);
+    printf("  same top token         %.2f %%\n", 100 * kl.top1);
+    printf("  largest logit error    %.4g\n", e->run.difference);
 }
 
 /* ---- in order ---- */
-
-/* Whichever computes at the moment. */
-static void cancel_both(void *arg)
-{
-    const eval *e = arg;
-    hd_cli_cancel(e->own.engine);
-    if (e->compares) hd_cli_cancel(e->other.engine);
-}
 
 static hd_status run_all(eval *e, hd_error *err)
 {
@@ -388,7 +253,7 @@ static hd_status run_all(eval *e, hd_error *err)
     if (e->ids.len == 0) return hd_fail(err, HD_E_ARGUMENT, "there is nothing to evaluate: the text is empty");
     HD_TRY(open_models(e, err));
     HD_TRY(prepare(e, err));
-    hd_interrupt_catch(cancel_both, e);
+    hd_interrupt_catch(hd_evaluation_cancel, &e->run);
     HD_TRY(eval_all(e, err));
     if (e->json) return print_json(e, err);
     print_text(e);
@@ -406,7 +271,7 @@ static int check_usage(eval *e, const char *command)
     if (e->record && !e->record[0]) return hd_cli_usage(command, "--record-experts: the name of the file is empty");
     if (e->logits_path && e->record && hd_output_same(e->logits_path, e->record))
         return hd_cli_usage(command, "--logits and --record-experts need two files");
-    e->compares = e->against || e->against_cpu || e->against_cache;
+    e->run.compares = e->against || e->against_cpu || e->against_cache;
     if (!e->against_cpu) e->against_cpu = e->flags.cpu;
     if (!e->against_cache) e->against_cache = e->flags.cache_type;
     return HD_ARGS_OK;
@@ -494,10 +359,8 @@ int hd_cmd_eval(int argc, char **argv)
     hd_error err = {0};
     hd_status status = run_all(&e, &err);
     hd_interrupt_release();
-    close_side(&e.own);
-    close_side(&e.other);
+    hd_evaluation_close(&e.run);
     hd_ids_free(&e.ids);
-    hd_free(e.kept);
-    hd_free(e.kl);
+    hd_free(e.run.kept);
     return status == HD_OK ? HD_EXIT_OK : hd_cli_fail(argv[0], &err);
 }
