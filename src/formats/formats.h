@@ -162,6 +162,12 @@ hd_status hd_file_writer_put(hd_file_writer *w, const void *data, size_t bytes, 
  * Errors: HD_E_IO (also: something came there meanwhile), HD_E_ARGUMENT (tensors are missing). */
 hd_status hd_file_writer_finish(hd_file_writer *w, hd_error *err);
 
+/* Writes `text` over the value of the text `key` in the metadata of a finished GGUF file, in place, with spaces behind
+ * it up to the length that the value has; made last.  Who has the file open finds that it changed (HD_E_MODEL_LOST).
+ * Errors: HD_E_NOT_FOUND (no such key, or no text), HD_E_LIMIT (the value is shorter), HD_E_IO (also: a link), those of
+ * reading it. */
+hd_status hd_gguf_fill_text(const char *path, const char *key, const char *text, size_t len, hd_error *err);
+
 /* Unless it was finished, PATH.part stays, to be gone on with. */
 void hd_file_writer_close(hd_file_writer **w);
 

@@ -265,6 +265,34 @@ static int remove_folder(void **state)
     return rmdir(folder);
 }
 
+static void test_a_text_is_filled_in(void **state)
+{
+    (void)state;
+    static contents before, after;
+    hd_error err;
+    write_whole(64);
+    read_contents(&before);
+    assert_int_equal(hd_gguf_fill_text(path, "general.architecture", "abc", 3, NULL), HD_OK);
+    read_contents(&after);
+    assert_int_equal(after.size, before.size);
+    size_t changed = 0, first = 0;
+    for (size_t i = 0; i < before.size; i++)
+        if (before.data[i] != after.data[i] && changed++ == 0) first = i;
+    assert_int_equal(changed, 5);
+    assert_memory_equal(before.data + first, "llama", 5);
+    assert_memory_equal(after.data + first, "abc  ", 5);
+    assert_int_equal(hd_gguf_fill_text(path, "general.architecture", "llama", 5, NULL), HD_OK);
+    assert_int_equal(hd_gguf_fill_text(path, "general.architecture", "longer", 6, &err), HD_E_LIMIT);
+    assert_int_equal(hd_gguf_fill_text(path, "x.u8", "", 0, &err), HD_E_NOT_FOUND);
+    assert_int_equal(hd_gguf_fill_text(path, "x.none", "", 0, &err), HD_E_NOT_FOUND);
+    assert_int_equal(hd_gguf_fill_text(part, "x.none", "", 0, &err), HD_E_NOT_FOUND);
+    assert_int_equal(symlink(path, part), 0);
+    assert_int_equal(hd_gguf_fill_text(part, "general.architecture", "abc", 3, &err), HD_E_IO);
+    unlink(part);
+    read_contents(&after);
+    assert_memory_equal(before.data, after.data, before.size);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_what_is_in_the_way_stays),
         cmocka_unit_test(test_one_writer_at_a_time),
         cmocka_unit_test(test_wrong_use),
+        cmocka_unit_test(test_a_text_is_filled_in),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
