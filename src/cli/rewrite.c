@@ -133,7 +133,8 @@ hd_status hd_rewrite_run(hd_rewrite *w, const hd_quant_mix *mix, const char *doi
                                 .files = w->files,
                                 .split = w->split,
                                 .imatrix = w->imatrix,
-                                .imatrix_file = w->imatrix_file};
+                                .imatrix_file = w->imatrix_file,
+                                .report = w->report};
     HD_TRY(hd_pool_open(&options.pool, w->threads ? (int)w->threads : hd_cpu_threads(), err));
     uint64_t start = hd_clock_ns();
     hd_interrupt_catch(NULL, NULL);

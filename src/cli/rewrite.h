@@ -18,7 +18,8 @@ typedef struct hd_rewrite {
     hd_type *types;            /* [hd_source_count], for the caller to change: as they are */
     const hd_imatrix *imatrix; /* set by the caller before _run; NULL: none */
     const char *imatrix_file;
-    double seconds; /* of the run */
+    const char *report; /* the same: hd_quant_options.report */
+    double seconds;     /* of the run */
 } hd_rewrite;
 
 /* Opens `in` (a path or a name) as `layout` has it.  Close it also after a failure. */

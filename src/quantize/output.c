@@ -159,6 +159,15 @@ uint64_t hd_output_there(const hd_output *o)
     return bytes;
 }
 
+hd_status hd_output_path(char **out, const hd_output *o, size_t file, hd_error *err)
+{
+    hd_buf path;
+    hd_buf_init(&path, PATH_LENGTH);
+    *out = file_path(o, file, &path) == HD_OK ? hd_strdup(path.data) : NULL;
+    hd_buf_free(&path);
+    return *out ? HD_OK : hd_fail(err, HD_E_MEMORY, "no memory for a path");
+}
+
 /* All metadata in the first part; in each, what part it is. */
 static hd_status part_meta(const hd_output *o, size_t file, hd_meta_list *list, hd_error *err)
 {

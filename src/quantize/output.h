@@ -36,6 +36,9 @@ size_t hd_output_tensor(const hd_output *o, size_t file, size_t position);
 /* Bytes of the files, and of their parts, that earlier runs left. */
 uint64_t hd_output_there(const hd_output *o);
 
+/* The name of a file; *out is the caller's (hd_free).  HD_E_MEMORY. */
+hd_status hd_output_path(char **out, const hd_output *o, size_t file, hd_error *err);
+
 /* Opens a file for writing; *writer belongs to the output until _end, which finishes and closes it. */
 hd_status hd_output_begin(hd_output *o, size_t file, hd_file_writer **writer, hd_error *err);
 hd_status hd_output_end(hd_output *o, hd_error *err);

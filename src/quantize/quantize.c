@@ -80,7 +80,8 @@ static hd_status make_metadata(hd_meta_list *to, const run *r, const hd_quant_mi
                                            "quantize.imatrix.file",
                                            "quantize.imatrix.dataset",
                                            "quantize.imatrix.entries_count",
-                                           "quantize.imatrix.chunks_count"};
+                                           "quantize.imatrix.chunks_count",
+                                           HD_QUANT_REPORT_KEY};
     const hd_meta_list *from = hd_source_meta(r->from);
     for (size_t i = 0; i < from->count; i++) {
         bool keep = true;
@@ -91,6 +92,8 @@ static hd_status make_metadata(hd_meta_list *to, const run *r, const hd_quant_mi
     hd_meta_add_u32(to, "general.file_type", mix ? mix->gguf_id : file_type_of(r));
     hd_meta_add_u32(to, "general.quantization_version", QUANTIZATION_VERSION);
     if (r->options->imatrix) add_imatrix(to, r->options);
+    const char *report = r->options->report;
+    if (report) hd_meta_add_text(to, HD_QUANT_REPORT_KEY, report, strlen(report));
     return to->status == HD_OK ? HD_OK : hd_fail(r->err, to->status, "no memory for the metadata");
 }
 
@@ -342,16 +345,40 @@ static hd_status write_files(run *r, const hd_output_plan *plan)
     return hd_output_finish(r->output, r->err);
 }
 
+/* The source's with their new types; NULL: no memory. */
+static hd_tensor *retyped(const hd_source *from, const hd_type *types, hd_error *err)
+{
+    size_t count = hd_source_count(from);
+    hd_tensor *tensors = hd_alloc_array(HD_MAX(count, 1), sizeof *tensors);
+    if (!tensors) (void)hd_fail(err, HD_E_MEMORY, "no memory for the tensors");
+    for (size_t i = 0; tensors && i < count; i++) {
+        tensors[i] = *hd_source_tensor(from, i);
+        tensors[i].type = types[i];
+    }
+    return tensors;
+}
+
+hd_status hd_quant_first_file(char **out, const hd_source *from, const hd_type *types, const char *path, uint64_t split,
+                              hd_error *err)
+{
+    hd_output *o = NULL;
+    hd_tensor *tensors = retyped(from, types, err);
+    hd_output_plan plan = {
+        .format = HD_FORMAT_GGUF, .path = path, .split = split, .tensors = tensors, .count = hd_source_count(from)};
+    *out = NULL;
+    hd_status status = tensors ? hd_output_open(&o, &plan, err) : HD_E_MEMORY;
+    if (status == HD_OK) status = hd_output_path(out, o, 0, err);
+    hd_output_close(&o);
+    hd_free(tensors);
+    return status;
+}
+
 static hd_status run_all(run *r, const hd_quant_mix *mix)
 {
     size_t count = hd_source_count(r->from);
     hd_meta_list meta = {0};
-    hd_tensor *tensors = hd_alloc_array(HD_MAX(count, 1), sizeof *tensors);
-    hd_status status = tensors ? HD_OK : hd_fail(r->err, HD_E_MEMORY, "no memory for the tensors");
-    for (size_t i = 0; status == HD_OK && i < count; i++) {
-        tensors[i] = *hd_source_tensor(r->from, i);
-        tensors[i].type = r->types[i];
-    }
+    hd_tensor *tensors = retyped(r->from, r->types, r->err);
+    hd_status status = tensors ? HD_OK : HD_E_MEMORY;
     if (status == HD_OK) status = make_metadata(&meta, r, mix);
     hd_output_plan plan = {.format = hd_source_layout(r->from),
                            .path = r->path,

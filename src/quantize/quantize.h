@@ -58,10 +58,21 @@ typedef struct hd_quant_options {
     const hd_imatrix *imatrix; /* what errors cost in each column of each tensor that it has; NULL: all alike.  Its
                                 * figures go into the metadata (quantize.imatrix.*), its first text's name, too */
     const char *imatrix_file;  /* its name for the metadata; NULL: none */
+    const char *report;        /* GGUF: value of HD_QUANT_REPORT_KEY, to be filled in later (hd_gguf_fill_text); NULL:
+                                * no such key */
 } hd_quant_options;
+
+/* What is known of a written model: a JSON object, padded with spaces to a length that leaves room for the figures. */
+#define HD_QUANT_REPORT_KEY "hadal.quantize.report"
+#define HD_QUANT_REPORT_BYTES 4096
 
 /* Whether encoding to `type` searches for scales, so that it makes use of an importance matrix. */
 bool hd_quant_weighs(hd_type type);
+
+/* The name of the first file that hd_quantize writes for a GGUF source, the one with the metadata: `path`, or the first
+ * of several of at most `split` bytes.  *out is the caller's (hd_free).  HD_E_LIMIT, HD_E_MEMORY. */
+hd_status hd_quant_first_file(char **out, const hd_source *from, const hd_type *types, const char *path, uint64_t split,
+                              hd_error *err);
 
 /* Writes the source with types[hd_source_count] as `path`: a GGUF file, or a release's folder, which is there (or its
  * only file, NAME.ckpt), by the source's layout.  `mix` NULL: the recipe has no name, and general.file_type tells of
