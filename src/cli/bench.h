@@ -69,6 +69,12 @@ hd_status hd_bench_check(const hd_bench *b, hd_error *err);
 /* Measures every case, in order; `done` is told of each (to print it at once).  HD_E_CANCELLED after Ctrl-C. */
 hd_status hd_bench_run(hd_bench *b, void (*done)(const hd_bench *b, const hd_bench_case *c), hd_error *err);
 
+/* For who measures in an order of his own, with the cases, `model`'s engine and its info set: the ids for b->cases; one
+ * repetition of a case of so many tokens; and, before the engine is closed, the sessions and ids. */
+hd_status hd_bench_begin(hd_bench *b, hd_error *err);
+hd_status hd_bench_time(hd_bench *b, const hd_bench_case *c, int64_t tokens, double *seconds, hd_error *err);
+void hd_bench_end(hd_bench *b);
+
 /* Resident memory of this process, mapped weights included: now, and the most that it ever was; 0: can't be told. */
 uint64_t hd_bench_memory_now(void);
 uint64_t hd_bench_memory_peak(void);

@@ -17,7 +17,7 @@ static int32_t next_id(hd_bench *b)
     return (int32_t)(((uint64_t)b->random * (uint64_t)b->info.vocab) >> 32);
 }
 
-static hd_status make_ids(hd_bench *b, hd_error *err)
+hd_status hd_bench_begin(hd_bench *b, hd_error *err)
 {
     int64_t most = 0;
     for (size_t i = 0; i < b->case_count; i++)
@@ -125,10 +125,19 @@ static hd_status time_decode(hd_bench *b, const hd_bench_case *c, int64_t tokens
     return HD_OK;
 }
 
-static hd_status time_case(hd_bench *b, const hd_bench_case *c, int64_t tokens, double *seconds, hd_error *err)
+hd_status hd_bench_time(hd_bench *b, const hd_bench_case *c, int64_t tokens, double *seconds, hd_error *err)
 {
     if (hd_interrupted()) return hd_fail(err, HD_E_CANCELLED, "interrupted");
     return c->decode ? time_decode(b, c, tokens, seconds, err) : time_prefill(b, c, tokens, seconds, err);
+}
+
+void hd_bench_end(hd_bench *b)
+{
+    for (int64_t i = 0; i < b->opened; i++)
+        hd_session_close(&b->sessions[i]);
+    b->opened = 0;
+    hd_free(b->ids);
+    b->ids = NULL;
 }
 
 /* ---- all of them ---- */
@@ -147,10 +156,10 @@ static hd_status measure_case(hd_bench *b, hd_bench_case *c, hd_error *err)
     char name[HD_BENCH_NAME];
     double seconds;
     if (c->decode || c == b->cases)
-        HD_TRY(time_case(b, c, c->decode ? HD_MIN(c->tokens, WARM_UP) : c->tokens, &seconds, err));
+        HD_TRY(hd_bench_time(b, c, c->decode ? HD_MIN(c->tokens, WARM_UP) : c->tokens, &seconds, err));
     for (int64_t i = 0; i < b->reps; i++) {
         hd_progress_show(hd_bench_case_name(name, c), (double)i / (double)b->reps);
-        HD_TRY(time_case(b, c, c->tokens, &seconds, err));
+        HD_TRY(hd_bench_time(b, c, c->tokens, &seconds, err));
         c->rates[i] = hd_rate(c->tokens * c->batch, seconds);
         if (b->profile) HD_TRY(take_profile(b, c, seconds, err));
     }
@@ -186,7 +195,7 @@ uint64_t hd_bench_memory_peak(void)
 
 hd_status hd_bench_run(hd_bench *b, void (*done)(const hd_bench *b, const hd_bench_case *c), hd_error *err)
 {
-    HD_TRY(make_ids(b, err));
+    HD_TRY(hd_bench_begin(b, err));
     for (size_t i = 0; i < b->case_count; i++) {
         HD_TRY(measure_case(b, &b->cases[i], err));
         done(b, &b->cases[i]);

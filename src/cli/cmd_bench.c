@@ -148,8 +148,7 @@ static hd_status run_all(hd_bench *b, hd_error *err)
 static void release(hd_bench *b)
 {
     hd_interrupt_release();
-    for (int64_t i = 0; i < b->opened; i++)
-        hd_session_close(&b->sessions[i]);
+    hd_bench_end(b);
     hd_engine_close(&b->engine);
     hd_profile_close(&b->profile);
     for (size_t i = 0; i < b->case_count; i++) {
@@ -157,7 +156,6 @@ static void release(hd_bench *b)
         hd_free(b->cases[i].profile.rows);
     }
     hd_free(b->cases);
-    hd_free(b->ids);
 }
 
 static int model_command(int argc, char **argv)

@@ -1,7 +1,6 @@
 /* cli/cmd_eval.c: `hadal eval`: what a model says about given tokens: logits, perplexity, divergence from another
  * model; evaluate.c does the evaluation.
  */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -176,11 +175,6 @@ static hd_status eval_all(eval *e, hd_error *err)
 
 /* ---- report ---- */
 
-static json_t *real_or_null(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null(); /* JSON has no infinity and no NaN */
-}
-
 static json_t *side_json(const eval *e, const hd_eval_side *s, const char *model)
 {
     hd_engine_info info;
@@ -188,8 +182,8 @@ static json_t *side_json(const eval *e, const hd_eval_side *s, const char *model
     json_t *o = json_pack("{s:o, s:s}", "model", hd_json_text(model, strlen(model)), "cpu", info.cpu);
     json_object_set_new(o, "cache_type", json_string(info.cache_type));
     json_object_set_new(o, "perplexity",
-                        e->run.predicted ? real_or_null(hd_evaluation_perplexity(&e->run, s)) : json_null());
-    json_object_set_new(o, "loss", e->run.predicted ? real_or_null(hd_evaluation_loss(&e->run, s)) : json_null());
+                        e->run.predicted ? hd_json_real(hd_evaluation_perplexity(&e->run, s)) : json_null());
+    json_object_set_new(o, "loss", e->run.predicted ? hd_json_real(hd_evaluation_loss(&e->run, s)) : json_null());
     return o;
 }
 
@@ -204,12 +198,12 @@ static hd_status print_json(eval *e, hd_error *err)
     if (e->run.compares) {
         hd_divergence kl = hd_evaluation_divergence(&e->run);
         json_t *other = side_json(e, &e->run.other, e->against ? e->against : e->model);
-        json_object_set_new(o, "kl_mean", real_or_null(kl.mean));
-        json_object_set_new(o, "kl_median", real_or_null(kl.median));
-        json_object_set_new(o, "kl_p99", real_or_null(kl.p99));
-        json_object_set_new(o, "kl_max", real_or_null(kl.max));
+        json_object_set_new(o, "kl_mean", hd_json_real(kl.mean));
+        json_object_set_new(o, "kl_median", hd_json_real(kl.median));
+        json_object_set_new(o, "kl_p99", hd_json_real(kl.p99));
+        json_object_set_new(o, "kl_max", hd_json_real(kl.max));
         json_object_set_new(o, "top1", json_real(kl.top1));
-        json_object_set_new(other, "largest_logit_difference", real_or_null(e->run.difference));
+        json_object_set_new(other, "largest_logit_difference", hd_json_real(e->run.difference));
         json_object_set_new(other, "compared_tokens", json_integer((json_int_t)e->run.compared));
         json_object_set_new(o, "against", other);
     }

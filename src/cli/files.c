@@ -75,6 +75,16 @@ hd_status hd_tree_remove(const char *path, hd_error *err)
     return remove_at(AT_FDCWD, path, 0, err);
 }
 
+hd_status hd_folder_check(const char *path, hd_error *err)
+{
+    const char *base = hd_path_base(path);
+    char *folder = base == path ? hd_strdup(".") : hd_strndup(path, (size_t)(base - path));
+    if (!folder) return no_memory(err);
+    bool fine = access(folder, W_OK) == 0;
+    hd_free(folder);
+    return fine ? HD_OK : hd_fail(err, HD_E_IO, "%s: cannot write there: %s", path, strerror(errno));
+}
+
 /* The first number in a file of /proc or /sys; UINT64_MAX when there is none ("max"). */
 static uint64_t read_number(const char *path)
 {

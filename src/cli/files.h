@@ -19,6 +19,9 @@ bool hd_path_is_safe(const char *relative);
 /* Removes a file, or a folder with all that is in it; does not follow links.  What does not exist is fine. */
 hd_status hd_tree_remove(const char *path, hd_error *err);
 
+/* Whether a file can be made in the folder of that path; HD_E_IO says why not. */
+hd_status hd_folder_check(const char *path, hd_error *err);
+
 /* Bytes of memory that this process may use in all: the machine's, or its cgroup's limit; 0 when that can't be told. */
 uint64_t hd_memory_limit(void);
 

@@ -2,6 +2,7 @@
 #include "cli/json.h"
 
 #include <ctype.h>
+#include <math.h>
 
 #include "cli/input.h"
 #include "tokenizer/utf8.h"
@@ -36,6 +37,11 @@ hd_status hd_json_dump(const json_t *value, hd_buf *out, hd_error *err)
     hd_buf_init(out, HD_INPUT_MAX);
     if (json_dump_callback(value, append_bytes, out, HD_JSON_FLAGS | JSON_COMPACT) == 0) return HD_OK;
     return hd_fail(err, out->status == HD_E_LIMIT ? HD_E_LIMIT : HD_E_MEMORY, "the JSON does not fit into memory");
+}
+
+json_t *hd_json_real(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 hd_status hd_json_print(FILE *out, json_t *value, bool pretty, hd_error *err)

@@ -21,6 +21,9 @@ hd_status hd_json_print(FILE *out, json_t *value, bool pretty, hd_error *err);
 /* The bytes of a value on one line.  `out` is initialized here, also after an error. */
 hd_status hd_json_dump(const json_t *value, hd_buf *out, hd_error *err);
 
+/* A number, or null where it is not finite: JSON has no infinity and no NaN. */
+json_t *hd_json_real(double value);
+
 /* A JSON string of any bytes: those that are not UTF-8 become U+FFFD.  NULL without memory. */
 json_t *hd_json_text(const char *text, size_t len);
 

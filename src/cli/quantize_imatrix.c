@@ -1,9 +1,7 @@
 /* cli/quantize_imatrix.c: importance matrices of `hadal quantize`: gathered from a text, read, written. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/engine.h"
@@ -67,7 +65,7 @@ hd_opt_group hd_calibration_group(hd_calibration *i)
          .type = HD_OPT_CHOICE,
          .value = &i->cpu,
          .choices = HD_CPU_CHOICES,
-         .help = "Instructions that --calibrate computes with."},
+         .help = "Instructions that --calibrate and --report compute with."},
     };
     memcpy(i->opts, opts, sizeof opts);
     return (hd_opt_group){"OPTIONS OF IMPORTANCE", i->opts, HD_ARRAY_LEN(opts)};
@@ -90,11 +88,7 @@ hd_status hd_calibration_check(const hd_calibration *i, hd_error *err)
         return hd_fail(err, HD_E_ARGUMENT,
                        "%s: is there already and is not replaced; --imatrix %s takes it, without --calibrate", i->to,
                        i->to);
-    const char *base = hd_path_base(i->to);
-    char *folder = base == i->to ? hd_strdup(".") : hd_strndup(i->to, (size_t)(base - i->to));
-    bool fine = folder && access(folder, W_OK) == 0;
-    hd_free(folder);
-    return fine ? HD_OK : hd_fail(err, HD_E_IO, "%s: cannot write there: %s", i->to, strerror(errno));
+    return hd_folder_check(i->to, err);
 }
 
 /* ---- gathering ---- */
