@@ -5,8 +5,10 @@
 #include "cli/cli.h"
 #include "cli/engine.h"
 #include "cli/json.h"
+#include "cli/quantize_report.h"
 #include "cli/terminal.h"
 #include "formats/formats.h"
+#include "quantize/quantize.h"
 
 #define HD_SHOWN_BYTES 72    /* of a long string in the text form */
 #define HD_SHOWN_ELEMENTS 8u /* of a long array in the text form */
@@ -76,6 +78,18 @@ static hd_str architecture(const inspect *in)
     if (meta && meta->type == HD_META_STRING) return meta->string;
     if (json_is_string(type)) return (hd_str){json_string_value(type), json_string_length(type)};
     return (hd_str){"unknown", 7};
+}
+
+/* What `hadal quantize --report` put into the metadata; NULL: nothing, or no JSON object. */
+static json_t *report_of(const inspect *in)
+{
+    const hd_meta *meta = hd_checkpoint_meta(in->checkpoint, HD_QUANT_REPORT_KEY);
+    json_t *report = NULL;
+    if (!meta || meta->type != HD_META_STRING) return NULL;
+    if (hd_json_parse(&report, meta->string.data, meta->string.len, NULL) == HD_OK && json_is_object(report))
+        return report;
+    json_decref(report);
+    return NULL;
 }
 
 /* ---- metadata as JSON ---- */
@@ -177,6 +191,8 @@ static hd_status print_json(const inspect *in, hd_error *err)
     json_object_set_new(o, "tensor_types", types);
     json_object_set_new(o, "tokenizer", tokenizer_json(in));
     json_object_set_new(o, "metadata", metadata_json(in));
+    json_t *report = report_of(in);
+    if (report) json_object_set_new(o, "quantize_report", report);
     if (in->tensors) json_object_set_new(o, "tensors", tensors_json(in));
     return hd_json_print(stdout, o, true, err);
 }
@@ -286,9 +302,15 @@ static void print_text(const inspect *in)
         if (in->type_tensors[t])
             printf("  %-10s %6zu tensors %14lld values %12.1f MiB\n", hd_type_name(t), in->type_tensors[t],
                    (long long)in->type_values[t], (double)in->type_bytes[t] / (1 << 20));
+    json_t *report = report_of(in);
     if (hd_checkpoint_meta_count(in->checkpoint)) puts("metadata");
-    for (size_t i = 0; i < hd_checkpoint_meta_count(in->checkpoint); i++)
-        print_meta(hd_checkpoint_meta_at(in->checkpoint, i));
+    for (size_t i = 0; i < hd_checkpoint_meta_count(in->checkpoint); i++) {
+        const hd_meta *meta = hd_checkpoint_meta_at(in->checkpoint, i);
+        if (!report || meta != hd_checkpoint_meta(in->checkpoint, HD_QUANT_REPORT_KEY)) print_meta(meta);
+    }
+    if (report) puts("report of quantizing (" HD_QUANT_REPORT_KEY ")");
+    hd_report_print_figures(report, "  ");
+    json_decref(report);
     print_config("config.json", hd_checkpoint_config(in->checkpoint));
     print_config("generation_config.json", hd_checkpoint_generation_config(in->checkpoint));
     if (in->tensors) print_tensors(in);

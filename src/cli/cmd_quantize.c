@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/engine.h"
@@ -17,6 +18,7 @@ static const hd_manual manual = {
                 "quantize IN OUT.gguf --target-bpw BITS [--calibrate TEXT] [--save-recipe FILE]\n"
                 "quantize IN OUT.gguf --target-size SIZE | --fit-machine [--calibrate TEXT]\n"
                 "quantize IN OUT.gguf --recipe FILE\n"
+                "quantize IN OUT.gguf [--type TYPE] --report FILE [--report-text TEXT]\n"
                 "quantize IN --calibrate TEXT --imatrix-out FILE\nquantize --types",
     .description =
         "Writes the model IN, a GGUF file, a folder in the layout of the official releases (safetensors or PyTorch) or "
@@ -37,13 +39,21 @@ static const hd_manual manual = {
         "says what each class of tensors got.  With --calibrate it is measured what errors in each class cost: the "
         "model is read with that class alone rounded; with --imatrix beside it the importance comes from that file.  "
         "Without, errors are taken to cost the same everywhere.  "
-        "--save-recipe keeps the choice, to be edited and used again with --recipe.",
+        "--save-recipe keeps the choice, to be edited and used again with --recipe.\n\n"
+        "--report measures what was written against IN: errors tensor by tensor, then with both models in memory "
+        "perplexity and divergence on a text, and how fast both read and write here.  FILE gets it as JSON, the "
+        "model's "
+        "metadata all but the list of tensors; 'hadal inspect' shows it.  When that is interrupted, the model is "
+        "whole, "
+        "and the same command makes the report: of an OUT.gguf that is there already nothing else is done.  Don't make "
+        "one of a file that a service has open: its metadata change.",
     .examples = "hadal quantize --types\n"
                 "hadal quantize model-bf16.gguf model-q4.gguf --type Q4_K_M\n"
                 "hadal quantize model-bf16.gguf x.gguf --type Q4_K_M --dry-run --json | jq .bytes\n"
                 "hadal quantize model-bf16.gguf --calibrate text.txt --imatrix-out model.imatrix.gguf\n"
                 "hadal quantize model-bf16.gguf model-q3.gguf --type Q3_K_M --imatrix model.imatrix.gguf\n"
-                "hadal quantize model-bf16.gguf model-4.5.gguf --target-bpw 4.5 --calibrate text.txt",
+                "hadal quantize model-bf16.gguf model-4.5.gguf --target-bpw 4.5 --calibrate text.txt\n"
+                "hadal quantize model-bf16.gguf model-q4.gguf --report report.json --report-text other.txt",
     .environment = HD_ENVIRONMENT_MODELS,
 };
 
@@ -54,6 +64,8 @@ typedef struct command {
     const hd_quant_mix *mix; /* NULL: a recipe without a name */
     hd_calibration importance;
     hd_budget_flags budget;
+    hd_report_flags report;
+    bool there; /* OUT is: only a report is made */
     uint64_t values, bytes, bytes_before, type_bytes[HD_TYPE_COUNT];
     size_t type_tensors[HD_TYPE_COUNT];
 } command;
@@ -107,6 +119,11 @@ static double bits_per_weight(const command *c, uint64_t bytes)
     return c->values ? 8.0 * (double)bytes / (double)c->values : 0.0;
 }
 
+static const char *type_name(const command *c)
+{
+    return c->mix ? c->mix->name : c->there ? json_string_value(json_object_get(c->report.made, "recipe")) : "recipe";
+}
+
 static hd_status print_json(const command *c, hd_error *err)
 {
     json_t *types = json_object();
@@ -116,21 +133,21 @@ static hd_status print_json(const command *c, hd_error *err)
             types, hd_type_name((hd_type)t),
             json_pack("{s:I, s:I}", "tensors", (json_int_t)c->type_tensors[t], "bytes", (json_int_t)c->type_bytes[t]));
     }
-    json_t *o =
-        json_pack("{s:o, s:s, s:I, s:f, s:I, s:f, s:o}", "path", hd_json_text(c->model.out, strlen(c->model.out)),
-                  "type", c->mix ? c->mix->name : "recipe", "bytes", (json_int_t)c->bytes, "bpw",
-                  bits_per_weight(c, c->bytes), "bytes_before", (json_int_t)c->bytes_before, "bpw_before",
-                  bits_per_weight(c, c->bytes_before), "tensor_types", types);
-    if (o && !c->dry_run) json_object_set_new(o, "seconds", json_real(c->model.seconds));
+    json_t *o = json_pack(
+        "{s:o, s:s, s:I, s:f, s:I, s:f, s:o}", "path", hd_json_text(c->model.out, strlen(c->model.out)), "type",
+        type_name(c), "bytes", (json_int_t)c->bytes, "bpw", bits_per_weight(c, c->bytes), "bytes_before",
+        (json_int_t)c->bytes_before, "bpw_before", bits_per_weight(c, c->bytes_before), "tensor_types", types);
+    if (o && !c->dry_run && !c->there) json_object_set_new(o, "seconds", json_real(c->model.seconds));
     if (o && c->importance.matrix) json_object_set_new(o, "imatrix", hd_calibration_json(&c->importance));
     if (o && c->budget.classes) json_object_set_new(o, "budget", hd_budget_json(&c->budget, &c->model));
+    if (o && c->report.made) json_object_set(o, "report", c->report.made);
     return hd_json_print(stdout, o, true, err);
 }
 
 static void print_text(const command *c)
 {
     char before[HD_SIZE_TEXT], after[HD_SIZE_TEXT];
-    fputs(c->dry_run ? "would be  " : "wrote     ", stdout);
+    fputs(c->dry_run ? "would be  " : c->there ? "there is  " : "wrote     ", stdout);
     hd_terminal_name(stdout, c->model.out, 0);
     printf("\nweights   %s, %.2f bits each (before: %s, %.2f)\n", hd_size_text(after, c->bytes),
            bits_per_weight(c, c->bytes), hd_size_text(before, c->bytes_before), bits_per_weight(c, c->bytes_before));
@@ -140,7 +157,8 @@ static void print_text(const command *c)
                    hd_size_text(after, c->type_bytes[t]));
     hd_budget_print(&c->budget, &c->model);
     if (c->importance.matrix) hd_calibration_print(&c->importance);
-    if (!c->dry_run) printf("time      %.1f s\n", c->model.seconds);
+    if (!c->dry_run && !c->there) printf("time      %.1f s\n", c->model.seconds);
+    hd_report_print(&c->report);
 }
 
 /* ---- the run ---- */
@@ -152,6 +170,11 @@ static hd_status check_calibration(const command *c, hd_error *err)
     if (gguf || !c->importance.text) return HD_OK;
     return hd_fail(err, HD_E_UNSUPPORTED, "--calibrate needs a GGUF file; 'hadal convert %s x.gguf' makes one",
                    c->model.in);
+}
+
+static const char *recipe_name(const command *c)
+{
+    return c->mix ? c->mix->name : c->budget.load ? c->budget.load : "chosen by budget";
 }
 
 static hd_status make_recipe(command *c, hd_error *err)
@@ -167,7 +190,7 @@ static hd_status make_recipe(command *c, hd_error *err)
     else
         HD_TRY(hd_budget_make(&c->budget, &c->model, i, err));
     if (reads) hd_calibration_note(i, s, c->model.types);
-    const char *note = c->mix ? c->mix->name : c->budget.load ? c->budget.load : "chosen by budget";
+    const char *note = recipe_name(c);
     if (c->budget.save) HD_TRY(hd_recipe_save(c->budget.save, s, c->model.types, note, err));
     add_up(c);
     return HD_OK;
@@ -182,22 +205,51 @@ static hd_status check_recipe_name(const command *c, hd_error *err)
                    c->budget.save);
 }
 
+static hd_status print_all(const command *c, hd_error *err)
+{
+    if (c->json) return print_json(c, err);
+    print_text(c);
+    return HD_OK;
+}
+
+/* OUT is there already: what --calibrate would gather is not gathered again; a matrix that it wrote is read. */
+static hd_status report_only(command *c, hd_error *err)
+{
+    hd_calibration *i = &c->importance;
+    bool weighted = i->text || i->from, given = c->type || hd_budget_given(&c->budget);
+    if (given)
+        fprintf(stderr, "hadal: quantize: %s is there already: a report of it is made, nothing else\n", c->model.out);
+    HD_TRY(hd_rewrite_open(&c->model, HD_FORMAT_GGUF, err));
+    HD_TRY(hd_report_adopt(&c->model, c->mix, weighted, err));
+    if (!i->from && i->to && access(i->to, R_OK) == 0) i->from = i->to;
+    if (i->from) HD_TRY(hd_imatrix_read(&i->matrix, i->from, err));
+    c->model.imatrix = i->matrix;
+    add_up(c);
+    HD_TRY(hd_report_make(&c->report, &c->model, i, given ? recipe_name(c) : NULL, err));
+    return print_all(c, err);
+}
+
 static hd_status run_all(command *c, hd_error *err)
 {
     if (c->type) HD_TRY(find_mix(c, err));
     if (c->mix) HD_TRY(hd_quant_mix_check(c->mix, err));
     if (c->split) HD_TRY(hd_rewrite_parse_size(&c->model.split, "split-size", c->split, err));
+    HD_TRY(hd_report_check(&c->report, err));
+    c->there = hd_report_alone(&c->report, &c->model);
+    if (c->there) return report_only(c, err);
+    if (!c->type && !hd_budget_given(&c->budget))
+        return hd_fail(err, HD_E_NOT_FOUND, "%s: is not there; --type or a budget says what to write", c->model.out);
     HD_TRY(hd_rewrite_check_name(&c->model, err));
     HD_TRY(hd_calibration_check(&c->importance, err));
     HD_TRY(check_recipe_name(c, err));
     HD_TRY(hd_rewrite_open(&c->model, HD_FORMAT_GGUF, err));
+    hd_report_reserve(&c->report, &c->model, recipe_name(c));
     HD_TRY(make_recipe(c, err));
     c->model.imatrix = c->importance.matrix;
     c->model.imatrix_file = c->importance.file;
     if (!c->dry_run) HD_TRY(hd_rewrite_run(&c->model, c->mix, "quantizing", err));
-    if (c->json) return print_json(c, err);
-    print_text(c);
-    return HD_OK;
+    HD_TRY(hd_report_make(&c->report, &c->model, &c->importance, recipe_name(c), err));
+    return print_all(c, err);
 }
 
 /* Without OUT: the importance matrix alone. */
@@ -220,13 +272,14 @@ static int check_usage(const command *c, const char *name)
 {
     int rc = hd_calibration_usage(&c->importance, hd_budget_given(&c->budget) && !c->budget.load, name);
     if (rc == HD_ARGS_OK) rc = hd_budget_usage(&c->budget, c->type, name);
+    if (rc == HD_ARGS_OK) rc = hd_report_usage(&c->report, c->model.out, c->dry_run, name);
     if (rc != HD_ARGS_OK) return rc;
     bool chosen = c->type || hd_budget_given(&c->budget);
     const char *text = c->importance.text;
     if (text && strcmp(text, "-") == 0 && hd_budget_given(&c->budget))
         return hd_cli_usage(name, "--calibrate -: with a budget the text is read twice; put it in a file");
     if (!c->model.in || (!c->model.out && !c->importance.to)) return hd_cli_usage(name, "IN and OUT.gguf are needed");
-    if (c->model.out && !chosen)
+    if (c->model.out && !chosen && !c->report.path)
         return hd_cli_usage(name, "--type or a budget is needed; 'hadal quantize --types' lists the types");
     if (!c->model.out && (chosen || c->dry_run)) return hd_cli_usage(name, "OUT.gguf is needed");
     return HD_ARGS_OK;
@@ -263,8 +316,10 @@ int hd_cmd_quantize(int argc, char **argv)
          .help = "Threads that compute and encode; 0: all processors that this process may use."},
         {.name = "json", .type = HD_OPT_FLAG, .value = &c.json, .help = "Prints one JSON object."},
     };
-    hd_opt_group groups[] = {
-        {"OPTIONS", opts, HD_ARRAY_LEN(opts)}, hd_calibration_group(&c.importance), hd_budget_group(&c.budget)};
+    hd_opt_group groups[] = {{"OPTIONS", opts, HD_ARRAY_LEN(opts)},
+                             hd_calibration_group(&c.importance),
+                             hd_budget_group(&c.budget),
+                             hd_report_group(&c.report)};
     hd_args args = {.manual = &manual,
                     .groups = groups,
                     .group_count = HD_ARRAY_LEN(groups),
@@ -282,6 +337,7 @@ int hd_cmd_quantize(int argc, char **argv)
     hd_status status = c.model.out ? run_all(&c, &err) : gather_only(&c, &err);
     hd_calibration_free(&c.importance);
     hd_budget_free(&c.budget);
+    hd_report_free(&c.report);
     hd_rewrite_close(&c.model);
     return status == HD_OK ? HD_EXIT_OK : hd_cli_fail(argv[0], &err);
 }

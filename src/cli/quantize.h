@@ -1,7 +1,8 @@
-/* cli/quantize.h: what the files of `hadal quantize` share: importance matrices, and budgets.
+/* cli/quantize.h: what the files of `hadal quantize` share: importance matrices, budgets, reports.
  *
  * cmd_quantize.c is the command line and the run, quantize_imatrix.c gathers, reads and writes importance matrices,
- * quantize_budget.c chooses types by budget.
+ * quantize_budget.c chooses types by budget, quantize_report.c says what became of the model: quantize_figures.c
+ * evaluates and times it, quantize_report_text.c prints it.
  */
 #ifndef HD_CLI_QUANTIZE_H
 #define HD_CLI_QUANTIZE_H
@@ -84,5 +85,46 @@ hd_status hd_budget_make(hd_budget_flags *b, hd_rewrite *w, const hd_calibration
 /* For --json; and as text: what each class cost, and what it got. */
 json_t *hd_budget_json(const hd_budget_flags *b, const hd_rewrite *w);
 void hd_budget_print(const hd_budget_flags *b, const hd_rewrite *w);
+
+/* ---- reports ---- */
+
+typedef struct hd_report_flags {
+    /* options */
+    const char *path, *text; /* --report, --report-text; NULL: not given */
+    int64_t tokens, window;  /* 0: all of the text; the model's context */
+    hd_opt opts[4];
+    /* state */
+    char reserved[HD_QUANT_REPORT_BYTES + 1]; /* what the metadata hold until the figures are known */
+    json_t *made;                             /* the report; NULL: there is none */
+} hd_report_flags;
+
+hd_opt_group hd_report_group(hd_report_flags *r);
+void hd_report_free(hd_report_flags *r);
+
+/* HD_ARGS_OK, or the exit code of wrong usage.  `out` NULL: no model is written. */
+int hd_report_usage(const hd_report_flags *r, const char *out, bool dry_run, const char *command);
+
+/* Before any work: the report replaces nothing, and what it needs is there. */
+hd_status hd_report_check(const hd_report_flags *r, hd_error *err);
+
+/* Whether the model is there already, so that a report of it is all that is asked for. */
+bool hd_report_alone(const hd_report_flags *r, const hd_rewrite *w);
+
+/* For that: fills w->types with those that OUT has.  `mix` is what --type asks for (NULL: something else), `weighted`
+ * as in hd_quant_types: HD_E_ARGUMENT where OUT has other types. */
+hd_status hd_report_adopt(hd_rewrite *w, const hd_quant_mix *mix, bool weighted, hd_error *err);
+
+/* Before the run: sets w->report.  `recipe` is the name that the report gives the types (NULL: as found in OUT).  None
+ * without --report. */
+void hd_report_reserve(hd_report_flags *r, hd_rewrite *w, const char *recipe);
+
+/* Behind the run: measures OUT and writes the report, into OUT's metadata, too, where there is room for it.  What can't
+ * be measured is left out, and the report says why.  None without --report.  Errors: HD_E_CANCELLED, HD_E_MODEL_LOST,
+ * HD_E_IO, HD_E_MEMORY. */
+hd_status hd_report_make(hd_report_flags *r, const hd_rewrite *w, const hd_calibration *calibration, const char *recipe,
+                         hd_error *err);
+
+/* The report as text: figures, and the tensors with the largest errors. */
+void hd_report_print(const hd_report_flags *r);
 
 #endif

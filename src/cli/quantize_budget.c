@@ -99,7 +99,7 @@ static hd_status find_bytes(hd_budget_flags *b, const hd_rewrite *w, hd_error *e
 /* Bytes of the file that are no tensor's: the header, and what lies between tensors. */
 static uint64_t overhead(const hd_rewrite *w)
 {
-    const uint64_t own_keys = 1024; /* what the run adds: file_type, the importance matrix's */
+    const uint64_t own_keys = 1024 + (w->report ? HD_QUANT_REPORT_BYTES : 0); /* file_type, the importance matrix's */
     size_t count = hd_source_count(w->source);
     uint64_t all = hd_gguf_file_bytes(hd_source_tensors(w->source), count,
                                       hd_meta_list_bytes(hd_source_meta(w->source)) + own_keys);
