@@ -272,7 +272,9 @@ static int check_usage(const command *c, const char *name)
 {
     int rc = hd_calibration_usage(&c->importance, hd_budget_given(&c->budget) && !c->budget.load, name);
     if (rc == HD_ARGS_OK) rc = hd_budget_usage(&c->budget, c->type, name);
-    if (rc == HD_ARGS_OK) rc = hd_report_usage(&c->report, c->model.out, c->dry_run, name);
+    const char *written[] = {c->importance.to, c->budget.save};
+    if (rc == HD_ARGS_OK)
+        rc = hd_report_usage(&c->report, c->model.out, written, HD_ARRAY_LEN(written), c->dry_run, name);
     if (rc != HD_ARGS_OK) return rc;
     bool chosen = c->type || hd_budget_given(&c->budget);
     const char *text = c->importance.text;

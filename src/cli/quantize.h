@@ -101,8 +101,10 @@ typedef struct hd_report_flags {
 hd_opt_group hd_report_group(hd_report_flags *r);
 void hd_report_free(hd_report_flags *r);
 
-/* HD_ARGS_OK, or the exit code of wrong usage.  `out` NULL: no model is written. */
-int hd_report_usage(const hd_report_flags *r, const char *out, bool dry_run, const char *command);
+/* HD_ARGS_OK, or the exit code of wrong usage.  `out` NULL: no model is written.  `others` are further files that the
+ * command writes; NULL ones are skipped. */
+int hd_report_usage(const hd_report_flags *r, const char *out, const char *const *others, size_t other_count,
+                    bool dry_run, const char *command);
 
 /* Before any work: the report replaces nothing, and what it needs is there. */
 hd_status hd_report_check(const hd_report_flags *r, hd_error *err);

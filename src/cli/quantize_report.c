@@ -66,7 +66,8 @@ void hd_report_free(hd_report_flags *r)
     json_decref(r->made);
 }
 
-int hd_report_usage(const hd_report_flags *r, const char *out, bool dry_run, const char *command)
+int hd_report_usage(const hd_report_flags *r, const char *out, const char *const *others, size_t other_count,
+                    bool dry_run, const char *command)
 {
     if (!r->path && (r->text || r->window))
         return hd_cli_usage(command, "--report-text and --report-window need --report");
@@ -75,19 +76,28 @@ int hd_report_usage(const hd_report_flags *r, const char *out, bool dry_run, con
     if (!out) return hd_cli_usage(command, "--report is of a model: OUT.gguf is needed");
     if (dry_run) return hd_cli_usage(command, "--report and --dry-run exclude each other: there is nothing to measure");
     if (hd_output_same(r->path, out)) return hd_cli_usage(command, "--report and OUT.gguf need two files");
+    for (size_t i = 0; i < other_count; i++)
+        if (others[i] && hd_output_same(r->path, others[i]))
+            return hd_cli_usage(command, "--report, --imatrix-out and --save-recipe need files of their own");
     if (r->text && strcmp(r->text, "-") == 0)
         return hd_cli_usage(command, "--report-text -: is read hours later; put it in a file");
     return HD_ARGS_OK;
 }
 
-hd_status hd_report_check(const hd_report_flags *r, hd_error *err)
+/* Asked again at the end: hours lie between. */
+static hd_status check_free(const hd_report_flags *r, hd_error *err)
 {
     struct stat st;
+    if (lstat(r->path, &st) != 0) return HD_OK;
+    return hd_fail(err, HD_E_ARGUMENT, "%s: is there already and is not replaced; take another name or remove it",
+                   r->path);
+}
+
+hd_status hd_report_check(const hd_report_flags *r, hd_error *err)
+{
     hd_mapping *text = NULL;
     if (!r->path) return HD_OK;
-    if (lstat(r->path, &st) == 0)
-        return hd_fail(err, HD_E_ARGUMENT, "%s: is there already and is not replaced; take another name or remove it",
-                       r->path);
+    HD_TRY(check_free(r, err));
     HD_TRY(hd_folder_check(r->path, err));
     if (!r->text) return HD_OK;
     HD_TRY(hd_mapping_open(&text, r->text, err));
@@ -378,6 +388,7 @@ static hd_status make_all(making *m, hd_error *err)
     (void)json_object_del(m->r->made, "tensors");
     json_object_set_new(m->r->made, "tensors", tensors);
     HD_TRY(fill_metadata(m, err));
+    HD_TRY(check_free(m->r, err));
     return hd_file_write_json(m->r->path, json_incref(m->r->made), err);
 }
 

@@ -214,6 +214,8 @@ class Report(Cli):
         self.refused(2, "exclude each other", *q, "--report", self.file("r.json"), "--dry-run")
         self.refused(2, "need --report", *q, "--report-text", self.text)
         self.refused(2, "need two files", *q, "--report", self.out)
+        self.refused(2, "need files of their own", *q, "--report", self.file("r.json"), "--calibrate", self.text,
+                     "--imatrix-out", self.file("r.json"))
         self.refused(2, "put it in a file", *q, "--report", self.file("r.json"), "--report-text", "-")
         self.refused(2, "OUT.gguf is needed", "quantize", self.original, "--calibrate", self.text, "--imatrix-out",
                      self.file("m"), "--report", self.file("r.json"))
