@@ -7,6 +7,7 @@
 #define HD_MODELS_H
 
 #include "formats/formats.h"
+#include "models/names.h"
 #include "tensor/backend.h"
 
 /* End-of-text ids that a model may list. */
@@ -64,9 +65,26 @@ typedef struct hd_model_config {
 /* Reads and checks the configuration of a checkpoint.  Errors name the key: HD_E_FORMAT, HD_E_UNSUPPORTED. */
 hd_status hd_model_config_read(hd_model_config *out, const hd_checkpoint *ckpt, hd_error *err);
 
-/* Rows and columns that a block scale of FP8 matrices stands for: quantization_config.weight_block_size of config.json;
- * V3 and its kin say [128, 128].  Errors: HD_E_UNSUPPORTED (a pair of unequal sizes). */
-hd_status hd_model_scale_block(const hd_checkpoint *ckpt, int *block, hd_error *err);
+/* The scales of a matrix of 8 bits in a release, which are a tensor of their own. */
+typedef struct hd_scale_layout {
+    char name[HD_NAME_MAX + 16];
+    int64_t shape[2];   /* that it must have */
+    int64_t rows, cols; /* of the matrix that a scale stands for */
+} hd_scale_layout;
+
+/* Whether matrices of a release that have this type have scales: F8_E4M3 and I8. */
+bool hd_model_has_scales(hd_type type);
+
+/* Where the scales of the matrix `name` [rows][cols] of such a type must lie.  FP8 as V3 ships it: "NAME_scale_inv",
+ * one for each block of quantization_config.weight_block_size of config.json (128 x 128 where that says nothing).  As
+ * compressed-tensors has them: "NAME_scale", one for each row; integers (I8) are always so.  Whether they are there is
+ * for the caller to see.  Errors: HD_E_UNSUPPORTED (blocks that are not square; integers without scales, or whose
+ * scales the configuration describes otherwise). */
+hd_status hd_model_scales_find(hd_scale_layout *out, const hd_checkpoint *ckpt, const char *name, hd_type type,
+                               int64_t rows, int64_t cols, hd_error *err);
+
+/* Whether a tensor of that name holds the scales of another one. */
+bool hd_model_is_scale(const hd_checkpoint *ckpt, const char *name);
 
 /* The other way: the configuration as GGUF metadata, without the tokenizer's, and as config.json and
  * generation_config.json (the caller's to release; `type` is that of most weights, BF16, F16 or F32).  What was read

@@ -148,45 +148,32 @@ static hd_status decode_all(hd_weights *w, const hd_tensor *t, int64_t n, float 
     return HD_OK;
 }
 
-hd_status hd_model_scale_block(const hd_checkpoint *ckpt, int *block, hd_error *err)
-{
-    const json_t *q = json_object_get(hd_checkpoint_config(ckpt), "quantization_config");
-    const json_t *size = json_object_get(q, "weight_block_size");
-    *block = 128;
-    if (!size) return HD_OK;
-    json_int_t a = json_integer_value(json_array_get(size, 0)), b = json_integer_value(json_array_get(size, 1));
-    if (json_array_size(size) != 2 || a != b || a < 1 || a > 65536)
-        return hd_fail(err, HD_E_UNSUPPORTED, "config.json: \"weight_block_size\" is not a pair of equal sizes");
-    *block = (int)a;
-    return HD_OK;
-}
-
 static hd_status take_scales(hd_weights *w, hd_matrix *m, const char *name, hd_error *err)
 {
-    char full[HD_NAME_MAX + 16];
-    HD_TRY(hd_model_scale_block(w->ckpt, &m->scale_block, err));
-    snprintf(full, sizeof full, "%s_scale_inv", name);
-    const int64_t shape[2] = {(m->rows + m->scale_block - 1) / m->scale_block,
-                              (m->cols + m->scale_block - 1) / m->scale_block};
+    hd_scale_layout layout;
     const hd_tensor *t;
-    HD_TRY(take(w, &t, full, 2, shape, err));
     float *scale;
-    HD_TRY(decode_all(w, t, shape[0] * shape[1], &scale, err)); /* float32, whatever the file has */
+    HD_TRY(hd_model_scales_find(&layout, w->ckpt, name, m->type, m->rows, m->cols, err));
+    HD_TRY(take(w, &t, layout.name, 2, layout.shape, err));
+    HD_TRY(decode_all(w, t, layout.shape[0] * layout.shape[1], &scale, err)); /* float32, whatever the file has */
     m->scale = scale;
-    m->scale_stride = shape[1];
+    m->scale_stride = layout.shape[1];
+    m->scale_rows = layout.rows;
+    m->scale_cols = layout.cols;
     return HD_OK;
 }
 
 static hd_status fill_matrix(hd_weights *w, hd_matrix *m, const hd_tensor *t, int64_t rows, int64_t cols, hd_error *err)
 {
     *m = (hd_matrix){.type = t->type, .rows = rows, .cols = cols, .data = t->data};
-    if (!hd_type_is_weight(t->type))
+    bool scaled = hd_model_has_scales(t->type) && !w->gguf;
+    if (!scaled && !hd_type_is_weight(t->type))
         return hd_fail(err, HD_E_UNSUPPORTED, "tensor %s has type %s, which is not one of weights", t->name,
                        hd_type_name(t->type));
     if (!hd_type_row_bytes(t->type, cols, &m->row_bytes))
         return hd_fail(err, HD_E_FORMAT, "tensor %s: rows of %lld values are no whole blocks of %s", t->name,
                        (long long)cols, hd_type_name(t->type));
-    return t->type == HD_TYPE_F8_E4M3 ? take_scales(w, m, t->name, err) : HD_OK;
+    return scaled ? take_scales(w, m, t->name, err) : HD_OK;
 }
 
 hd_status hd_weights_prepare(hd_weights *w, hd_matrix *m, hd_error *err)

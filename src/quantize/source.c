@@ -250,26 +250,28 @@ const hd_tensor *hd_source_take(hd_source *s, const char *name)
     return t;
 }
 
-/* DeepSeek-V3's block scales of a matrix in FP8, as float32. */
+/* The scales of a matrix of 8 bits, as float32. */
 static hd_status take_scales(hd_source *s, const hd_tensor *t, hd_matrix *m, hd_error *err)
 {
-    enum { SUFFIX = 16 };
-    char name[HD_NAME_MAX + SUFFIX];
-    HD_TRY(hd_model_scale_block(s->ckpt, &m->scale_block, err));
-    snprintf(name, sizeof name, "%.*s_scale_inv", HD_NAME_MAX, t->name);
-    const hd_tensor *scales = hd_source_take(s, name);
-    if (!scales) return hd_fail(err, HD_E_FORMAT, "tensor '%s' is FP8, but '%s' is missing", t->name, name);
-    int64_t block = m->scale_block, rows = (m->rows + block - 1) / block, cols = (m->cols + block - 1) / block;
+    hd_scale_layout layout;
+    HD_TRY(hd_model_scales_find(&layout, s->ckpt, t->name, t->type, m->rows, m->cols, err));
+    int64_t rows = layout.shape[0], cols = layout.shape[1];
+    const hd_tensor *scales = hd_source_take(s, layout.name);
+    if (!scales)
+        return hd_fail(err, HD_E_FORMAT, "tensor '%s' is %s, but '%s' is missing", t->name, hd_type_name(t->type),
+                       layout.name);
     if (scales->dims != 2 || scales->shape[0] != rows || scales->shape[1] != cols)
-        return hd_fail(err, HD_E_FORMAT, "tensor '%s' is not one scale for each block of %d x %d", name, m->scale_block,
-                       m->scale_block);
+        return hd_fail(err, HD_E_FORMAT, "tensor '%s' is not one scale for each block of %lld x %lld: [%lld, %lld]",
+                       layout.name, (long long)layout.rows, (long long)layout.cols, (long long)rows, (long long)cols);
     float *values = hd_arena_alloc(&s->arena, (size_t)(rows * cols), sizeof *values);
     if (!values) return hd_fail(err, HD_E_MEMORY, "no memory for the scales of '%s'", t->name);
-    if (!hd_decode_row(scales->type, scales->data, values, rows * cols))
-        return hd_fail(err, HD_E_FORMAT, "tensor '%s' has type %s, not one of scales", name,
+    if (!hd_type_is_weight(scales->type) || !hd_decode_row(scales->type, scales->data, values, rows * cols))
+        return hd_fail(err, HD_E_FORMAT, "tensor '%s' has type %s, not one of scales", layout.name,
                        hd_type_name(scales->type));
     m->scale = values;
     m->scale_stride = cols;
+    m->scale_rows = layout.rows;
+    m->scale_cols = layout.cols;
     return HD_OK;
 }
 
@@ -280,10 +282,11 @@ hd_status hd_source_parts(hd_source *s, const hd_tensor *t, size_t count, bool c
     if (cols < 1 || values % (cols * (int64_t)count) != 0)
         return hd_fail(err, HD_E_FORMAT, "tensor '%s' has an unexpected shape", t->name);
     m.rows = values / cols / (int64_t)count;
-    if (!hd_type_row_bytes(t->type, cols, &m.row_bytes) || !hd_type_is_weight(t->type))
+    bool scaled = t->dims == 2 && hd_model_has_scales(t->type) && hd_checkpoint_format(s->ckpt) != HD_FORMAT_GGUF;
+    if (!hd_type_row_bytes(t->type, cols, &m.row_bytes) || (!scaled && !hd_type_is_weight(t->type)))
         return hd_fail(err, HD_E_UNSUPPORTED, "tensor '%s' has type %s, which is not one of weights", t->name,
                        hd_type_name(t->type));
-    if (t->type == HD_TYPE_F8_E4M3) HD_TRY(take_scales(s, t, &m, err));
+    if (scaled) HD_TRY(take_scales(s, t, &m, err));
     for (size_t k = 0; k < count; k++) {
         parts[k] = m;
         parts[k].data += k * (size_t)m.rows * m.row_bytes;

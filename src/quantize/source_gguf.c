@@ -36,11 +36,11 @@ static hd_status add_own(const maker *m)
 /* ---- a release ---- */
 
 /* The type that the values keep: vectors and what decides much and weighs little are float32, as llama.cpp wants them;
- * FP8 becomes BF16, the next wider type that GGUF has. */
+ * what has 8 bits and scales apart becomes BF16, the next wider type that GGUF has. */
 static hd_type kept_type(hd_name_id id, const hd_tensor *t)
 {
     if (t->dims < 2 || id == HD_NAME_router) return HD_TYPE_F32;
-    return t->type == HD_TYPE_F8_E4M3 || t->type == HD_TYPE_F8_E5M2 ? HD_TYPE_BF16 : t->type;
+    return hd_model_has_scales(t->type) || t->type == HD_TYPE_F8_E5M2 ? HD_TYPE_BF16 : t->type;
 }
 
 static hd_status wrong_shape(const maker *m, const hd_tensor *t)

@@ -1,5 +1,5 @@
 /* quantize/source_release.c: sources in the layout of the official releases, out of a GGUF checkpoint, or out of a
- * release whose FP8 matrices become plain.
+ * release whose matrices of 8 bits become plain.
  *
  * The reverse of source_gguf.c.  A vector that GGUF widened to float32 gets the type of the matrices back, where that
  * loses nothing. */
@@ -173,7 +173,7 @@ static hd_status add_renamed(const maker *m)
     return hd_source_check_taken(s, m->err);
 }
 
-/* ---- a release whose FP8 becomes plain ---- */
+/* ---- a release whose 8 bits become plain ---- */
 
 static hd_status add_as_they_are(const maker *m)
 {
@@ -182,8 +182,8 @@ static hd_status add_as_they_are(const maker *m)
         const hd_tensor *t = hd_checkpoint_tensor(s->ckpt, i);
         hd_tensor to = *t;
         hd_origin origin = {.take = HD_TAKE_ALL};
-        if (hd_text_ends_with(t->name, "_scale_inv")) continue;
-        if (t->type == HD_TYPE_F8_E4M3) {
+        if (hd_model_is_scale(s->ckpt, t->name)) continue;
+        if (t->dims == 2 && hd_model_has_scales(t->type)) {
             hd_matrix *part = hd_arena_alloc(&s->arena, 1, sizeof *part);
             if (!part) return no_memory(m);
             HD_TRY(hd_source_parts(s, t, 1, false, part, m->err));

@@ -6,9 +6,9 @@
 static void apply_scales(const hd_matrix *m, int64_t row, float *out)
 {
     const float *scale = hd_matrix_row_scales(m, row);
-    for (int64_t c0 = 0; c0 < m->cols; c0 += m->scale_block) {
-        float s = scale[c0 / m->scale_block];
-        int64_t end = HD_MIN(c0 + m->scale_block, m->cols);
+    for (int64_t c0 = 0; c0 < m->cols; c0 += m->scale_cols) {
+        float s = scale[c0 / m->scale_cols];
+        int64_t end = HD_MIN(c0 + m->scale_cols, m->cols);
         for (int64_t c = c0; c < end; c++)
             out[c] *= s;
     }

@@ -92,10 +92,11 @@ static inline int64_t hd_tensor_values(const hd_tensor *t)
 
 /* A weight matrix W of `rows` outputs and `cols` inputs: y = W x.
  *
- * `data` is the matrix as it lies in the file (row i at data + i * row_bytes).  F8_E4M3 carries block scales: element
- * (r, c) is multiplied by scale[((row0 + r) / scale_block) * scale_stride + c / scale_block] (DeepSeek-V3's
- * weight_scale_inv, 128 x 128).  A backend that prepared the matrix has put its own layout into `packed`, whose form
- * `layout` tells; 0 means that there is none. */
+ * `data` is the matrix as it lies in the file (row i at data + i * row_bytes).  F8_E4M3 and I8 carry scales that lie
+ * apart: element (r, c) is multiplied by scale[(row0 + r) / scale_rows * scale_stride + c / scale_cols].  Of F8_E4M3
+ * they are blocks' (DeepSeek-V3's weight_scale_inv, 128 x 128), of I8 rows' (scale_rows 1, scale_cols = cols: the
+ * weight_scale of compressed-tensors, "channel").  A backend that prepared the matrix has put its own layout into
+ * `packed`, whose form `layout` tells; 0 means that there is none. */
 typedef struct hd_matrix {
     hd_type type;
     int64_t rows, cols;
@@ -103,17 +104,17 @@ typedef struct hd_matrix {
     size_t row_bytes;
     const float *scale; /* NULL: none */
     int64_t scale_stride;
-    int scale_block;
-    int64_t row0; /* row of the scale grid's origin that this matrix starts at */
-    int layout;   /* backend's own number */
-    void *packed; /* owned by whoever prepared it: hd_backend.unprepare releases it */
+    int64_t scale_rows, scale_cols; /* that a scale stands for; at least 1 */
+    int64_t row0;                   /* row of the scale grid's origin that this matrix starts at */
+    int layout;                     /* backend's own number */
+    void *packed;                   /* owned by whoever prepared it: hd_backend.unprepare releases it */
     size_t packed_bytes;
 } hd_matrix;
 
-/* The scales of a row's blocks, one for each scale_block columns; `m` has scales. */
+/* The scales of a row's blocks, one for each scale_cols columns; `m` has scales. */
 static inline const float *hd_matrix_row_scales(const hd_matrix *m, int64_t row)
 {
-    return m->scale + (m->row0 + row) / m->scale_block * m->scale_stride;
+    return m->scale + (m->row0 + row) / m->scale_rows * m->scale_stride;
 }
 
 /* Decodes row `row` of `m` to cols float32 values, block scales applied.  Thread-safe. */

@@ -14,7 +14,7 @@ HD_INLINE vf load_weights(const hd_type type, const uint8_t *row, int64_t c)
 /* The scale of a row from column c on, where a block begins. */
 HD_INLINE float block_scale(const hd_matrix *m, int64_t row, int64_t c)
 {
-    return hd_matrix_row_scales(m, row)[c / m->scale_block];
+    return hd_matrix_row_scales(m, row)[c / m->scale_cols];
 }
 
 static const float *x_of(const inputs *in, int64_t slot)
@@ -70,7 +70,7 @@ HD_INLINE void float_tile(const int R, const int T, const hd_type type, const hd
                           const inputs *in, int64_t slot, float *out, int64_t ldo)
 {
     int64_t whole = m->cols / HD_LANES * HD_LANES;
-    int64_t step = type == HD_TYPE_F8_E4M3 ? m->scale_block : whole;
+    int64_t step = type == HD_TYPE_F8_E4M3 ? m->scale_cols : whole;
     const float *from[FLOAT_TOKENS];
     float_sums sum;
     HD_UNROLL
@@ -134,7 +134,7 @@ static void float_block(const hd_matrix *m, int64_t first, int64_t rows, const i
         float_rows(HD_TYPE_BF16, m, first, rows, in, slot, n, out, ldo);
     else if (type == HD_TYPE_F32)
         float_rows(HD_TYPE_F32, m, first, rows, in, slot, n, out, ldo);
-    else if (type == HD_TYPE_F8_E4M3 && m->scale && m->scale_block % HD_LANES == 0)
+    else if (type == HD_TYPE_F8_E4M3 && m->scale && m->scale_cols % HD_LANES == 0)
         float_rows(HD_TYPE_F8_E4M3, m, first, rows, in, slot, n, out, ldo);
     else
         decoded_rows(m, first, rows, in, slot, n, out, ldo, row);

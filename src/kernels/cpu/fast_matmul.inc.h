@@ -224,6 +224,7 @@ HD_INLINE void unpack_type(const hd_type type, const hd_packed *p, int64_t block
         FOR_TYPE(IQ1_M, call)                                                                                          \
         FOR_TYPE(TQ1_0, call)                                                                                          \
         FOR_TYPE(TQ2_0, call)                                                                                          \
+        FOR_TYPE(I8, call)                                                                                             \
     default: break;                                                                                                    \
     }
 
@@ -345,6 +346,15 @@ static size_t room_floats(int64_t cols)
     return HD_MAX((size_t)cols, (size_t)PANEL_UNITS * PANEL_VECTORS * HD_LANES);
 }
 
+/* The scales of rows of a matrix of I8 (HD_LANES rows from `first` on, less at its end), last of all. */
+static void scale_rows_by(const hd_matrix *m, int64_t first, int64_t rows, int64_t n, float *out, int64_t ldo)
+{
+    const float *scale = hd_matrix_row_scales(m, first);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t r = 0; r < rows; r++)
+            out[i * ldo + r] *= scale[r * m->scale_stride];
+}
+
 /* out[i][0..rows of the block) = block of m times the row in slot + i, i < n; slot is the first of a tile.  The last
  * block of a matrix may be short; a packed block goes through `edge` then. */
 static void block_product(const hd_matrix *m, int64_t block, const inputs *in, int64_t slot, int64_t n, float *out,
@@ -357,6 +367,7 @@ static void block_product(const hd_matrix *m, int64_t block, const inputs *in, i
     }
     if (rows == HD_LANES) {
         packed_block(m->packed, block, in, slot, n, out, ldo, at);
+        if (m->scale) scale_rows_by(m, first, rows, n, out, ldo);
         return;
     }
     float edge[TILE * HD_LANES];
@@ -366,6 +377,7 @@ static void block_product(const hd_matrix *m, int64_t block, const inputs *in, i
         for (int64_t i = 0; i < count; i++)
             memcpy(out + (t + i) * ldo, edge + i * HD_LANES, (size_t)rows * sizeof(float));
     }
+    if (m->scale) scale_rows_by(m, first, rows, n, out, ldo);
 }
 
 /* The weights of a block; nothing of those that aren't packed, whose rows are read side by side. */

@@ -29,6 +29,7 @@ HD_INLINE form form_of(const hd_type type)
     case HD_TYPE_Q4_1: return (form){4, 1, 1, true, false, 0, NULL, 1.0f};
     case HD_TYPE_Q5_0: return (form){5, 1, 1, false, false, 16, NULL, 1.0f};
     case HD_TYPE_Q5_1: return (form){5, 1, 1, true, false, 0, NULL, 1.0f};
+    case HD_TYPE_I8: /* its row's scale comes last: scale_rows_by */
     case HD_TYPE_Q8_0: return (form){8, 1, 1, false, true, HD_WIDE_BIAS, NULL, 1.0f};
     case HD_TYPE_IQ4_NL: return (form){4, 1, 1, false, true, HD_WIDE_BIAS, table_iq4, 1.0f};
     case HD_TYPE_MXFP4: return (form){4, 1, 1, false, false, TABLE_OFFSET, table_mxfp4, 1.0f};
@@ -77,6 +78,10 @@ HD_INLINE void load_head(const hd_type type, const uint8_t *at, super_head *h)
     if (type == HD_TYPE_MXFP4) { /* 2^(e-128): doubled codes; below 2^-126 it is 0, and 255 is no number */
         vi e = vi_u8(at);
         h->d = (vf)(((e > 1) & (e - 1) << 23) | (e == 255));
+        return;
+    }
+    if (type == HD_TYPE_I8) {
+        h->d = vf_splat(1.0f);
         return;
     }
     h->d = vf_f16(at);

@@ -94,6 +94,11 @@ static void take_q8_0(const uint8_t *b, piece *out)
     memcpy(out->code[0], b + 2, HD_UNIT);
 }
 
+static void take_i8(const uint8_t *b, piece *out)
+{
+    memcpy(out->code[0], b, HD_UNIT);
+}
+
 static void take_mxfp4(const uint8_t *b, piece *out)
 {
     out->byte[0] = b[0];
@@ -345,6 +350,7 @@ static const pack_type types[] = {
     {HD_TYPE_IQ2_XS, 3, 8, 1, 16, take_iq2_xs}, {HD_TYPE_IQ2_S, 3, 8, 1, 16, take_iq2_s},
     {HD_TYPE_IQ1_S, 3, 8, 1, 8, take_iq1_s},    {HD_TYPE_IQ1_M, 3, 8, 1, 16, take_iq1_m},
     {HD_TYPE_TQ1_0, 2, 8, 1, 0, take_tq1_0},    {HD_TYPE_TQ2_0, 2, 8, 1, 0, take_tq2_0},
+    {HD_TYPE_I8, 8, 1, 0, 0, take_i8},
 };
 
 static const pack_type *type_of(const hd_matrix *m)
@@ -356,7 +362,8 @@ static const pack_type *type_of(const hd_matrix *m)
 
 bool hd_pack_supported(const hd_matrix *m)
 {
-    return m->cols % HD_UNIT == 0 && type_of(m) != NULL;
+    bool whole_rows = !m->scale || (m->scale_rows == 1 && m->scale_cols >= m->cols);
+    return m->cols % HD_UNIT == 0 && whole_rows && type_of(m) != NULL;
 }
 
 typedef struct pack_job {
@@ -426,7 +433,8 @@ static void pack_blocks(void *arg, int64_t begin, int64_t end, int thread)
 {
     const pack_job *job = arg;
     const hd_packed *p = job->p;
-    size_t bytes = (size_t)hd_type_block_bytes(job->m->type);
+    int values = job->type->units * HD_UNIT; /* of a super: a block, or several of one value (I8) */
+    size_t bytes = (size_t)(values / hd_type_block(job->m->type) * hd_type_block_bytes(job->m->type));
     (void)thread;
     for (int64_t block = begin; block < end; block++) {
         int64_t rows = HD_MIN(p->lanes, job->m->rows - block * p->lanes);

@@ -11,6 +11,7 @@
  *         8 bits: 8 vectors; byte 4r+b of vector j is column 4j+b
  *     (5 bits are 4 + 1, 6 are 4 + 2, 3 are 2 + 1: the low bits first), so that one dot-product instruction takes four
  *     columns of R rows.
+ * Scales of rows (I8) stay with the matrix: they are multiplied by sums over the row.
  * Nothing is rounded: a packed matrix has the file's codes and scales, and (but for IQ1 to IQ3, whose code books are
  * written out) the file's size.  Rows are padded with zeros to whole blocks.
  */
@@ -50,11 +51,11 @@ typedef struct hd_packed {
     uint8_t *data;
 } hd_packed;
 
-/* True when the type of `m` packs, and its rows are whole units. */
+/* True when the type of `m` packs, its rows are whole units, and scales that lie apart are of whole rows. */
 bool hd_pack_supported(const hd_matrix *m);
 
-/* Packs for vectors of `lanes` lanes; codes of Q8_0 get `bias` added (128 turns them into unsigned bytes).  Runs on the
- * pool.  Sets m->packed (an hd_packed), m->packed_bytes and m->layout.  HD_E_MEMORY. */
+/* Packs for vectors of `lanes` lanes; codes of Q8_0 and I8 get `bias` added (128 turns them into unsigned bytes).  Runs
+ * on the pool.  Sets m->packed (an hd_packed), m->packed_bytes and m->layout.  HD_E_MEMORY. */
 hd_status hd_pack(hd_pool *pool, hd_matrix *m, int lanes, int bias);
 void hd_unpack_free(hd_matrix *m);
 

@@ -144,7 +144,7 @@ static const hd_type weight_types[] = {
     HD_TYPE_F32,    HD_TYPE_F16,    HD_TYPE_BF16,    HD_TYPE_F8_E4M3, HD_TYPE_Q4_0,  HD_TYPE_Q4_1,    HD_TYPE_Q5_0,
     HD_TYPE_Q5_1,   HD_TYPE_Q8_0,   HD_TYPE_Q2_K,    HD_TYPE_Q3_K,    HD_TYPE_Q4_K,  HD_TYPE_Q5_K,    HD_TYPE_Q6_K,
     HD_TYPE_IQ1_S,  HD_TYPE_IQ1_M,  HD_TYPE_IQ2_XXS, HD_TYPE_IQ2_XS,  HD_TYPE_IQ2_S, HD_TYPE_IQ3_XXS, HD_TYPE_IQ3_S,
-    HD_TYPE_IQ4_NL, HD_TYPE_IQ4_XS, HD_TYPE_TQ1_0,   HD_TYPE_TQ2_0,   HD_TYPE_MXFP4, HD_TYPE_F64,
+    HD_TYPE_IQ4_NL, HD_TYPE_IQ4_XS, HD_TYPE_TQ1_0,   HD_TYPE_TQ2_0,   HD_TYPE_MXFP4, HD_TYPE_F64,     HD_TYPE_I8,
 };
 
 static inline const block_form *block_form_of(hd_type type)
@@ -185,10 +185,13 @@ static inline void fill_float_weight(uint8_t *at, hd_type type, rng *r)
     if (type == HD_TYPE_F64) memcpy(at, &wide, sizeof wide);
     if (type == HD_TYPE_F16 || type == HD_TYPE_BF16) memcpy(at, &half, sizeof half);
     if (type == HD_TYPE_F8_E4M3) *at = byte;
+    if (type == HD_TYPE_I8) *at = (uint8_t)rng_next(r);
 }
 
 /* A random matrix whose bytes end where its block of memory does, so that a sanitizer sees every read behind them.
- * F8_E4M3 has scales in blocks of 128, and its rows begin inside a block. */
+ * F8_E4M3 has scales in blocks of 128, and its rows begin inside a block; I8 has scales of rows, and begins behind
+ * some.
+ */
 static inline hd_matrix matrix_open(hd_type type, int64_t rows, int64_t cols, rng *r)
 {
     hd_matrix m = {.type = type, .rows = rows, .cols = cols};
@@ -206,11 +209,12 @@ static inline hd_matrix matrix_open(hd_type type, int64_t rows, int64_t cols, rn
             fill_float_weight(data + at, type, r);
     }
     m.data = data;
-    if (type != HD_TYPE_F8_E4M3) return m;
-    m.scale_block = 128;
+    if (type != HD_TYPE_F8_E4M3 && type != HD_TYPE_I8) return m;
+    m.scale_rows = type == HD_TYPE_I8 ? 1 : 128;
+    m.scale_cols = type == HD_TYPE_I8 ? cols : 128;
     m.row0 = 120;
-    m.scale_stride = (cols + 127) / 128;
-    size_t scales = (size_t)((m.row0 + rows + 127) / 128 * m.scale_stride);
+    m.scale_stride = (cols + m.scale_cols - 1) / m.scale_cols;
+    size_t scales = (size_t)((m.row0 + rows + m.scale_rows - 1) / m.scale_rows * m.scale_stride);
     float *scale = hd_alloc_array(scales, sizeof *scale);
     assert_non_null(scale);
     for (size_t i = 0; i < scales; i++)

@@ -66,7 +66,8 @@ static void test_f8_blocks(void **state)
                    .row_bytes = COLS,
                    .scale = scale,
                    .scale_stride = STRIDE,
-                   .scale_block = HD_F8_BLOCK};
+                   .scale_rows = HD_F8_BLOCK,
+                   .scale_cols = HD_F8_BLOCK};
     for (int r = 0; r < ROWS; r++) {
         float out[COLS];
         hd_matrix_decode_row(&m, r, out);

@@ -30,7 +30,8 @@ static hd_matrix make(fixture *f)
                        .row_bytes = COLS,
                        .scale = f->scale,
                        .scale_stride = STRIDE,
-                       .scale_block = BLOCK};
+                       .scale_rows = BLOCK,
+                       .scale_cols = BLOCK};
 }
 
 static float expected(const fixture *f, int row, int col)
