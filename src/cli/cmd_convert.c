@@ -12,7 +12,8 @@
 
 static const hd_manual manual = {
     .command = "convert",
-    .synopsis = "convert IN OUT [--to gguf|safetensors|mindspore] [--type BF16|F16|F32] [--split-size SIZE]",
+    .synopsis = "convert IN OUT [--to gguf|safetensors|mindspore] [--type BF16|F16|F32|FP8|INT8]\n"
+                "        [--split-size SIZE]",
     .description =
         "Writes the model IN in another layout: as the GGUF file OUT, or as the folder OUT in the layout of the "
         "official "
@@ -28,13 +29,18 @@ static const hd_manual manual = {
         "official releases; mindspore.load_checkpoint reads the file as a dictionary of parameters.\n\n"
         "Weights keep their type where the other layout has it: BF16 goes to GGUF and back bit for bit.  FP8 with "
         "block scales becomes BF16 (also from safetensors to safetensors); block types of GGUF become BF16 in "
-        "a release.  --type gives all matrices another plain type; for smaller ones see 'hadal quantize'.\n\n"
+        "a release, and so do integers with scales of rows.  --type gives all matrices another plain type; for smaller "
+        "ones in GGUF see 'hadal quantize'.  In a folder of safetensors --type FP8 makes matrices e4m3 with a scale "
+        "for "
+        "each block of 128 x 128, as DeepSeek-V3 ships them, and INT8 integers with a scale for each row, as "
+        "compressed-tensors has them (W8A8); embedding, output, norms and routers stay.\n\n"
         "Tensors go through memory some megabytes at a time.  What is being written has .part behind its name until it "
         "is whole; when the command is interrupted or killed, the same command goes on where it was.  What is there "
         "already is not replaced.  Layers of multi-token prediction are not carried to GGUF.",
     .examples = "hadal convert DeepSeek-V2-Lite v2-lite.gguf\n"
                 "hadal convert v2-lite.gguf v2-lite-folder --to safetensors --split-size 5GB\n"
                 "hadal convert DeepSeek-V3 v3-bf16 --to safetensors --split-size 5GB\n"
+                "hadal convert v2-lite.gguf v2-lite-int8 --type INT8\n"
                 "hadal convert DeepSeek-R1-Distill-Qwen-1.5B r1-mindspore --to mindspore",
     .environment = HD_ENVIRONMENT_MODELS,
 };
@@ -51,11 +57,18 @@ static bool is_matrix(const hd_tensor *t)
     return t->dims >= 2 && hd_type_is_weight(t->type);
 }
 
-/* Matrices of weights become `type`; a vector keeps its own. */
+/* Matrices of weights become `type`; a vector keeps its own.  Those of 8 bits get scales. */
 static hd_status choose_types(command *c, hd_error *err)
 {
     hd_type type;
     if (!c->type) return HD_OK;
+    if (hd_quant_release_type(c->type, &type)) {
+        if (c->layout == HD_FORMAT_SAFETENSORS) return hd_rewrite_scale(&c->model, type, c->type, err);
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "--type %s: GGUF has no such type; take a folder (--to safetensors), or 'hadal quantize' with "
+                       "--type Q8_0",
+                       c->type);
+    }
     if (!hd_type_from_name(c->type, strlen(c->type), &type))
         return hd_fail(err, HD_E_ARGUMENT, "--type: there is no type '%s'", c->type);
     for (size_t i = 0; i < hd_source_count(c->model.source); i++)
@@ -131,10 +144,10 @@ int hd_cmd_convert(int argc, char **argv)
         {.name = "type",
          .type = HD_OPT_CHOICE,
          .value = &c.type,
-         .choices = "BF16|F16|F32",
+         .choices = "BF16|F16|F32|FP8|INT8",
          .metavar = "TYPE",
          .initial = "as they are",
-         .help = "The type that matrices get."},
+         .help = "The type that matrices get; FP8 and INT8 in a folder of safetensors."},
         {.name = "split-size",
          .type = HD_OPT_STRING,
          .value = &c.split,

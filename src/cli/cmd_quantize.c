@@ -19,6 +19,7 @@ static const hd_manual manual = {
                 "quantize IN OUT.gguf --target-size SIZE | --fit-machine [--calibrate TEXT]\n"
                 "quantize IN OUT.gguf --recipe FILE\n"
                 "quantize IN OUT.gguf [--type TYPE] --report FILE [--report-text TEXT]\n"
+                "quantize IN FOLDER --type FP8|INT8\n"
                 "quantize IN --calibrate TEXT --imatrix-out FILE\nquantize --types",
     .description =
         "Writes the model IN, a GGUF file, a folder in the layout of the official releases (safetensors or PyTorch) or "
@@ -35,6 +36,9 @@ static const hd_manual manual = {
         "they cost least: more for small types, next to nothing for Q8_0.  --calibrate reads a text with the model for "
         "it, best one of the kind that the model is for, at the speed of a prompt or half of it.  --imatrix-out "
         "keeps it for other types, and for going on after an interruption: the same command with --imatrix.\n\n"
+        "FP8 and INT8 make no GGUF file but a folder in the layout of the releases, as 'hadal convert' with --type FP8 "
+        "or "
+        "INT8: see there.\n\n"
         "With a budget each tensor gets a type of its own, so that the model loses least within the bytes, and a table "
         "says what each class of tensors got.  With --calibrate it is measured what errors in each class cost: the "
         "model is read with that class alone rounded; with --imatrix beside it the importance comes from that file.  "
@@ -62,6 +66,8 @@ typedef struct command {
     const char *type, *split;
     bool dry_run, json, types;
     const hd_quant_mix *mix; /* NULL: a recipe without a name */
+    bool release;            /* `codes` in a folder of safetensors */
+    hd_type codes;
     hd_calibration importance;
     hd_budget_flags budget;
     hd_report_flags report;
@@ -79,6 +85,8 @@ static int list_types(void)
     for (size_t i = 0; i < count; i++)
         printf("%-9s %s%s\n", mixes[i].name, mixes[i].summary,
                hd_quant_mix_writable(&mixes[i]) ? "" : " (can't be written yet)");
+    puts("FP8       8 bits, as DeepSeek-V3 ships it: e4m3 with scales of blocks, in a folder of safetensors\n"
+         "INT8      8 bits, as compressed-tensors has it (W8A8): scales of rows, in a folder of safetensors");
     return HD_EXIT_OK;
 }
 
@@ -88,7 +96,8 @@ static hd_status find_mix(command *c, hd_error *err)
     const hd_quant_mix *mixes = hd_quant_mixes(&count);
     const char *names[64];
     c->mix = hd_quant_mix_find(c->type);
-    if (c->mix) return HD_OK;
+    c->release = hd_quant_release_type(c->type, &c->codes);
+    if (c->mix || c->release) return HD_OK;
     count = HD_MIN(count, HD_ARRAY_LEN(names));
     for (size_t i = 0; i < count; i++)
         names[i] = mixes[i].name;
@@ -121,7 +130,9 @@ static double bits_per_weight(const command *c, uint64_t bytes)
 
 static const char *type_name(const command *c)
 {
-    return c->mix ? c->mix->name : c->there ? json_string_value(json_object_get(c->report.made, "recipe")) : "recipe";
+    if (c->mix) return c->mix->name;
+    if (c->release) return c->type;
+    return c->there ? json_string_value(json_object_get(c->report.made, "recipe")) : "recipe";
 }
 
 static hd_status print_json(const command *c, hd_error *err)
@@ -181,11 +192,13 @@ static hd_status make_recipe(command *c, hd_error *err)
 {
     const hd_source *s = c->model.source;
     hd_calibration *i = &c->importance;
-    bool reads = !c->dry_run || !c->mix; /* a mix has its size without looking at anything */
+    bool reads = !c->release && (!c->dry_run || !c->mix); /* a mix has its size without looking at anything */
     HD_TRY(check_calibration(c, err));
     if (reads) HD_TRY(hd_calibration_make(i, c->model.in, (int)c->model.threads, err));
     bool weighted = i->text || i->from;
-    if (c->mix)
+    if (c->release)
+        HD_TRY(hd_rewrite_scale(&c->model, c->codes, c->type, err));
+    else if (c->mix)
         hd_quant_types(c->model.types, hd_source_tensors(s), hd_source_count(s), c->mix, weighted);
     else
         HD_TRY(hd_budget_make(&c->budget, &c->model, i, err));
@@ -193,6 +206,24 @@ static hd_status make_recipe(command *c, hd_error *err)
     const char *note = recipe_name(c);
     if (c->budget.save) HD_TRY(hd_recipe_save(c->budget.save, s, c->model.types, note, err));
     add_up(c);
+    return HD_OK;
+}
+
+/* A release is made of no recipe, and is no file. */
+static hd_status check_release(const command *c, hd_error *err)
+{
+    bool other = c->importance.text || c->importance.from || hd_budget_given(&c->budget) || c->budget.save;
+    if (!c->release) return HD_OK;
+    if (other) return hd_fail(err, HD_E_ARGUMENT, "--type %s: takes no importance matrix, budget or recipe", c->type);
+    if (c->report.to)
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "--report is for GGUF files; 'hadal eval %s --against %s --text FILE' compares a folder",
+                       c->model.out, c->model.in);
+    if (hd_text_ends_with(c->model.out, ".gguf"))
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "--type %s: makes a folder of safetensors, GGUF has no such type; take a name without .gguf, or "
+                       "--type Q8_0",
+                       c->type);
     return HD_OK;
 }
 
@@ -233,6 +264,7 @@ static hd_status run_all(command *c, hd_error *err)
 {
     if (c->type) HD_TRY(find_mix(c, err));
     if (c->mix) HD_TRY(hd_quant_mix_check(c->mix, err));
+    HD_TRY(check_release(c, err));
     if (c->split) HD_TRY(hd_rewrite_parse_size(&c->model.split, "split-size", c->split, err));
     HD_TRY(hd_report_check(&c->report, err));
     c->there = hd_report_alone(&c->report, &c->model);
@@ -242,7 +274,7 @@ static hd_status run_all(command *c, hd_error *err)
     HD_TRY(hd_rewrite_check_name(&c->model, err));
     HD_TRY(hd_calibration_check(&c->importance, err));
     HD_TRY(check_recipe_name(c, err));
-    HD_TRY(hd_rewrite_open(&c->model, HD_FORMAT_GGUF, err));
+    HD_TRY(hd_rewrite_open(&c->model, c->release ? HD_FORMAT_SAFETENSORS : HD_FORMAT_GGUF, err));
     hd_report_reserve(&c->report, &c->model, recipe_name(c));
     HD_TRY(make_recipe(c, err));
     c->model.imatrix = c->importance.matrix;

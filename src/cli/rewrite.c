@@ -49,6 +49,18 @@ static hd_status open_tokenizer(hd_rewrite *w, hd_format layout, hd_error *err)
     return HD_OK;
 }
 
+/* As they are, or will be. */
+static hd_status take_types(hd_rewrite *w, hd_error *err)
+{
+    size_t count = hd_source_count(w->source);
+    hd_free(w->types);
+    w->types = hd_alloc_array(HD_MAX(count, 1), sizeof *w->types);
+    if (!w->types) return hd_fail(err, HD_E_MEMORY, "no memory for the list of tensors");
+    for (size_t i = 0; i < count; i++)
+        w->types[i] = hd_source_codes(w->source, i);
+    return HD_OK;
+}
+
 hd_status hd_rewrite_open(hd_rewrite *w, hd_format layout, hd_error *err)
 {
     hd_buf name;
@@ -63,12 +75,16 @@ hd_status hd_rewrite_open(hd_rewrite *w, hd_format layout, hd_error *err)
         status = hd_source_open_release(&w->source, w->ckpt, err);
     hd_buf_free(&name);
     HD_TRY(status);
-    size_t count = hd_source_count(w->source);
-    w->types = hd_alloc_array(HD_MAX(count, 1), sizeof *w->types);
-    if (!w->types) return hd_fail(err, HD_E_MEMORY, "no memory for the list of tensors");
-    for (size_t i = 0; i < count; i++)
-        w->types[i] = hd_source_tensor(w->source, i)->type;
-    return HD_OK;
+    return take_types(w, err);
+}
+
+hd_status hd_rewrite_scale(hd_rewrite *w, hd_type codes, const char *option, hd_error *err)
+{
+    if (w->files != HD_FILES_SAFETENSORS)
+        return hd_fail(err, HD_E_ARGUMENT, "--type %s: releases in 8 bits are safetensors; take --to safetensors",
+                       option);
+    HD_TRY(hd_source_add_scales(w->source, codes, err));
+    return take_types(w, err);
 }
 
 void hd_rewrite_close(hd_rewrite *w)

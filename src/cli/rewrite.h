@@ -26,6 +26,10 @@ typedef struct hd_rewrite {
 hd_status hd_rewrite_open(hd_rewrite *w, hd_format layout, hd_error *err);
 void hd_rewrite_close(hd_rewrite *w);
 
+/* A release, just opened, in 8 bits: `codes` is F8_E4M3 or I8; `option` names what was asked for ("FP8").  Errors also:
+ * HD_E_ARGUMENT where the files are MindSpore's or the model has that type. */
+hd_status hd_rewrite_scale(hd_rewrite *w, hd_type codes, const char *option, hd_error *err);
+
 /* Whether `out` is free: nothing of that name may be there. */
 hd_status hd_rewrite_check_name(const hd_rewrite *w, hd_error *err);
 

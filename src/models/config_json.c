@@ -242,7 +242,8 @@ static void read_dense(reader *r, hd_model_config *c)
         fail(r, HD_E_UNSUPPORTED, "partial_rotary_factor", "other than 1 is not supported");
 }
 
-/* FP8 with block scales is read; other schemes name and store their tensors in ways of their own. */
+/* FP8 with block scales is read, and what compressed-tensors keeps as one code a byte (scales.c looks at its groups);
+ * other schemes name and store their tensors in ways of their own. */
 static void read_quantization(reader *r)
 {
     const json_t *q = member(r, "quantization_config");
@@ -252,7 +253,11 @@ static void read_quantization(reader *r)
         return;
     }
     reader s = {.json = q, .file = r->file, .err = r->err, .status = r->status};
-    refuse_unless(&s, "quant_method", read_string(&s, "quant_method", "fp8"), "fp8");
+    const char *method = read_string(&s, "quant_method", "fp8"), *format = read_string(&s, "format", "");
+    if (strcmp(method, "compressed-tensors") != 0)
+        refuse_unless(&s, "quant_method", method, "fp8\" or \"compressed-tensors");
+    else if (strcmp(format, "float-quantized") != 0 && strcmp(format, "naive-quantized") != 0)
+        refuse_unless(&s, "format", format, "int-quantized");
     r->status = s.status;
 }
 

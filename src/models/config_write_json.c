@@ -167,6 +167,28 @@ hd_status hd_model_config_to_json(json_t **out, const hd_model_config *c, hd_typ
     return finish(out, o, err);
 }
 
+/* ---- 8 bits ---- */
+
+/* What compressed-tensors says of one side of a product. */
+static json_t *scheme(bool weights)
+{
+    return json_pack("{s:n, s:n, s:b, s:n, s:i, s:s?, s:{}, s:s, s:b, s:s}", "actorder", "block_structure", "dynamic",
+                     !weights, "group_size", "num_bits", 8, "observer", weights ? "minmax" : NULL, "observer_kwargs",
+                     "strategy", weights ? "channel" : "token", "symmetric", 1, "type", "int");
+}
+
+json_t *hd_model_quantization_to_json(const hd_model_config *c, hd_type type)
+{
+    if (type == HD_TYPE_F8_E4M3)
+        return json_pack("{s:s, s:s, s:s, s:[i, i]}", "activation_scheme", "dynamic", "fmt", "e4m3", "quant_method",
+                         "fp8", "weight_block_size", 128, 128);
+    const char *router = c->experts ? "re:.*mlp\\.gate$" : NULL; /* to some implementations it is a Linear */
+    return json_pack("{s:{s:{s:o, s:n, s:[s], s:o}}, s:s, s:[s, s*], s:n, s:s, s:s}", "config_groups", "group_0",
+                     "input_activations", scheme(false), "output_activations", "targets", "Linear", "weights",
+                     scheme(true), "format", "int-quantized", "ignore", "lm_head", router, "kv_cache_scheme",
+                     "quant_method", "compressed-tensors", "quantization_status", "compressed");
+}
+
 hd_status hd_model_generation_to_json(json_t **out, const hd_model_config *c, hd_error *err)
 {
     object members = {.json = json_object()}, *o = &members;

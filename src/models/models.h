@@ -94,6 +94,10 @@ hd_status hd_model_config_to_gguf(const hd_model_config *config, hd_meta_list *l
 hd_status hd_model_config_to_json(json_t **out, const hd_model_config *config, hd_type type, hd_error *err);
 hd_status hd_model_generation_to_json(json_t **out, const hd_model_config *config, hd_error *err);
 
+/* What config.json says of matrices in 8 bits, as "quantization_config": F8_E4M3 as DeepSeek-V3's, I8 as
+ * compressed-tensors ("int-quantized": a scale for each row, activations rounded token by token).  NULL: no memory. */
+json_t *hd_model_quantization_to_json(const hd_model_config *config, hd_type type);
+
 /* Llama 3's scaling of rotary frequencies is a tensor in GGUF: rope_dim/2 factors, by which frequencies are divided.
  * _find does the reverse: sets config->rope to Llama 3's scaling with these factors; false when there is none (the
  * published low_freq_factor 1 and high_freq_factor 4 are taken for given). */

@@ -83,16 +83,37 @@ static hd_status put_json(const folder *f, const char *name, json_t *value)
 
 /* ---- made ---- */
 
-/* The type that most values will have. */
+/* The type that most values will have that are no codes of 8 bits. */
 static hd_type commonest_type(const folder *f)
 {
     int64_t values[HD_TYPE_COUNT] = {0};
     hd_type best = HD_TYPE_BF16;
     for (size_t i = 0; i < hd_source_count(f->from); i++)
-        values[f->types[i]] += hd_tensor_values(hd_source_tensor(f->from, i));
+        if (hd_type_is_plain(f->types[i])) values[f->types[i]] += hd_tensor_values(hd_source_tensor(f->from, i));
     for (int type = 0; type < HD_TYPE_COUNT; type++)
         if (values[type] > values[best]) best = (hd_type)type;
     return best;
+}
+
+/* Says in config.json what type matrices of 8 bits have, if there are any. */
+static hd_status add_quantization(const folder *f, json_t *config)
+{
+    for (size_t i = 0; i < hd_source_count(f->from); i++) {
+        if (!hd_model_has_scales(f->types[i])) continue;
+        json_t *said = hd_model_quantization_to_json(hd_source_config(f->from), f->types[i]);
+        if (json_object_set_new(config, "quantization_config", said) == 0) return HD_OK;
+        return hd_fail(f->err, HD_E_MEMORY, "no memory for config.json");
+    }
+    return HD_OK;
+}
+
+/* Writes and releases it. */
+static hd_status put_config(const folder *f, json_t *config)
+{
+    hd_status status = add_quantization(f, config);
+    if (status == HD_OK) return put_json(f, "config.json", config);
+    json_decref(config);
+    return status;
 }
 
 static hd_status make_configs(const folder *f)
@@ -100,7 +121,7 @@ static hd_status make_configs(const folder *f)
     json_t *json;
     const hd_model_config *c = hd_source_config(f->from);
     HD_TRY(hd_model_config_to_json(&json, c, commonest_type(f), f->err));
-    HD_TRY(put_json(f, "config.json", json));
+    HD_TRY(put_config(f, json));
     HD_TRY(hd_model_generation_to_json(&json, c, f->err));
     return put_json(f, "generation_config.json", json);
 }
@@ -136,13 +157,13 @@ static hd_status copy_file(const folder *f, const char *folder_from, const char 
     return status;
 }
 
-/* config.json without the quantization that is undone. */
+/* config.json with the quantization that there will be in place of the one that is undone. */
 static hd_status copy_config(const folder *f)
 {
     json_t *config = json_copy((json_t *)hd_checkpoint_config(hd_source_checkpoint(f->from)));
     if (!config) return hd_fail(f->err, HD_E_MEMORY, "no memory for config.json");
     (void)json_object_del(config, "quantization_config");
-    return put_json(f, "config.json", config);
+    return put_config(f, config);
 }
 
 /* What stands beside the weights of a release and goes along. */

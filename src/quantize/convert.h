@@ -5,9 +5,9 @@
 #include "quantize/quantize.h"
 
 /* Writes a source of that layout as the folder `path`: config.json, generation_config.json and the tokenizer's files
- * beside the weights as types[hd_source_count] (F32, F16, BF16) in options->files.  They grow in PATH.part, a folder
- * that becomes PATH when it is whole; a run that was killed goes on.  `tok` NULL: no tokenizer.  A source that is a
- * release has its small files copied.
+ * beside the weights as types[hd_source_count] (F32, F16, BF16; F8_E4M3 or I8 of those that have scales,
+ * hd_source_add_scales) in options->files.  They grow in PATH.part, a folder that becomes PATH when it is whole; a run
+ * that was killed goes on.  `tok` NULL: no tokenizer.  A source that is a release has its small files copied.
  * MindSpore's files with a `path` that ends in .ckpt: that one file, and the small files in its folder, where they are
  * missing; one that is there and says something else is an error, before anything is written.
  * Errors: those of hd_quantize, and HD_E_IO where something of that name is there. */

@@ -29,7 +29,7 @@ typedef struct run {
     uint8_t *out;           /* a stretch, encoded */
     float *values;          /* [threads][piece] */
     float *scratch;         /* [threads][hd_source_scratch] */
-    float *weights;         /* [threads][piece]; NULL: there is no importance matrix */
+    float *weights;         /* [threads][piece] of importance, or scales that nobody wants; NULL: there are none */
     float *columns;         /* of the tensor under way: what errors cost, [matrices][cols]; NULL: all alike */
     int64_t stretch, piece; /* values that they have room for; at least a row of any tensor */
     hd_error *err;
@@ -116,6 +116,14 @@ static size_t bytes_of(hd_type type, int64_t values)
     return (size_t)(values / hd_type_block(type)) * (size_t)hd_type_block_bytes(type);
 }
 
+/* Rows of a tensor for which about so many values are looked at: whole rows of blocks in FP8. */
+static int64_t rows_for(const run *r, size_t i, int64_t values)
+{
+    int64_t rows = HD_MAX(hd_tensor_rows(hd_source_tensor(r->from, i)), 1);
+    int64_t n = HD_MAX(values / HD_MAX(hd_source_work(r->from, i) / rows, 1), 1);
+    return r->types[i] == HD_TYPE_F8_E4M3 ? HD_MAX(n / HD_F8_BLOCK, 1) * HD_F8_BLOCK : n;
+}
+
 static bool all_finite(const float *x, int64_t n)
 {
     float sum = 0.0f;
@@ -137,9 +145,13 @@ static void encode_pieces(void *arg, int64_t begin, int64_t end, int thread)
         hd_source_rows(r->from, s->tensor, s->row + at, rows, x, scratch);
         bool finite = all_finite(x, n);
         if (!finite) atomic_store(&s->bad, true);
-        float *weights = r->columns ? r->weights + thread * r->piece : NULL;
-        if (weights) hd_importance_weights(weights, r->columns, s->matrix_rows, s->cols, (s->row + at) * s->cols, n);
-        if (hd_encode_supported(s->after))
+        float *weights = r->columns || hd_model_has_scales(s->after) ? r->weights + thread * r->piece : NULL;
+        if (r->columns) hd_importance_weights(weights, r->columns, s->matrix_rows, s->cols, (s->row + at) * s->cols, n);
+        if (s->after == HD_TYPE_F8_E4M3)
+            hd_encode_f8_blocks(x, rows, s->cols, to, weights, (s->cols + HD_F8_BLOCK - 1) / HD_F8_BLOCK);
+        else if (s->after == HD_TYPE_I8)
+            hd_encode_i8_rows(x, rows, s->cols, (int8_t *)to, weights);
+        else if (hd_encode_supported(s->after))
             (void)hd_encode_blocks(s->after, x, weights, to, n);
         else
             (void)hd_encode_row(s->after, x, to, n);
@@ -165,7 +177,7 @@ static hd_status make_stretch(run *r, size_t tensor, int64_t row, int64_t rows, 
         .r = r, .tensor = tensor, .after = r->types[tensor], .row = row, .rows = rows, .cols = hd_tensor_cols(t)};
     bool copied = s.after == t->type && t->data;
     const uint8_t *from = t->data;
-    s.step = HD_MAX(r->piece / s.cols, 1);
+    s.step = rows_for(r, tensor, r->piece);
     s.matrix_rows = t->dims > 1 ? t->shape[t->dims - 2] : 1;
     if (copied) {
         from += bytes_of(t->type, row * s.cols);
@@ -236,14 +248,14 @@ static hd_status write_tensor(run *r, size_t i)
     int64_t cols = hd_tensor_cols(t), rows = hd_tensor_rows(t);
     const uint8_t *bytes;
     if (cols * rows == 0) return hd_file_writer_put(r->writer, "", 0, r->err);
-    int64_t step = HD_MAX(r->stretch / cols, 1);
+    int64_t step = rows_for(r, i, r->stretch), row_work = hd_source_work(r->from, i) / rows;
     for (int64_t at = 0; at < rows; at += step) {
         int64_t n = HD_MIN(step, rows - at);
         if (r->options->progress && !r->options->progress(r->options->arg, r->done, r->all))
             return hd_fail(r->err, HD_E_CANCELLED, "interrupted; what is written stays, run it again to go on");
         HD_TRY(make_stretch(r, i, at, n, &bytes));
         HD_TRY(hd_file_writer_put(r->writer, bytes, bytes_of(r->types[i], n * cols), r->err));
-        r->done += (uint64_t)(n * cols);
+        r->done += (uint64_t)(n * row_work);
     }
     hd_source_drop(r->from, i);
     return HD_OK;
@@ -260,7 +272,8 @@ static hd_status check_types(const run *r)
             return hd_fail(r->err, HD_E_UNSUPPORTED,
                            "tensor '%s' has type %s, which is not one of weights; it must stay", t->name,
                            hd_type_name(t->type));
-        if ((type != t->type || !t->data) && !hd_quant_can_write(type))
+        bool codes = hd_model_has_scales(type) && hd_source_codes(r->from, i) == type;
+        if ((type != t->type || !t->data) && !codes && !hd_quant_can_write(type))
             return hd_fail(r->err, HD_E_UNSUPPORTED, "tensor '%s': %s can't be written yet", t->name,
                            hd_type_name(type));
     }
@@ -271,18 +284,21 @@ static hd_status check_types(const run *r)
 static hd_status take_memory(run *r)
 {
     size_t threads = (size_t)hd_pool_threads(r->options->pool);
+    bool apart = r->options->imatrix != NULL; /* importance, or scales */
     r->piece = PIECE_VALUES;
     r->stretch = r->options->stretch ? r->options->stretch : STRETCH_VALUES;
     for (size_t i = 0; i < hd_source_count(r->from); i++) {
-        int64_t cols = hd_tensor_cols(hd_source_tensor(r->from, i));
-        r->piece = HD_MAX(r->piece, cols);
-        r->stretch = HD_MAX(r->stretch, cols);
+        int64_t row = hd_tensor_cols(hd_source_tensor(r->from, i));
+        if (r->types[i] == HD_TYPE_F8_E4M3) row *= HD_F8_BLOCK;
+        r->piece = HD_MAX(r->piece, row);
+        r->stretch = HD_MAX(r->stretch, row);
+        apart = apart || hd_model_has_scales(r->types[i]);
     }
     r->out = hd_alloc_array((size_t)r->stretch, sizeof(float));
     r->values = hd_alloc_array(threads * (size_t)r->piece, sizeof *r->values);
     r->scratch = hd_alloc_array(threads * HD_MAX(hd_source_scratch(r->from), 1), sizeof *r->scratch);
-    if (r->options->imatrix) r->weights = hd_alloc_array(threads * (size_t)r->piece, sizeof *r->weights);
-    bool weights = r->weights || !r->options->imatrix;
+    if (apart) r->weights = hd_alloc_array(threads * (size_t)r->piece, sizeof *r->weights);
+    bool weights = r->weights || !apart;
     return r->out && r->values && r->scratch && weights ? HD_OK
                                                         : hd_fail(r->err, HD_E_MEMORY, "no memory to quantize in");
 }
@@ -293,9 +309,9 @@ static hd_status check_written(run *r, size_t i, size_t position)
     const hd_tensor *t = hd_source_tensor(r->from, i);
     int64_t cols = hd_tensor_cols(t), rows = hd_tensor_rows(t);
     const uint8_t *bytes;
-    r->done += (uint64_t)(rows * cols);
+    r->done += (uint64_t)hd_source_work(r->from, i);
     if (rows * cols == 0) return HD_OK;
-    rows = HD_MIN(rows, HD_MAX(PIECE_VALUES / cols, 1));
+    rows = HD_MIN(rows, rows_for(r, i, HD_MIN(PIECE_VALUES, r->stretch)));
     HD_TRY(find_columns(r, i));
     HD_TRY(make_stretch(r, i, 0, rows, &bytes));
     if (hd_file_writer_has(r->writer, position, bytes, bytes_of(r->types[i], rows * cols))) return HD_OK;
@@ -339,7 +355,7 @@ static hd_status write_files(run *r, const hd_output_plan *plan)
     HD_TRY(hd_output_open(&r->output, plan, r->err));
     HD_TRY(check_room(r, plan));
     for (size_t i = 0; i < hd_source_count(r->from); i++)
-        r->all += (uint64_t)hd_tensor_values(hd_source_tensor(r->from, i));
+        r->all += (uint64_t)hd_source_work(r->from, i);
     for (size_t f = 0; f < hd_output_files(r->output); f++)
         HD_TRY(write_file(r, f));
     return hd_output_finish(r->output, r->err);

@@ -24,6 +24,10 @@ typedef struct hd_quant_mix {
 const hd_quant_mix *hd_quant_mixes(size_t *count);
 const hd_quant_mix *hd_quant_mix_find(const char *name); /* any case; NULL: none */
 
+/* The types of releases in 8 bits: "FP8" is F8_E4M3, "INT8" is I8, in any case.  False: it is none.  They have scales
+ * beside them (hd_source_add_scales) and are no mixes: GGUF has no such types. */
+bool hd_quant_release_type(const char *name, hd_type *type);
+
 /* Whether a run can make tensors of this type out of others. */
 bool hd_quant_can_write(hd_type type);
 

@@ -166,7 +166,8 @@ void hd_source_rows(const hd_source *source, size_t i, int64_t row, int64_t n, f
         return;
     }
     const hd_origin *o = &source->origins[i];
-    if (t->dims == 1 && o->parts[0].cols == 1) { /* a vector whose values are reordered: each is a row of its part */
+    if (o->count && t->dims == 1 &&
+        o->parts[0].cols == 1) { /* a vector whose values are reordered: each is a row of its part */
         row *= t->shape[0];
         n *= t->shape[0];
     }
@@ -177,11 +178,25 @@ void hd_source_rows(const hd_source *source, size_t i, int64_t row, int64_t n, f
     case HD_TAKE_KEYS: take_keys(o, row, n, out, scratch); break;
     case HD_TAKE_VALUES: take_values(o, row, n, out); break;
     case HD_TAKE_JOINT: take_joint(o, row, n, out, scratch); break;
+    case HD_TAKE_SCALES: hd_source_take_scales(source, o, row, n, out, scratch); break;
     }
+}
+
+/* The tensor itself, or what scales are made of. */
+static size_t base_of(const hd_source *source, size_t i)
+{
+    bool scales = source->origins && source->origins[i].take == HD_TAKE_SCALES;
+    return scales ? source->origins[i].of : i;
+}
+
+int64_t hd_source_work(const hd_source *source, size_t i)
+{
+    return hd_tensor_values(&source->tensors[base_of(source, i)]);
 }
 
 void hd_source_drop(const hd_source *source, size_t i)
 {
+    i = base_of(source, i);
     const hd_tensor *t = &source->tensors[i];
     if (t->data) hd_checkpoint_drop(source->ckpt, t->data, t->bytes);
     for (size_t k = 0; !t->data && k < source->origins[i].count; k++) {

@@ -24,6 +24,16 @@ hd_status hd_source_open_gguf(hd_source **out, const hd_checkpoint *ckpt, const 
 /* The model of `ckpt` as the official releases have it: names of safetensors, types that it has (F32, F16, BF16; what
  * is of a smaller type is shown as BF16).  No metadata: hd_source_config tells. */
 hd_status hd_source_open_release(hd_source **out, const hd_checkpoint *ckpt, hd_error *err);
+
+/* Gives every projection of a release (no embedding, output, norm or router) a tensor of scales behind it, as the
+ * releases in 8 bits have them: F8_E4M3 as DeepSeek-V3, "NAME_scale_inv", float32, one for each block of 128 x 128; I8
+ * as compressed-tensors, "NAME_scale" [rows][1], bfloat16.  To be called once, before anything is read; indices of
+ * tensors change.  Errors: HD_E_ARGUMENT (one has that type in the checkpoint), HD_E_MEMORY; then the source can only
+ * be closed. */
+hd_status hd_source_add_scales(hd_source *source, hd_type codes, hd_error *err);
+
+/* The type of the codes of tensor i, if its scales are there; else the tensor's. */
+hd_type hd_source_codes(const hd_source *source, size_t i);
 void hd_source_close(hd_source **source);
 
 hd_format hd_source_layout(const hd_source *source);
@@ -44,6 +54,9 @@ const char *hd_source_left_out(const hd_source *source);
  * hd_source_scratch values. */
 void hd_source_rows(const hd_source *source, size_t i, int64_t row, int64_t n, float *out, float *scratch);
 size_t hd_source_scratch(const hd_source *source);
+
+/* Values that have to be looked at for all of tensor i: its own; of scales those of their matrix. */
+int64_t hd_source_work(const hd_source *source, size_t i);
 
 /* Tells the kernel that tensor i was read and need not stay resident. */
 void hd_source_drop(const hd_source *source, size_t i);

@@ -1,4 +1,5 @@
-/* quantize/source_internal.h: what the files that make sources share (source.c, source_gguf.c, source_release.c). */
+/* quantize/source_internal.h: what the files that make sources share (source.c, source_gguf.c, source_release.c,
+ * source_scaled.c). */
 #ifndef HD_QUANTIZE_SOURCE_INTERNAL_H
 #define HD_QUANTIZE_SOURCE_INTERNAL_H
 
@@ -12,7 +13,8 @@ typedef enum hd_take {
     HD_TAKE_APART,    /* the reverse */
     HD_TAKE_KEYS,     /* attn_k_b [heads][lora][nope] out of kv_b [heads * (nope + v)][lora]: transposed */
     HD_TAKE_VALUES,   /* attn_v_b [heads][v][lora] out of the same */
-    HD_TAKE_JOINT     /* kv_b out of the heads' keys, transposed, and values: parts [k_b of all heads | v_b of all] */
+    HD_TAKE_JOINT,    /* kv_b out of the heads' keys, transposed, and values: parts [k_b of all heads | v_b of all] */
+    HD_TAKE_SCALES    /* no parts: the scales that the values of tensor `of` get as `codes` */
 } hd_take;
 
 typedef struct hd_origin {
@@ -20,6 +22,8 @@ typedef struct hd_origin {
     const hd_matrix *parts; /* [count], of equal shape but in HD_TAKE_JOINT */
     size_t count;
     int64_t heads, nope, v; /* of latent attention; `heads` of a rotation, too */
+    size_t of;
+    hd_type codes;
 } hd_origin;
 
 struct hd_source {
@@ -53,6 +57,9 @@ hd_status hd_source_parts(hd_source *s, const hd_tensor *t, size_t count, bool c
  * (which of them `id` says) are reordered so.  Errors: those of hd_source_parts. */
 hd_status hd_source_add_renamed(hd_source *s, hd_name_id id, const hd_tensor *t, const char *name, hd_type type,
                                 hd_take rotate, hd_error *err);
+
+/* Rows [row, row + n) of a tensor of scales. */
+void hd_source_take_scales(const hd_source *s, const hd_origin *o, int64_t row, int64_t n, float *out, float *scratch);
 
 /* HD_E_FORMAT naming tensors that nothing took. */
 hd_status hd_source_check_taken(hd_source *s, hd_error *err);

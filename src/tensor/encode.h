@@ -32,10 +32,15 @@ bool hd_encode_blocks(hd_type type, const float *src, const float *weight, void 
 void hd_encode_f8_blocks(const float *src, int64_t rows, int64_t cols, uint8_t *dst, float *scale,
                          int64_t scale_stride);
 
+/* The scales alone, of one row of blocks: at most HD_F8_BLOCK rows, a scale for each HD_F8_BLOCK columns. */
+void hd_f8_scales(const float *src, int64_t rows, int64_t cols, float *scale);
+
 /* 8-bit integers with a scale for each row ("W8A8", symmetric, per channel): value = code * scale[row], the row's
- * largest magnitude / 127, codes -127 .. 127.  Encodes rows x cols values, row-major and without gaps.  No value is off
- * by more than half a scale.  A row of zeros has scale 1; one with a number that is not finite decodes to NaN.
- * Thread-safe; nothing is allocated. */
+ * largest magnitude / 127 rounded up to a bfloat16 (compressed-tensors keeps scales in the type of the weights), codes
+ * -127 .. 127.  Encodes rows x cols values, row-major and without gaps.  No value is off by more than half a scale (a
+ * whole one in rows that reach to the last hundredth of float32's range, whose scale is rounded down).  A row of zeros
+ * has scale 1; one with a number that is not finite decodes to NaN.  Thread-safe; nothing is allocated. */
+void hd_i8_scales(const float *src, int64_t rows, int64_t cols, float *scale);
 void hd_encode_i8_rows(const float *src, int64_t rows, int64_t cols, int8_t *dst, float *scale);
 
 #endif
