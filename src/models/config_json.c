@@ -254,9 +254,11 @@ static void read_quantization(reader *r)
     }
     reader s = {.json = q, .file = r->file, .err = r->err, .status = r->status};
     const char *method = read_string(&s, "quant_method", "fp8"), *format = read_string(&s, "format", "");
-    if (strcmp(method, "compressed-tensors") != 0)
+    bool compressed = strcmp(method, "compressed-tensors") == 0, fp8 = strcmp(method, "fp8") == 0;
+    bool by_byte = strcmp(format, "float-quantized") == 0 || strcmp(format, "naive-quantized") == 0;
+    if (!compressed && !fp8)
         refuse_unless(&s, "quant_method", method, "fp8\" or \"compressed-tensors");
-    else if (strcmp(format, "float-quantized") != 0 && strcmp(format, "naive-quantized") != 0)
+    else if (compressed && !by_byte)
         refuse_unless(&s, "format", format, "int-quantized");
     r->status = s.status;
 }

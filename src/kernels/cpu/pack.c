@@ -433,8 +433,8 @@ static void pack_blocks(void *arg, int64_t begin, int64_t end, int thread)
 {
     const pack_job *job = arg;
     const hd_packed *p = job->p;
-    int values = job->type->units * HD_UNIT; /* of a super: a block, or several of one value (I8) */
-    size_t bytes = (size_t)(values / hd_type_block(job->m->type) * hd_type_block_bytes(job->m->type));
+    int blocks = job->type->units * HD_UNIT / hd_type_block(job->m->type); /* of a super: one, or 32 values of I8 */
+    size_t bytes = (size_t)blocks * (size_t)hd_type_block_bytes(job->m->type);
     (void)thread;
     for (int64_t block = begin; block < end; block++) {
         int64_t rows = HD_MIN(p->lanes, job->m->rows - block * p->lanes);
