@@ -254,6 +254,51 @@ static void fp8_needs_scales_of_the_right_shape(void **state)
     must_open(&m);
 }
 
+/* ---- scales of rows, as compressed-tensors has them ---- */
+
+static const char row_scale[] = "model.layers.0.mlp.gate_proj.weight_scale";
+
+/* The matrix as codes of `type`, with a scale for each row. */
+static void make_rows(tiny_model *m, hd_type type)
+{
+    hd_tensor t = *tiny_find(m, fp8);
+    replace(m, fp8, type, 2, t.shape[0], t.shape[1]);
+    hd_tensor *scale = tiny_add_typed(m, row_scale, HD_TYPE_F32, 2, (const int64_t[]){t.shape[0], 1});
+    for (int64_t i = 0; i < t.shape[0]; i++)
+        ((float *)(uintptr_t)scale->data)[i] = ldexpf(1.0f, -(int)(i % 8));
+}
+
+static void rows_need_scales_of_the_right_shape(void **state)
+{
+    (void)state;
+    static const hd_type types[] = {HD_TYPE_I8, HD_TYPE_F8_E4M3};
+    tiny_model m;
+    for (size_t i = 0; i < HD_ARRAY_LEN(types); i++) {
+        tiny_llama(&m, 51);
+        make_rows(&m, types[i]);
+        must_open(&m);
+        tiny_llama(&m, 51);
+        make_rows(&m, types[i]);
+        replace(&m, row_scale, HD_TYPE_F32, 2, 39, 1);
+        must_refuse(&m, HD_E_FORMAT, "weight_scale has shape [39, 1], the configuration asks for [40, 1]");
+        tiny_llama(&m, 51);
+        make_rows(&m, types[i]);
+        replace(&m, row_scale, HD_TYPE_F32, 1, 40, 1);
+        must_refuse(&m, HD_E_FORMAT, "weight_scale has shape [40], the configuration asks for [40, 1]");
+        tiny_llama(&m, 51);
+        make_rows(&m, types[i]);
+        replace(&m, row_scale, HD_TYPE_I32, 2, 40, 1);
+        must_refuse(&m, HD_E_FORMAT, "weight_scale has type I32, which is not one of weights");
+    }
+    tiny_llama(&m, 51);
+    make_rows(&m, HD_TYPE_I8);
+    tiny_remove(&m, row_scale);
+    must_refuse(&m, HD_E_UNSUPPORTED, "is not one of weights without the scales of its rows");
+    tiny_llama(&m, 51); /* scales of a matrix that needs none */
+    tiny_add_typed(&m, row_scale, HD_TYPE_F32, 2, (const int64_t[]){40, 1});
+    must_refuse(&m, HD_E_FORMAT, "not part of this architecture as configured: model.layers.0.mlp.gate_proj.weight_sc");
+}
+
 static void weight_block_size_is_checked(void **state)
 {
     (void)state;
@@ -339,6 +384,7 @@ int main(void)
         cmocka_unit_test(what_is_known_to_be_unused_is_ignored),
         cmocka_unit_test(biases_follow_the_configuration),
         cmocka_unit_test(fp8_needs_scales_of_the_right_shape),
+        cmocka_unit_test(rows_need_scales_of_the_right_shape),
         cmocka_unit_test(weight_block_size_is_checked),
         cmocka_unit_test(absurd_widths_fail_on_the_first_tensor),
         cmocka_unit_test(products_have_bounds_too),
