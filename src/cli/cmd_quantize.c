@@ -215,7 +215,7 @@ static hd_status check_release(const command *c, hd_error *err)
     bool other = c->importance.text || c->importance.from || hd_budget_given(&c->budget) || c->budget.save;
     if (!c->release) return HD_OK;
     if (other) return hd_fail(err, HD_E_ARGUMENT, "--type %s: takes no importance matrix, budget or recipe", c->type);
-    if (c->report.to)
+    if (c->report.path)
         return hd_fail(err, HD_E_ARGUMENT,
                        "--report is for GGUF files; 'hadal eval %s --against %s --text FILE' compares a folder",
                        c->model.out, c->model.in);
