@@ -12,8 +12,8 @@
 
 static const hd_manual manual = {
     .command = "convert",
-    .synopsis = "convert IN OUT [--to gguf|safetensors|mindspore] [--type BF16|F16|F32|FP8|INT8]\n"
-                "        [--split-size SIZE]",
+    .synopsis = "convert IN OUT [--to gguf|safetensors|mindspore] [--type BF16|F16|F32] [--split-size SIZE]\n"
+                "convert IN FOLDER --type FP8|INT8 [--split-size SIZE]",
     .description =
         "Writes the model IN in another layout: as the GGUF file OUT, or as the folder OUT in the layout of the "
         "official "
