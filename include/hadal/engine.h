@@ -58,11 +58,13 @@ typedef struct hd_engine_info {
     int64_t context;       /* longest session */
     int64_t model_context; /* the model's own limit */
     int layers;
-    int hidden;             /* width of hidden states, and of embeddings */
-    int64_t parameters;     /* weights, all experts counted */
-    uint64_t weight_bytes;  /* in the files */
-    uint64_t packed_bytes;  /* repacked copies in memory */
-    const char *cache_type; /* "f32", "f16", "bf16", "q8_0" */
+    int hidden;              /* width of hidden states, and of embeddings */
+    int64_t parameters;      /* weights, all experts counted */
+    const char *weight_type; /* "BF16", "Q4_K": what most weights are stored as, in the words of `hadal inspect`;
+                                "none": the scripted model of tests */
+    uint64_t weight_bytes;   /* in the files */
+    uint64_t packed_bytes;   /* repacked copies in memory */
+    const char *cache_type;  /* "f32", "f16", "bf16", "q8_0" */
     uint64_t cache_bytes_per_token;
     uint64_t scratch_bytes; /* workspace of the operators, attention included */
     int64_t step_tokens;    /* most tokens of one step, all sessions together */

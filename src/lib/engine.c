@@ -34,6 +34,15 @@ hd_core *hd_engine_core(hd_engine *engine)
     return engine->core;
 }
 
+/* What most weights are stored as. */
+static const char *commonest_type(const hd_model_sizes *sizes)
+{
+    hd_type best = 0;
+    for (hd_type t = 0; t < HD_TYPE_COUNT; t++)
+        if (sizes->type_values[t] > sizes->type_values[best]) best = t;
+    return sizes->type_values[best] > 0 ? hd_type_name(best) : "none";
+}
+
 static void fill_info(hd_engine *e)
 {
     const hd_model *model = hd_core_model(e->core);
@@ -50,6 +59,7 @@ static void fill_info(hd_engine *e)
         .layers = c->layers,
         .hidden = c->hidden,
         .parameters = sizes.parameters,
+        .weight_type = commonest_type(&sizes),
         .weight_bytes = sizes.weight_bytes,
         .packed_bytes = sizes.packed_bytes,
         .cache_type = hd_cache_type_name(hd_model_get_layout(model)->type),

@@ -161,6 +161,7 @@ const hd_cache_layout *hd_model_get_layout(const hd_model *model);
 typedef struct hd_model_sizes {
     int64_t parameters;
     uint64_t weight_bytes, packed_bytes, activation_bytes, scratch_bytes;
+    int64_t type_values[HD_TYPE_COUNT]; /* of the parameters, how many are stored as which type */
 } hd_model_sizes;
 void hd_model_get_sizes(const hd_model *model, hd_model_sizes *out);
 

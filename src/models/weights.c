@@ -97,6 +97,7 @@ static void mark(hd_weights *w, const hd_tensor *t)
     w->taken_count++;
     w->sizes.weight_bytes += t->bytes;
     w->sizes.parameters += hd_tensor_values(t);
+    w->sizes.type_values[t->type] += hd_tensor_values(t);
     if (w->options && w->options->progress && w->taken_count % 8 == 0)
         w->options->progress(w->options->progress_arg,
                              (double)w->taken_count / (double)hd_checkpoint_tensor_count(w->ckpt));

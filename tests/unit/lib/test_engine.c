@@ -424,6 +424,7 @@ static void info_and_cache_bytes_follow_the_formula(void **state)
     assert_int_equal(info.eos[0], 2);
     assert_int_equal(info.parameters, 2 * 48 * 32 + 32 + 2 * (2 * 32 + 32 * (32 + 16 + 16 + 32) + 3 * 32 * 40));
     assert_int_equal(info.weight_bytes, info.parameters * 4);
+    assert_string_equal(info.weight_type, "F32");
     assert_int_equal(info.cache_bytes_per_token, 2 * 2 * (2 * 8) * element); /* layers, k and v, heads x width */
     hd_session *s = session_of(e);
     feed(s, ids, 33);
