@@ -4,6 +4,7 @@
 
 #include "gateway/call.h"
 #include "gateway/models.h"
+#include "gateway/pair.h"
 
 #define HD_STOP_MAX 16     /* stop strings of a request */
 #define HD_CHOICES_MAX 128 /* answers to one request, all prompts together */
@@ -21,6 +22,13 @@ typedef struct hd_ask {
 } hd_ask;
 
 void hd_ask_init(hd_ask *ask);
+
+/* Which of a model's two precisions answers; the router reads it (router.c). */
+#define HD_PRECISION_FIELD                                                                                             \
+    {                                                                                                                  \
+        .name = "precision", .shape = &hd_shape_precision,                                                             \
+        .doc = "Of a model that is served in two precisions: full, cheaper, or auto, which goes by the load."          \
+    }
 
 /* Rows for the tables of dialects whose struct has the hd_ask `member`. */
 #define HD_ASK_FIELDS(type, member)                                                                                    \
@@ -44,6 +52,7 @@ void hd_ask_init(hd_ask *ask);
          .shape = &hd_shape_share,                                                                                     \
          HD_BIND(type, member.min_p),                                                                                  \
          .doc = "Only tokens of at least this share of the likeliest one's probability."},                             \
+        HD_PRECISION_FIELD,                                                                                            \
     {                                                                                                                  \
         .name = "priority", .shape = &hd_shape_priority, HD_BIND(type, member.priority),                               \
         .doc = "Higher goes first; 0 is usual."                                                                        \

@@ -20,7 +20,9 @@ enum {
     HD_ROUTE_MODEL = 2,     /* needs a loaded model: the body's `model`, or the only one */
     HD_ROUTE_ANTHROPIC = 4, /* errors in Anthropic's envelope */
     HD_ROUTE_NOW = 8,       /* quick: answered on the server's thread, also when all workers are busy */
-    HD_ROUTE_LOCAL = 16     /* needs no key from this machine */
+    HD_ROUTE_LOCAL = 16,    /* needs no key from this machine */
+    HD_ROUTE_WEIGHTS = 32,  /* its answer depends on the model's weights, not on its tokenizer alone */
+    HD_ROUTE_ELASTIC = 64   /* of a model in two precisions the cheaper one may answer under load */
 };
 
 typedef struct hd_route {
@@ -50,6 +52,7 @@ struct hd_call {
     hd_api_key key;            /* who asks */
     json_t *body;              /* checked against the route's shape */
     hd_served *model;          /* in use by this call */
+    bool joined;               /* it counts as load of the model's pair */
     char param[HD_SHAPE_PATH]; /* the field that an error is about; empty: none */
     int http;                  /* for an error whose status would say another; 0: none */
     char timing[96];           /* value of Server-Timing; empty: none */

@@ -4,6 +4,7 @@
 
 #include "gateway/gateway_internal.h"
 #include "gateway/generation.h"
+#include "gateway/pair.h"
 #include "gateway/served.h"
 
 #define DEFAULT_TOKENS 4096
@@ -19,12 +20,13 @@ static void keep_model(void *arg, hd_served *model)
 {
     const hd_gateway *g = arg;
     hd_error err;
+    if (model->pair && model == model->pair->full) hd_pair_look(model->pair);
     double age = (double)(hd_clock_ns() - atomic_load(&model->passed_ns)) / 1e9;
     hd_scheduler_usage usage;
     hd_scheduler_get_usage(model->scheduler, &usage);
     if (age < g->options.probe_seconds / 2 || usage.running || usage.waiting) return;
     if (hd_served_probe(model, &err) != HD_OK)
-        hd_log(HD_LOG_ERROR, "model %s: no token from a test request: %s", model->name, err.text);
+        hd_log(HD_LOG_ERROR, "model %s: no token from a test request: %s", model->title, err.text);
 }
 
 static void *keep(void *arg)
@@ -127,6 +129,12 @@ hd_status hd_gateway_add(hd_gateway *g, const char *name, const char *path, hd_e
     return hd_models_add(g->models, name, path, err);
 }
 
+hd_status hd_gateway_add_cheaper(hd_gateway *g, const char *name, const char *path, const hd_precision_rule *rule,
+                                 hd_error *err)
+{
+    return hd_models_add_cheaper(g->models, name, path, rule, err);
+}
+
 hd_status hd_gateway_alias(hd_gateway *g, const char *alias, const char *name, hd_error *err)
 {
     return hd_models_alias(g->models, alias, name, err);
@@ -161,7 +169,7 @@ typedef struct info_search {
 static void take_info(void *arg, hd_served *model)
 {
     info_search *s = arg;
-    if (strcmp(model->name, s->name) != 0) return;
+    if (s->found || strcmp(model->name, s->name) != 0) return; /* of a pair the full one comes first */
     *s->out = model->info;
     s->found = true;
 }

@@ -6,6 +6,7 @@
 #ifndef HD_GATEWAY_H
 #define HD_GATEWAY_H
 
+#include "gateway/precision.h"
 #include "hadal/chat.h"
 #include "hadal/scheduler.h"
 #include "security/api_keys.h"
@@ -40,6 +41,11 @@ void hd_gateway_close(hd_gateway **gateway);
 /* Makes the model at `path` known under `name`; it is loaded by hd_gateway_load, or when it is first asked for.
  * HD_E_ARGUMENT: the name is taken. */
 hd_status hd_gateway_add(hd_gateway *gateway, const char *name, const char *path, hd_error *err);
+
+/* Makes the model at `path` the cheaper precision of `name`, which is not loaded yet: both are loaded together, and new
+ * requests go to it under load (precision.h).  HD_E_NOT_FOUND; HD_E_ARGUMENT: the name has one already. */
+hd_status hd_gateway_add_cheaper(hd_gateway *gateway, const char *name, const char *path, const hd_precision_rule *rule,
+                                 hd_error *err);
 hd_status hd_gateway_alias(hd_gateway *gateway, const char *alias, const char *name, hd_error *err);
 
 /* Loads a model and waits until it has answered its first token. */

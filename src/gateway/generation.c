@@ -258,6 +258,8 @@ static void on_finish(void *arg, const hd_finish_event *e)
     c->end = *e;
     c->end.error = NULL;
     pthread_mutex_unlock(&c->generation->lock);
+    if (e->reason == HD_FINISH_ERROR && e->error->status == HD_E_MODEL_LOST)
+        atomic_store(&c->generation->model->lost, true);
     if (e->reason == HD_FINISH_ERROR)
         fail_choice(c, e->error->status, e->error->text);
     else if (e->reason == HD_FINISH_CANCELLED)

@@ -1,6 +1,6 @@
 /* gateway/kept_prefixes.c: cached prompts in sealed files.
  *
- * A file is DIR/prefixes/HEX, where HEX comes from the folder's secret and the model's name: listing the folder does
+ * A file is DIR/prefixes/HEX, where HEX comes from the folder's secret and the model's title: listing the folder does
  * not tell which models are served.  Content and key are bound to the name; the bytes themselves say of which weights
  * they are.
  */
@@ -18,7 +18,7 @@ static hd_status make_path(const hd_served *s, const hd_data_folder *folder, hd_
 {
     uint8_t name[16];
     hd_buf_init(path, 8192); /* twice what Linux takes as a path */
-    HD_TRY(hd_data_folder_derive(folder, PURPOSE " name", s->name, strlen(s->name), name, sizeof name, err));
+    HD_TRY(hd_data_folder_derive(folder, PURPOSE " name", s->title, strlen(s->title), name, sizeof name, err));
     (void)hd_buf_printf(path, "%s/prefixes", hd_data_folder_path(folder)); /* failures stick */
     if (path->status == HD_OK) HD_TRY(hd_dirs_make_private(path->data, err));
     (void)hd_buf_putc(path, '/');
@@ -29,7 +29,7 @@ static hd_status make_path(const hd_served *s, const hd_data_folder *folder, hd_
 
 static hd_str context_of(const hd_served *s)
 {
-    return (hd_str){s->name, strlen(s->name)};
+    return (hd_str){s->title, strlen(s->title)};
 }
 
 static hd_status write_sealed(void *arg, const void *data, size_t size, hd_error *err)

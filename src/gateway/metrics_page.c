@@ -9,9 +9,10 @@
 #include <unistd.h>
 
 #include "gateway/gateway_internal.h"
+#include "gateway/pair.h"
 
 #define PAGE_MAX ((size_t)8 << 20)
-#define MODELS_MAX 64 /* that one page shows */
+#define MODELS_MAX 128 /* that one page shows, both of a pair */
 
 /* The models of a page.  A hd_served lives as long as the gateway, and so do its figures, also when it is unloaded
  * meanwhile. */
@@ -148,7 +149,8 @@ static void hold(void *arg, hd_served *model)
     hd_buf labels;
     hd_buf_init(&labels, sizeof f->labels[0] - 1);
     hd_metrics_label(&labels, "model_name", model->name);
-    hd_metrics_label(&labels, "engine", "0");
+    /* two engines behind one model are numbered, as those of vLLM are */
+    hd_metrics_label(&labels, "engine", model->pair && model == model->pair->cheaper ? "1" : "0");
     if (labels.status == HD_OK) {
         memcpy(f->labels[f->count], labels.data, labels.len + 1);
         hd_scheduler_get_usage(model->scheduler, &f->usage[f->count]);
@@ -184,6 +186,51 @@ static void write_cache_info(hd_buf *out, const figures *f)
     }
 }
 
+typedef double (*pair_fn)(const hd_pair_figures *figures);
+
+static double pair_cheaper(const hd_pair_figures *p)
+{
+    return p->cheaper;
+}
+static double pair_load(const hd_pair_figures *p)
+{
+    return p->load;
+}
+static double pair_switches(const hd_pair_figures *p)
+{
+    return (double)p->switches;
+}
+
+static const struct {
+    const char *name, *type, *help;
+    pair_fn value;
+} pair_rows[] = {
+    {"hadal:precision_cheaper", "gauge", "1: new requests go to the cheaper precision.", pair_cheaper},
+    {"hadal:precision_load", "gauge", "Requests that count, of both precisions.", pair_load},
+    {"hadal:precision_switches_total", "counter", "Changes of where new requests go, both ways.", pair_switches},
+};
+
+/* Of each model what it was asked in which precision; of pairs where new requests go. */
+static void write_precisions(hd_buf *out, const figures *f)
+{
+    hd_metrics_family(out, "hadal:requests_precision_total", "counter",
+                      "Requests given to the model, by the precision of its weights.");
+    for (int i = 0; i < f->count; i++) {
+        char labels[600];
+        snprintf(labels, sizeof labels, "%s,precision=\"%s\"", f->labels[i], f->models[i]->precision);
+        hd_metrics_sample(out, "hadal:requests_precision_total", labels, (double)atomic_load(&f->models[i]->asked));
+    }
+    for (size_t r = 0; r < HD_ARRAY_LEN(pair_rows); r++) {
+        hd_metrics_family(out, pair_rows[r].name, pair_rows[r].type, pair_rows[r].help);
+        for (int i = 0; i < f->count; i++) {
+            hd_pair_figures now;
+            if (!f->models[i]->pair || f->models[i] != f->models[i]->pair->full) continue;
+            hd_pair_get_figures(f->models[i]->pair, &now);
+            hd_metrics_sample(out, pair_rows[r].name, f->labels[i], pair_rows[r].value(&now));
+        }
+    }
+}
+
 static void write_models(hd_buf *out, const figures *f)
 {
     for (size_t r = 0; r < HD_ARRAY_LEN(numbers); r++) {
@@ -201,6 +248,7 @@ static void write_models(hd_buf *out, const figures *f)
     }
     write_finished(out, f);
     write_cache_info(out, f);
+    write_precisions(out, f);
 }
 
 /* ---- the door and the process ---- */

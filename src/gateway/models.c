@@ -10,6 +10,7 @@
 
 #include "base/base.h"
 #include "gateway/kept_prefixes.h"
+#include "gateway/pair.h"
 #include "gateway/served.h"
 #include "gateway/warm_up.h"
 
@@ -92,11 +93,20 @@ static void warm(hd_models *m, hd_served *s)
     int64_t pages = 0;
     if (m->options.kept_prefixes) {
         if (hd_prefixes_load(s, m->options.kept_prefixes, &pages, &err) != HD_OK)
-            hd_log(HD_LOG_WARN, "model %s: cached prompts of the last run: %s", s->name, err.text);
+            hd_log(HD_LOG_WARN, "model %s: cached prompts of the last run: %s", s->title, err.text);
         else
-            hd_log(HD_LOG_INFO, "model %s: %lld pages of cached prompts of the last run", s->name, (long long)pages);
+            hd_log(HD_LOG_INFO, "model %s: %lld pages of cached prompts of the last run", s->title, (long long)pages);
     }
     if (m->warm_up) hd_warm_up(s, m->options.keys, m->warm_up);
+}
+
+/* With its cheaper precision, if it has one: both, or none. */
+static hd_status open_model(hd_served *s, const hd_gateway_options *options, hd_error *err)
+{
+    HD_TRY(hd_served_open(s, options, err));
+    hd_status status = s->pair ? hd_pair_load(s->pair, options, err) : HD_OK;
+    if (status != HD_OK) hd_served_shut(s);
+    return status;
 }
 
 static void *load(void *arg)
@@ -106,12 +116,13 @@ static void *load(void *arg)
     hd_error why;
     uint64_t start = hd_clock_ns();
     hd_log(HD_LOG_INFO, "model %s: loading", s->name);
-    hd_status status = hd_served_open(s, &m->options, &why);
+    hd_status status = open_model(s, &m->options, &why);
     if (status == HD_OK)
         hd_log(HD_LOG_INFO, "model %s: loaded in %.1f s", s->name, (double)(hd_clock_ns() - start) / 1e9);
     else
         hd_log(HD_LOG_ERROR, "model %s: %s", s->name, why.text);
     if (status == HD_OK) warm(m, s);
+    if (status == HD_OK && s->pair) warm(m, s->pair->cheaper);
     settle(m, s, status, &why);
     return NULL;
 }
@@ -172,6 +183,7 @@ hd_status hd_models_use(hd_models *m, hd_str name, hd_job *job, hd_served **out,
 void hd_models_release(hd_served *s)
 {
     hd_models *m = s->owner;
+    if (s->pair) s = s->pair->full; /* users of both are counted there */
     pthread_mutex_lock(&m->lock);
     s->users--;
     s->used_ns = hd_clock_ns();
@@ -204,8 +216,9 @@ static void shut(const hd_models *m, hd_served *s)
 {
     hd_error err;
     if (s->scheduler && m->options.kept_prefixes && hd_prefixes_save(s, m->options.kept_prefixes, &err) != HD_OK)
-        hd_log(HD_LOG_WARN, "model %s: its cached prompts could not be kept: %s", s->name, err.text);
+        hd_log(HD_LOG_WARN, "model %s: its cached prompts could not be kept: %s", s->title, err.text);
     hd_served_shut(s);
+    if (s->pair && s == s->pair->full) shut(m, s->pair->cheaper);
 }
 
 /* With the lock held, which is let go meanwhile. */
@@ -264,6 +277,7 @@ hd_status hd_models_add(hd_models *m, const char *name, const char *path, hd_err
     if (!s) return hd_fail(err, HD_E_MEMORY, "out of memory for a model");
     s->name = hd_strdup(name);
     s->path = hd_strdup(path);
+    s->title = s->name;
     s->owner = m;
     s->parked_end = &s->parked;
     s->created = (int64_t)(hd_clock_unix_ms() / 1000);
@@ -280,6 +294,16 @@ hd_status hd_models_add(hd_models *m, const char *name, const char *path, hd_err
         hd_free(s->path);
         hd_free(s);
     }
+    return status;
+}
+
+hd_status hd_models_add_cheaper(hd_models *m, const char *name, const char *path, const hd_precision_rule *rule,
+                                hd_error *err)
+{
+    pthread_mutex_lock(&m->lock);
+    hd_served *s = find(m, str_of(name));
+    hd_status status = s ? hd_pair_open(s, path, rule, err) : not_found(str_of(name), err);
+    pthread_mutex_unlock(&m->lock);
     return status;
 }
 
@@ -309,12 +333,17 @@ hd_status hd_models_alias(hd_models *m, const char *alias, const char *name, hd_
 static hd_model_view view_of(const hd_served *s, const char *name)
 {
     bool known = s->state == HD_MODEL_READY;
-    return (hd_model_view){.name = name,
-                           .root = s->name,
-                           .state = s->state,
-                           .created = s->created,
-                           .context = known ? s->info.context : 0,
-                           .alias = name != s->name};
+    hd_pair_figures figures = {.cheaper = false};
+    if (s->pair) hd_pair_get_figures(s->pair, &figures);
+    return (hd_model_view){
+        .name = name,
+        .root = s->name,
+        .state = s->state,
+        .created = s->created,
+        .context = known ? s->info.context : 0,
+        .precisions = {known ? s->precision : NULL, known && s->pair ? s->pair->cheaper->precision : NULL},
+        .cheaper = figures.cheaper,
+        .alias = name != s->name};
 }
 
 void hd_models_list(hd_models *m, void (*visit)(void *arg, const hd_model_view *view), void *arg)
@@ -336,7 +365,7 @@ int hd_models_count(hd_models *m)
     int count = 0;
     pthread_mutex_lock(&m->lock);
     for (const hd_served *s = m->first; s; s = s->next)
-        count++;
+        count += s->pair ? 2 : 1;
     pthread_mutex_unlock(&m->lock);
     return count;
 }
@@ -349,6 +378,7 @@ void hd_models_each(hd_models *m, void (*visit)(void *arg, hd_served *model), vo
         s->users++;
         pthread_mutex_unlock(&m->lock);
         visit(arg, s);
+        if (s->pair) visit(arg, s->pair->cheaper);
         pthread_mutex_lock(&m->lock);
         s->users--; /* `used_ns` stays: looking is not asking */
         pthread_cond_broadcast(&m->changed);
@@ -379,6 +409,7 @@ hd_status hd_models_open(hd_models **out, const hd_gateway_options *options, hd_
 static void close_model(const hd_models *m, hd_served *s)
 {
     shut(m, s);
+    hd_pair_close(&s->pair);
     hd_free(s->name);
     hd_free(s->path);
     hd_free(s);

@@ -9,6 +9,7 @@
 
 #include "gateway/gateway.h"
 #include "gateway/model_metrics.h"
+#include "gateway/precision.h"
 #include "gateway/workers.h"
 
 #define HD_MODEL_RETRY_SECONDS 10
@@ -27,15 +28,19 @@ typedef struct hd_fim {
 } hd_fim;
 
 typedef struct hd_models hd_models;
+typedef struct hd_pair hd_pair;
 
 typedef struct hd_served {
     char *name, *path;
+    char *title;     /* in logs and names of files: the name, unless the model is the cheaper one of a pair */
     int64_t created; /* seconds since 1970: when it became known */
+    hd_pair *pair;   /* both precisions of the model (pair.h); NULL: it has one */
     /* What a user of the model sees: constant while it is in use. */
     hd_engine *engine;
     hd_engine_info info;
-    int64_t room;  /* tokens that a prompt and its answer may have: those of context and cache */
-    hd_text *text; /* NULL: the model has no tokenizer */
+    char precision[32]; /* what answers say of its weights: info.weight_type, unless both of a pair have the same */
+    int64_t room;       /* tokens that a prompt and its answer may have: those of context and cache */
+    hd_text *text;      /* NULL: the model has no tokenizer */
     hd_scheduler *scheduler;
     hd_fim fim;
     bool parsed_arguments; /* the template wants arguments of tool calls as objects, not as text */
@@ -44,6 +49,8 @@ typedef struct hd_served {
     size_t end_count;
     hd_model_metrics metrics;
     _Atomic uint64_t passed_ns; /* hd_clock of the last token that the model gave */
+    _Atomic uint64_t asked;     /* requests that it was chosen to answer */
+    _Atomic bool lost;          /* its files are: every evaluation fails until it is loaded again */
     /* The rest belongs to models.c, under its lock. */
     hd_models *owner;
     hd_model_state state;
@@ -58,6 +65,12 @@ hd_status hd_models_open(hd_models **out, const hd_gateway_options *options, hd_
 void hd_models_close(hd_models **models); /* all users must have gone; NULL-safe */
 
 hd_status hd_models_add(hd_models *models, const char *name, const char *path, hd_error *err);
+
+/* Hangs a cheaper precision behind the model `name`, before it is loaded; both are loaded and unloaded together.
+ * HD_E_NOT_FOUND, HD_E_ARGUMENT (it has one), HD_E_MEMORY. */
+hd_status hd_models_add_cheaper(hd_models *models, const char *name, const char *path, const hd_precision_rule *rule,
+                                hd_error *err);
+
 hd_status hd_models_alias(hd_models *models, const char *alias, const char *name, hd_error *err);
 
 /* The model `name` (an empty one: the first), loaded; the caller gives it back with hd_models_release.  When it is not
@@ -75,16 +88,19 @@ typedef struct hd_model_view {
     const char *name, *root; /* root: the model that an alias stands for */
     hd_model_state state;
     int64_t created;
-    int64_t context; /* 0: not loaded */
+    int64_t context;           /* 0: not loaded */
+    const char *precisions[2]; /* of its weights, the full one first; NULL: not loaded, or no second one */
+    bool cheaper;              /* new requests go to the second */
     bool alias;
 } hd_model_view;
 
 /* Calls `visit` for each name and alias, under the models' lock: it must be quick, and must not call back. */
 void hd_models_list(hd_models *models, void (*visit)(void *arg, const hd_model_view *view), void *arg);
 
-int hd_models_count(hd_models *models); /* aliases are none */
+int hd_models_count(hd_models *models); /* both of a pair; aliases are none */
 
-/* Calls `visit` for each loaded model, which stays loaded meanwhile; not under the lock. */
+/* Calls `visit` for each loaded model, which stays loaded meanwhile, and for both of a pair, the full one first; not
+ * under the lock. */
 void hd_models_each(hd_models *models, void (*visit)(void *arg, hd_served *model), void *arg);
 
 /* Unloads what nobody has asked for since `idle_seconds`. */

@@ -19,6 +19,17 @@ static const char *state_name(hd_model_state state)
     return names[state];
 }
 
+/* All that it has, and which of them new requests get. */
+static void write_precisions(hd_buf *out, const hd_model_view *v)
+{
+    if (!v->precisions[0]) return;
+    hd_out_member_string(out, "precision", v->precisions[v->cheaper && v->precisions[1]]);
+    hd_out_member_begin(out, "precisions", '[');
+    for (size_t i = 0; i < HD_ARRAY_LEN(v->precisions); i++)
+        if (v->precisions[i]) hd_out_text(out, v->precisions[i], strlen(v->precisions[i]));
+    hd_out_end(out, ']');
+}
+
 static void write_model(hd_buf *out, const hd_model_view *v)
 {
     hd_out_begin(out, '{');
@@ -29,6 +40,7 @@ static void write_model(hd_buf *out, const hd_model_view *v)
     hd_out_member_string(out, "root", v->root);
     hd_out_member_string(out, "status", state_name(v->state));
     if (v->context) hd_out_member_int(out, "max_model_len", v->context);
+    write_precisions(out, v);
     hd_out_end(out, '}');
 }
 

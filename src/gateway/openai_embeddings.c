@@ -36,6 +36,10 @@ static const hd_field fields[] = {
      HD_BIND(embedding_request, dimensions),
      .doc = "Only the first so many numbers, again at length 1."},
     {.name = "priority", .shape = &hd_shape_priority, HD_BIND(embedding_request, priority)},
+    {.name = "precision",
+     .shape = &hd_shape_precision,
+     .doc = "Of a model that is served in two precisions: full (also auto: vectors of both can't be compared) or "
+            "cheaper."},
     {.name = NULL},
 };
 const hd_shape hd_embedding_shape = {.kind = HD_SHAPE_OBJECT, .fields = fields, .name = "EmbeddingRequest"};

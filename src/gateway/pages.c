@@ -26,6 +26,7 @@ static void look(void *arg, hd_served *model)
     s->answered &= age <= s->gateway->options.probe_seconds || (!stalled && u.running > 0);
     hd_out_begin(s->out, '{');
     hd_out_member_string(s->out, "id", model->name);
+    hd_out_member_string(s->out, "precision", model->precision);
     hd_out_member_int(s->out, "running", u.running);
     hd_out_member_int(s->out, "waiting", u.waiting);
     hd_out_key(s->out, "seconds_since_token");

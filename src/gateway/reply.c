@@ -4,9 +4,10 @@
 #include <string.h>
 
 #include "gateway/gateway_internal.h"
+#include "gateway/models.h"
 
 #define RETRY_SECONDS "2" /* a queue of short answers has moved on by then */
-#define MAX_HEADERS 10
+#define MAX_HEADERS 12
 
 typedef struct headers {
     hd_http_header list[MAX_HEADERS];
@@ -25,9 +26,10 @@ static void add_common(headers *h, const hd_call *call, const char *type)
     add(h, "x-request-id", call->id);
     if (call->route && call->route->flags & HD_ROUTE_ANTHROPIC) add(h, "request-id", call->id); /* its clients' name */
     if (call->timing[0]) add(h, "server-timing", call->timing);
+    if (call->model && call->route->flags & HD_ROUTE_WEIGHTS) add(h, "x-hadal-precision", call->model->precision);
     if (!origin) return;
     add(h, "access-control-allow-origin", origin);
-    add(h, "access-control-expose-headers", "x-request-id, retry-after, server-timing");
+    add(h, "access-control-expose-headers", "x-request-id, retry-after, server-timing, x-hadal-precision");
     if (strcmp(origin, "*") != 0) add(h, "vary", "origin");
 }
 

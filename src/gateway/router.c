@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include "gateway/gateway_internal.h"
+#include "gateway/pair.h"
 #include "server/http_url.h"
 
 /* Of a body: its bytes alone don't bound the memory that it takes once parsed, up to 80 times as much for {},{},{}. */
@@ -220,6 +221,24 @@ static hd_status choose_model(hd_call *call, bool *taken, hd_error *err)
     return status;
 }
 
+/* From here on the call counts as load, whichever precision it is given. */
+static hd_status choose_precision(hd_call *call, bool *taken, hd_error *err)
+{
+    (void)taken;
+    if (!(call->route->flags & HD_ROUTE_WEIGHTS)) return HD_OK;
+    hd_wish wish = hd_wish_parse(json_string_value(json_object_get(call->body, "precision")));
+    if (wish == HD_WISH_CHEAPER && !call->model->pair)
+        return hd_call_refuse(call, err, "precision", "the model '%s' has one precision only", call->model->name);
+    if (wish == HD_WISH_AUTO && !(call->route->flags & HD_ROUTE_ELASTIC)) wish = HD_WISH_FULL;
+    if (call->model->pair) {
+        call->model = hd_pair_join(call->model->pair, wish);
+        call->joined = true;
+        hd_log(HD_LOG_DEBUG, "request %s: model %s in %s", call->id, call->model->name, call->model->precision);
+    }
+    atomic_fetch_add_explicit(&call->model->asked, 1, memory_order_relaxed);
+    return HD_OK;
+}
+
 static hd_status answer(hd_call *call, bool *taken, hd_error *err)
 {
     return call->route->run(call, taken, err);
@@ -230,7 +249,8 @@ static hd_status answer(hd_call *call, bool *taken, hd_error *err)
 /* A call that was parked passes all of them again. */
 typedef hd_status (*stage)(hd_call *call, bool *taken, hd_error *err);
 
-static const stage stages[] = {check_browser, authenticate, check_draining, read_body, choose_model, answer};
+static const stage stages[] = {check_browser, authenticate,     check_draining, read_body,
+                               choose_model,  choose_precision, answer};
 
 static void pass(hd_call *call)
 {
@@ -290,6 +310,7 @@ void hd_gateway_handle(void *arg, hd_exchange *exchange)
 
 void hd_call_close(hd_call *call)
 {
+    if (call->joined) hd_pair_leave(call->model->pair);
     if (call->model) hd_models_release(call->model);
     json_decref(call->body);
     hd_exchange_close(&call->exchange);

@@ -1,22 +1,24 @@
 /* gateway/routes.c: every path that the service answers. */
 #include "gateway/gateway_internal.h"
 
-#define INFERENCE HD_ROUTE_MODEL
+#define TOKENS HD_ROUTE_MODEL
+#define VECTORS (HD_ROUTE_MODEL | HD_ROUTE_WEIGHTS) /* of two precisions they can't be compared */
+#define ANSWERS (HD_ROUTE_MODEL | HD_ROUTE_WEIGHTS | HD_ROUTE_ELASTIC)
 
 const hd_route hd_routes[] = {
     {"POST", "/v1/chat/completions", "createChatCompletion", "Answer a conversation.", &hd_chat_shape, "ChatCompletion",
-     "ChatCompletionChunk", INFERENCE, hd_chat_completions},
+     "ChatCompletionChunk", ANSWERS, hd_chat_completions},
     {"POST", "/v1/completions", "createCompletion", "Continue a text.", &hd_completion_shape, "Completion",
-     "Completion", INFERENCE, hd_completions},
+     "Completion", ANSWERS, hd_completions},
     {"POST", "/v1/embeddings", "createEmbedding", "Turn texts into vectors.", &hd_embedding_shape, "EmbeddingList",
-     NULL, INFERENCE, hd_embeddings},
+     NULL, VECTORS, hd_embeddings},
     {"POST", "/v1/messages", "createMessage", "Answer a conversation (Anthropic's API).", &hd_messages_shape, "Message",
-     "MessageEvent", INFERENCE | HD_ROUTE_ANTHROPIC, hd_messages},
+     "MessageEvent", ANSWERS | HD_ROUTE_ANTHROPIC, hd_messages},
     {"POST", "/v1/messages/count_tokens", "countMessageTokens", "Count the tokens of a conversation (Anthropic's API).",
-     &hd_count_tokens_shape, "TokenCount", NULL, INFERENCE | HD_ROUTE_ANTHROPIC, hd_count_tokens},
+     &hd_count_tokens_shape, "TokenCount", NULL, TOKENS | HD_ROUTE_ANTHROPIC, hd_count_tokens},
     {"POST", "/tokenize", "tokenize", "Turn a text or a conversation into token ids.", &hd_tokenize_shape, "Tokens",
-     NULL, INFERENCE, hd_tokenize},
-    {"POST", "/detokenize", "detokenize", "Turn token ids into text.", &hd_detokenize_shape, "Text", NULL, INFERENCE,
+     NULL, TOKENS, hd_tokenize},
+    {"POST", "/detokenize", "detokenize", "Turn token ids into text.", &hd_detokenize_shape, "Text", NULL, TOKENS,
      hd_detokenize},
     {"GET", "/v1/models", "listModels", "List the models.", NULL, "ModelList", NULL, 0, hd_models_page},
     {"GET", "/v1/models/{model}", "retrieveModel", "Describe a model.", NULL, "Model", NULL, 0, hd_model_page},

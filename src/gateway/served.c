@@ -95,7 +95,7 @@ static hd_status read_text(hd_served *s, hd_error *err)
         s->fim = find_fim(s->text);
         find_call_form(s);
     } else if (status == HD_E_NOT_FOUND || status == HD_E_UNSUPPORTED) {
-        hd_log(HD_LOG_WARN, "model %s: no tokenizer, so prompts must be ids: %s", s->name, why.text);
+        hd_log(HD_LOG_WARN, "model %s: no tokenizer, so prompts must be ids: %s", s->title, why.text);
     } else {
         return hd_fail(err, status, "%s", why.text);
     }
@@ -150,6 +150,7 @@ hd_status hd_served_evaluate(hd_served *s, const int32_t *ids, size_t count, con
         pthread_cond_wait(&p.over, &p.lock);
     pthread_mutex_unlock(&p.lock);
     hd_request_close(&request);
+    if (p.error.status == HD_E_MODEL_LOST) atomic_store(&s->lost, true);
     if (p.error.status != HD_OK) return hd_fail(err, p.error.status, "%s", p.error.text);
     atomic_store(&s->passed_ns, hd_clock_ns());
     return HD_OK;
@@ -189,8 +190,10 @@ static void limit_cache(hd_served *s, const hd_gateway_options *o, int models, h
 static hd_status open_parts(hd_served *s, const hd_gateway_options *o, hd_error *err)
 {
     hd_cache_usage cache;
+    atomic_store(&s->lost, false);
     HD_TRY(hd_engine_open(&s->engine, s->path, &o->engine, err));
     hd_engine_get_info(s->engine, &s->info);
+    snprintf(s->precision, sizeof s->precision, "%s", s->info.weight_type);
     hd_scheduler_options scheduler = o->scheduler;
     limit_cache(s, o, hd_models_count(s->owner), &scheduler);
     hd_engine_get_cache(s->engine, &cache);

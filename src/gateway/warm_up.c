@@ -91,9 +91,9 @@ void hd_warm_up(hd_served *s, hd_api_keys *keys, const json_t *list)
         hd_status status = encode(s, one, &prompt, &err);
         if (status == HD_OK) status = evaluate(s, keys, one, &prompt, &tenants, &err);
         if (status != HD_OK)
-            hd_log(HD_LOG_WARN, "model %s: prompt %zu of the warm-up list: %s", s->name, i, err.text);
+            hd_log(HD_LOG_WARN, "model %s: prompt %zu of the warm-up list: %s", s->title, i, err.text);
         else
-            hd_log(HD_LOG_INFO, "model %s: prompt %zu of the warm-up list: %zu tokens, for %d keys", s->name, i,
+            hd_log(HD_LOG_INFO, "model %s: prompt %zu of the warm-up list: %zu tokens, for %d keys", s->title, i,
                    prompt.count, tenants);
         hd_ids_release(prompt.ids);
     }
