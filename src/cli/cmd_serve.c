@@ -43,10 +43,17 @@ static const hd_manual manual = {
         "and "
         "the exit code is 0.  A second signal cuts them off.  SIGHUP reads the certificates again.\n\n"
         "Without --lazy all models are loaded before the first request; with it, and with POST /models/load and "
-        "/models/unload, a model is in memory only when it is asked for.",
-    .examples = "hadal serve smollm2-135m\n"
-                "hadal serve --model-path /models/r1.gguf --precision auto --host 0.0.0.0 --tls-self-signed\n"
-                "hadal serve big=/models/v3 small=qwen.gguf --alias gpt-4=big --lazy --idle 600",
+        "/models/unload, a model is in memory only when it is asked for.\n\n"
+        "With --cheaper a model is held in two precisions.  New requests go to the cheaper one when --cheaper-above "
+        "requests of the model are under way, and back when there have been --cheaper-below or fewer for "
+        "--cheaper-hold "
+        "seconds; those under way stay where they are.  Each answer says which one gave it (x-hadal-precision), and a "
+        "request may choose by its field precision.",
+    .examples =
+        "hadal serve smollm2-135m\n"
+        "hadal serve --model-path /models/r1.gguf --precision auto --host 0.0.0.0 --tls-self-signed\n"
+        "hadal serve r1=/models/r1-bf16.gguf --cheaper r1=/models/r1-q4.gguf --cheaper-above 8 --cheaper-below 4\n"
+        "hadal serve big=/models/v3 small=qwen.gguf --alias gpt-4=big --lazy --idle 600",
     .environment = HD_ENVIRONMENT_MODELS "\nHADAL_DATA      the data folder, where --data is not given",
     .files = "DIR/hadal.db      keys, hashed\n"
              "DIR/secret        what all keys of the folder derive from: keep it, and keep it secret\n"
@@ -263,6 +270,9 @@ static void set_defaults(hd_serve_flags *f)
                           .drain = 45, /* what Kubernetes leaves of 60 s when 15 go by before the signal */
                           .max_tokens = 4096,
                           .queue = 1024,
+                          .cheaper_above = 8,
+                          .cheaper_below = 4,
+                          .cheaper_hold = 5,
                           .stall = 60};
 }
 
@@ -611,6 +621,7 @@ static hd_status check_flags(const hd_serve_flags *f, hd_error *err)
         return hd_fail(err, HD_E_ARGUMENT,
                        "--cors-origin must be an origin as browsers write it, such as https://example.org or "
                        "http://localhost:3000 (small letters, no path, no slash at the end), or * for all");
+    HD_TRY(hd_serve_check_cheaper(f, err));
     if (f->model_count == 0)
         return hd_fail(err, HD_E_ARGUMENT, "which model?  Give a file, a folder or a name; `hadal models` lists names");
     return HD_OK;
@@ -629,7 +640,8 @@ int hd_cmd_serve(int argc, char **argv)
     hd_serve_flags f;
     hd_error err;
     set_defaults(&f);
-    hd_opt_group groups[] = {general_group(&f), door_group(&f), batch_group(&f), hd_engine_flags_group(&f.engine)};
+    hd_opt_group groups[] = {general_group(&f), hd_serve_cheaper_group(&f), door_group(&f), batch_group(&f),
+                             hd_engine_flags_group(&f.engine)};
     hd_args args = {.manual = &manual,
                     .groups = groups,
                     .group_count = HD_ARRAY_LEN(groups),

@@ -4,6 +4,7 @@
 
 #include "cli/engine.h"
 #include "gateway/gateway.h"
+#include "gateway/precision.h"
 
 #define HD_SERVE_MODELS 64
 
@@ -22,11 +23,28 @@ typedef struct hd_serve_flags {
     double stall;
     bool keep_prefixes;
     const char *warm_up;
+    hd_opt_list cheaper; /* [NAME=]MODEL */
+    int64_t cheaper_above, cheaper_below;
+    double cheaper_hold; /* seconds */
     hd_engine_flags engine;
-    hd_opt general[8], door[11], batching[9];
+    hd_opt general[8], second[4], door[11], batching[9];
 } hd_serve_flags;
 
-/* Adds the models and aliases, and loads them unless --lazy. */
+/* ---- a second precision (serve_cheaper.c) ---- */
+
+/* Fills its table; `f` must stay where it is while the group is used. */
+hd_opt_group hd_serve_cheaper_group(hd_serve_flags *f);
+
+/* "NAME=MODEL" cut in two: `name` [size] receives the name, empty where there is none; the model is returned. */
+const char *hd_serve_split_name(const char *given, char *name, size_t size);
+
+/* HD_E_ARGUMENT: options that make no sense together. */
+hd_status hd_serve_check_cheaper(const hd_serve_flags *f, hd_error *err);
+hd_precision_rule hd_serve_cheaper_rule(const hd_serve_flags *f);
+
+/* ---- models (serve_models.c) ---- */
+
+/* Adds the models, their cheaper precisions and aliases, and loads them unless --lazy. */
 hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *flags, hd_error *err);
 
 /* Where --tls-self-signed keeps its files, in a folder that is made.  Both are the caller's (hd_free). */

@@ -11,17 +11,6 @@
 
 /* ---- names ---- */
 
-/* "NAME=MODEL" cut in two; a path that exists is one, whatever signs it has. */
-static const char *split_name(const char *given, char *name, size_t size)
-{
-    struct stat st;
-    const char *sign = strchr(given, '=');
-    name[0] = '\0';
-    if (!sign || stat(given, &st) == 0) return given;
-    snprintf(name, size, "%.*s", (int)(sign - given), given);
-    return sign + 1;
-}
-
 /* The last part of a path, without the ending of a GGUF file and the number of a split one. */
 static void name_of_path(const char *path, char *name, size_t size)
 {
@@ -127,12 +116,25 @@ static hd_status add_model(hd_gateway *gateway, const hd_serve_flags *f, const c
                            hd_error *err)
 {
     char *path = NULL;
-    const char *model = split_name(given, name, size);
+    const char *model = hd_serve_split_name(given, name, size);
     HD_TRY(resolve(model, f->precision, &path, err));
     if (!name[0]) name_of_path(model, name, size);
     hd_status status = hd_gateway_add(gateway, name, path, err);
     hd_free(path);
     return status;
+}
+
+/* Of a folder with several files the smallest: --precision is about the full one. */
+static hd_status add_cheaper(hd_gateway *gateway, const hd_serve_flags *f, const char *given, const char *only,
+                             hd_error *err)
+{
+    char name[256], *path = NULL;
+    const char *model = hd_serve_split_name(given, name, sizeof name);
+    hd_precision_rule rule = hd_serve_cheaper_rule(f);
+    HD_TRY(resolve(model, "auto", &path, err));
+    hd_status status = hd_gateway_add_cheaper(gateway, name[0] ? name : only, path, &rule, err);
+    hd_free(path);
+    return status == HD_OK ? HD_OK : hd_fail_in(err, status, "--cheaper %s", given);
 }
 
 static hd_status load_model(hd_gateway *gateway, const hd_serve_flags *f, const char *name, hd_error *err)
@@ -165,6 +167,8 @@ hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *f, hd_e
         HD_TRY(add_model(gateway, f, f->models[i], names[i], sizeof names[i], err));
     for (size_t i = 0; i < f->aliases.count; i++)
         HD_TRY(add_alias(gateway, f->aliases.items[i], err));
+    for (size_t i = 0; i < f->cheaper.count; i++)
+        HD_TRY(add_cheaper(gateway, f, f->cheaper.items[i], names[0], err));
     for (size_t i = 0; i < f->model_count && !f->lazy; i++) {
         hd_status one = load_model(gateway, f, names[i], err);
         loaded += one == HD_OK;
