@@ -210,6 +210,13 @@ static const struct {
     {"hadal:precision_switches_total", "counter", "Changes of where new requests go, both ways.", pair_switches},
 };
 
+static bool any_pair(const figures *f)
+{
+    for (int i = 0; i < f->count; i++)
+        if (f->models[i]->pair) return true;
+    return false;
+}
+
 /* Of each model what it was asked in which precision; of pairs where new requests go. */
 static void write_precisions(hd_buf *out, const figures *f)
 {
@@ -220,7 +227,7 @@ static void write_precisions(hd_buf *out, const figures *f)
         snprintf(labels, sizeof labels, "%s,precision=\"%s\"", f->labels[i], f->models[i]->precision);
         hd_metrics_sample(out, "hadal:requests_precision_total", labels, (double)atomic_load(&f->models[i]->asked));
     }
-    for (size_t r = 0; r < HD_ARRAY_LEN(pair_rows); r++) {
+    for (size_t r = 0; r < HD_ARRAY_LEN(pair_rows) && any_pair(f); r++) {
         hd_metrics_family(out, pair_rows[r].name, pair_rows[r].type, pair_rows[r].help);
         for (int i = 0; i < f->count; i++) {
             hd_pair_figures now;
