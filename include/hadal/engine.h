@@ -34,9 +34,14 @@ typedef struct hd_engine_options {
     const char *cache_type; /* numbers that the cache is kept in: "f32", "f16", "bf16", "q8_0" (8 bits and a scale for
                              * each 32, half of f16's memory; the model's heads must be multiples of 32 wide); "auto"
                              * (also NULL): f32 on the reference tier, else f16 */
-    bool share_threads; /* compute on the threads that all engines of the process opened so share: they take turns by
-                           step, first come, first served, and load tensor by tensor.  The first engine's `threads`
-                           counts for all until the last one is closed */
+    int experts;            /* routed experts that a token goes to, fewer than the model's own number; 0: that number */
+    double ffn_keep;     /* share of the channels of feed-forward networks that a token keeps, above 0, at most 1: those
+                          * that its gate opens most; 0: all (docs/models.md).  Both change what the model says */
+    bool ffn_by_product; /* ... those whose values are largest behind gate and up: nearer to the whole model, but less
+                          * is saved */
+    bool share_threads;  /* compute on the threads that all engines of the process opened so share: they take turns by
+                            step, first come, first served, and load tensor by tensor.  The first engine's `threads`
+                            counts for all until the last one is closed */
     void (*progress)(void *arg, double fraction); /* called while loading; may be NULL */
     void *progress_arg;
     struct hd_profile *profile; /* adds up time and bytes of the operators, for `hadal bench` (src/kernels/profile.h);
@@ -70,6 +75,9 @@ typedef struct hd_engine_info {
     int64_t step_tokens;    /* most tokens of one step, all sessions together */
     const int32_t *eos;     /* end-of-text ids of generation_config.json, config.json or GGUF metadata */
     size_t eos_count;
+    double arithmetic;       /* multiplications with weights for a token under `experts` and `ffn_keep`, as a share of
+                              * the model's own; 1 without them */
+    double layer_arithmetic; /* the same without the output matrix */
 } hd_engine_info;
 
 /* Strings and arrays live as long as the engine. */

@@ -47,7 +47,9 @@ static uint64_t fingerprint_of(const hd_core *core)
     enum { SAMPLE = 64 };
     const hd_cache_layout *l = hd_model_get_layout(core->model);
     uint64_t h = mix(0xcbf29ce484222325u, core->backend->name, strlen(core->backend->name));
-    h = mix_config(h, hd_model_get_config(core->model));
+    h = mix_config(h, hd_model_get_config(core->model)); /* with as many experts as a token goes to */
+    const hd_dials *dials = hd_model_get_dials(core->model);
+    if (dials->ffn_keep > 0) h = mix_number(mix_number(h, dials->ffn_keep), dials->ffn_by);
     h = mix(h, &l->page_bytes, sizeof l->page_bytes);
     h = mix(h, &l->type, sizeof l->type);
     for (size_t i = 0; i < hd_checkpoint_tensor_count(core->ckpt); i++) {
@@ -91,6 +93,7 @@ static hd_status open_parts(hd_core *core, const char *path, const hd_core_optio
                            .max_tokens = core->chunk,
                            .context = core->context,
                            .cache_type = o->cache_type,
+                           .dials = o->dials,
                            .progress = o->progress,
                            .progress_arg = o->progress_arg};
     HD_TRY(hd_model_open(&core->model, core->ckpt, &mo, err));

@@ -21,6 +21,7 @@ typedef struct hd_core_options {
     int64_t chunk;          /* largest batch in tokens, >= 1 */
     int64_t cache_tokens;   /* 0: no limit but memory */
     const char *cache_type; /* hd_model_options.cache_type */
+    hd_dials dials;
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
     const hd_checkpoint *checkpoint; /* what `path` holds, if it is open already, to outlive the core.  NULL: opened */

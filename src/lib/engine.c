@@ -48,7 +48,10 @@ static void fill_info(hd_engine *e)
     const hd_model *model = hd_core_model(e->core);
     const hd_model_config *c = hd_model_get_config(model);
     hd_model_sizes sizes;
+    hd_model_work work;
     hd_model_get_sizes(model, &sizes);
+    hd_model_get_work(model, &work);
+    double whole = work.layers_whole + work.output;
     e->info = (hd_engine_info){
         .architecture = hd_arch_name(c->arch),
         .cpu = hd_core_backend(e->core)->name,
@@ -68,6 +71,8 @@ static void fill_info(hd_engine *e)
         .step_tokens = hd_core_chunk(e->core),
         .eos = c->eos,
         .eos_count = (size_t)c->eos_count,
+        .arithmetic = whole > 0 ? (work.layers + work.output) / whole : 1,
+        .layer_arithmetic = work.layers_whole > 0 ? work.layers / work.layers_whole : 1,
     };
 }
 
@@ -86,6 +91,9 @@ static hd_status core_options(hd_core_options *out, const hd_engine_options *o, 
                              .chunk = o->chunk ? o->chunk : DEFAULT_CHUNK,
                              .cache_tokens = o->cache_tokens,
                              .cache_type = o->cache_type,
+                             .dials = {.experts = o->experts,
+                                       .ffn_keep = o->ffn_keep,
+                                       .ffn_by = o->ffn_by_product ? HD_KEEP_BY_PRODUCT : HD_KEEP_BY_GATE},
                              .progress = o->progress,
                              .progress_arg = o->progress_arg};
     HD_TRY(hd_kernels_cpu(&out->backend, tier, err));

@@ -381,12 +381,12 @@ static void project_ffn(hd_model *m, const hd_layer *l, int64_t n)
     const hd_gated *g = &l->ffn;
     hd_product from_h[3];
     int count = 0;
-    if (g->gate.rows) {
+    if (g->gate.rows && !hd_dials_sparse(m)) {
         from_h[count++] = (hd_product){s->gate, g->gate.rows, &g->gate, g->gate_bias};
         from_h[count++] = (hd_product){s->up, g->gate.rows, &g->up, g->up_bias};
     }
     if (l->experts.count) from_h[count++] = (hd_product){s->scores, c->experts, &l->router, NULL};
-    m->backend->matmul_shared(&m->exec, from_h, count, m->h, c->hidden, n);
+    if (count) m->backend->matmul_shared(&m->exec, from_h, count, m->h, c->hidden, n);
 }
 
 static void feed_forward(hd_model *m, const hd_layer *l, int64_t n)
@@ -404,7 +404,12 @@ static void feed_forward(hd_model *m, const hd_layer *l, int64_t n)
         b->add(ex, m->x, s->routed, c->hidden, n);
     }
     if (!g->gate.rows) return; /* experts without a shared one */
-    b->swiglu(ex, s->gate, s->up, g->gate.rows, n);
+    const hd_product gate = {s->gate, g->gate.rows, &g->gate, g->gate_bias};
+    const hd_product up = {s->up, g->gate.rows, &g->up, g->up_bias};
+    if (hd_dials_sparse(m))
+        hd_dials_activate(m, &gate, &up, n);
+    else
+        b->swiglu(ex, s->gate, s->up, g->gate.rows, n);
     b->matmul(ex, s->routed, c->hidden, &g->down, g->down_bias, s->gate, g->gate.rows, n);
     b->add(ex, m->x, s->routed, c->hidden, n);
 }

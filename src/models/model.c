@@ -22,12 +22,20 @@ float *hd_activations_take(hd_activations *a, int64_t rows, int64_t cols)
     return (float *)(void *)at;
 }
 
+static int64_t widest_gated(const hd_model_config *c)
+{
+    return HD_MAX((int64_t)c->ffn, (int64_t)c->expert_ffn * c->experts_shared);
+}
+
 static void lay_out(hd_model *m, hd_activations *a)
 {
-    m->x = hd_activations_take(a, m->max_tokens, m->config.hidden);
-    m->h = hd_activations_take(a, m->max_tokens, m->config.hidden);
-    m->rope_table = hd_activations_take(a, m->max_tokens, m->config.rope_dim);
+    const hd_model_config *c = &m->config;
+    m->x = hd_activations_take(a, m->max_tokens, c->hidden);
+    m->h = hd_activations_take(a, m->max_tokens, c->hidden);
+    m->rope_table = hd_activations_take(a, m->max_tokens, c->rope_dim);
     m->spans = (hd_attend_span *)(void *)hd_activations_take(a, m->max_tokens, sizeof(hd_attend_span) / sizeof(float));
+    m->keep_room =
+        hd_dials_sparse(m) ? (uint32_t *)(void *)hd_activations_take(a, m->max_tokens, widest_gated(c)) : NULL;
     m->ops->lay_out(m, a);
 }
 
@@ -172,6 +180,10 @@ static hd_status load(hd_model *m, const hd_model_options *options, hd_error *er
 {
     HD_TRY(hd_model_config_read(&m->config, m->ckpt, err));
     m->ops = ops_of(m->config.arch);
+    HD_TRY(hd_dials_check(&options->dials, &m->config, err));
+    m->dials = options->dials;
+    m->own_experts_used = m->config.experts_used;
+    if (m->dials.experts) m->config.experts_used = m->dials.experts;
     HD_TRY(choose_cache_type(m, options->cache_type, err));
     m->state = hd_calloc(1, m->ops->state_bytes);
     if (!m->state) return hd_fail(err, HD_E_MEMORY, "out of memory for the model");
@@ -232,6 +244,11 @@ const hd_cache_layout *hd_model_get_layout(const hd_model *model)
 void hd_model_get_sizes(const hd_model *model, hd_model_sizes *out)
 {
     *out = model->sizes;
+}
+
+const hd_dials *hd_model_get_dials(const hd_model *model)
+{
+    return &model->dials;
 }
 
 int hd_model_expert_layers(const hd_model *model)

@@ -136,12 +136,22 @@ typedef struct hd_batch {
 
 typedef struct hd_model hd_model;
 
+/* Less arithmetic for each token than the model asks for, at the price of its answers (models/dials.c); all zeros: the
+ * model as it is. */
+typedef struct hd_dials {
+    int experts;     /* routed experts of a token, at most the model's own number; 0: that number */
+    double ffn_keep; /* share of a gated network's channels that a token keeps, to 1; 0: all of them.  Dense networks
+                      * and shared experts; routed experts stay whole */
+    enum { HD_KEEP_BY_GATE, HD_KEEP_BY_PRODUCT } ffn_by; /* the largest |silu(gate x)|, or |silu(gate x) * up x| */
+} hd_dials;
+
 typedef struct hd_model_options {
     const hd_backend *backend;
     hd_pool *pool;
     int64_t max_tokens;     /* largest batch, all spans together; at most HD_BATCH_MAX */
     int64_t context;        /* longest sequence */
     const char *cache_type; /* "f32", "f16", "bf16", "q8_0"; NULL or "auto": what the backend prefers */
+    hd_dials dials;
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
 } hd_model_options;
@@ -164,6 +174,15 @@ typedef struct hd_model_sizes {
     int64_t type_values[HD_TYPE_COUNT]; /* of the parameters, how many are stored as which type */
 } hd_model_sizes;
 void hd_model_get_sizes(const hd_model *model, hd_model_sizes *out);
+
+/* Multiplications with weights for one token.  Attention over the cached rows comes on top: it grows with the text. */
+typedef struct hd_model_work {
+    double layers;       /* in all layers, under the dials, if what a token drops is not computed */
+    double layers_whole; /* the same without dials */
+    double output;       /* with the output matrix, for a token whose logits are wanted */
+} hd_model_work;
+void hd_model_get_work(const hd_model *model, hd_model_work *out);
+const hd_dials *hd_model_get_dials(const hd_model *model);
 
 /* Number of layers with experts (rows of an hd_expert_trace), 0 for dense models. */
 int hd_model_expert_layers(const hd_model *model);

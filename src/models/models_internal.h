@@ -60,6 +60,23 @@ void hd_weights_ignore(hd_weights *w, const char *prefix);
 hd_status hd_weights_finish(hd_weights *w, hd_error *err);
 void hd_weights_sizes(const hd_weights *w, hd_model_sizes *out);
 
+/* ---- dials (dials.c) ---- */
+
+/* HD_E_ARGUMENT: out of range, or of a kind that the model has no use for. */
+hd_status hd_dials_check(const hd_dials *dials, const hd_model_config *c, hd_error *err);
+
+/* Whether gated networks go through hd_dials_activate. */
+bool hd_dials_sparse(const hd_model *m);
+
+/* gate->y [n][gate->w->rows] = silu(gate h) * up h of the channels that each token keeps, zeros elsewhere; up->y is
+ * overwritten.  Both products have the width of their outputs for ldy.  With all channels kept the values are those of
+ * matmul and swiglu, bit for bit. */
+void hd_dials_activate(const hd_model *m, const hd_product *gate, const hd_product *up, int64_t n);
+
+/* Zeros for all but each token's largest values; of equal ones the first are kept.  value is [n][width], width at most
+ * that of m->keep_room. */
+void hd_dials_keep(const hd_model *m, float *value, int64_t width, int64_t n);
+
 /* ---- a model ---- */
 
 /* Scratch rows of the forward pass; every architecture lays its own buffers out with hd_activations_take. */
@@ -94,6 +111,8 @@ struct hd_model {
     hd_exec exec;
     hd_cache_layout layout;
     hd_model_sizes sizes;
+    hd_dials dials;
+    int own_experts_used; /* without dials; config.experts_used is what the router goes by */
     int64_t max_tokens, context;
     void *activations, *scratch; /* the blocks that own the rows below and exec.scratch */
     /* shared by all architectures */
@@ -106,6 +125,7 @@ struct hd_model {
     float *x;              /* [max_tokens][hidden] residual stream */
     float *h;              /* [max_tokens][hidden] normalized input of a sublayer, or its output */
     hd_attend_span *spans; /* [max_tokens] */
+    uint32_t *keep_room;   /* [max_tokens][widest gated network], where a dial needs it */
     /* the architecture's own layers and buffers */
     const struct hd_arch_ops *ops;
     void *state;

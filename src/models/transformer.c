@@ -163,8 +163,12 @@ static void feed_forward(hd_model *m, const layer *l, int64_t n)
     const state *s = m->state;
     b->rms_norm(ex, m->h, c->hidden, m->x, c->hidden, l->ffn_norm, c->hidden, c->rms_eps, n);
     const hd_product gate_up[] = {{s->gate, c->ffn, &l->gate, l->gate_bias}, {s->up, c->ffn, &l->up, l->up_bias}};
-    b->matmul_shared(ex, gate_up, 2, m->h, c->hidden, n);
-    b->swiglu(ex, s->gate, s->up, c->ffn, n);
+    if (hd_dials_sparse(m))
+        hd_dials_activate(m, &gate_up[0], &gate_up[1], n);
+    else {
+        b->matmul_shared(ex, gate_up, 2, m->h, c->hidden, n);
+        b->swiglu(ex, s->gate, s->up, c->ffn, n);
+    }
     b->matmul(ex, m->h, c->hidden, &l->down, l->down_bias, s->gate, c->ffn, n);
     b->add(ex, m->x, m->h, c->hidden, n);
 }
