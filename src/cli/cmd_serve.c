@@ -472,6 +472,9 @@ static hd_status open_gateway(service *s, hd_error *err)
                    .context = f->engine.context,
                    .chunk = f->engine.chunk,
                    .cache_type = f->engine.cache_type,
+                   .experts = (int)f->engine.experts,
+                   .ffn_keep = f->engine.ffn_keep,
+                   .ffn_by_product = strcmp(f->engine.ffn_by, "product") == 0,
                    .cache_tokens = f->cache_tokens,
                    .progress = isatty(STDERR_FILENO) ? show_loading : NULL},
         .scheduler = {

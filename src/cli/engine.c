@@ -25,7 +25,7 @@ double hd_rate(int64_t n, double seconds)
 
 hd_opt_group hd_engine_flags_group(hd_engine_flags *f)
 {
-    *f = (hd_engine_flags){.cpu = "auto", .cache_type = "auto"};
+    *f = (hd_engine_flags){.cpu = "auto", .cache_type = "auto", .ffn_by = "gate"};
     const hd_opt opts[] = {
         {.name = "cpu",
          .type = HD_OPT_CHOICE,
@@ -65,6 +65,29 @@ hd_opt_group hd_engine_flags_group(hd_engine_flags *f)
          .choices = HD_CACHE_CHOICES,
          .help = "Numbers that keys and values are kept in; q8_0 takes half the memory of f16. 'auto' is f32 on the "
                  "reference tier, else f16."},
+        {.name = "experts",
+         .type = HD_OPT_INT,
+         .value = &f->experts,
+         .metavar = "N",
+         .min = 1,
+         .max = 65536,
+         .help = "Routed experts that a token goes to: fewer than the model's own number are faster, and answer worse.",
+         .initial = "the model's own number"},
+        {.name = "ffn-keep",
+         .type = HD_OPT_SHARE,
+         .value = &f->ffn_keep,
+         .metavar = "SHARE",
+         .min = 0.01,
+         .max = 1,
+         .help = "Share of the channels of feed-forward networks that each token keeps, such as 85% or 0.85; the "
+                 "others count as zeros.  Less arithmetic, worse answers; 'hadal eval' measures by how much.",
+         .initial = "all"},
+        {.name = "ffn-by",
+         .type = HD_OPT_CHOICE,
+         .value = &f->ffn_by,
+         .choices = "gate|product",
+         .help = "What --ffn-keep chooses channels by: their gate's output, which spares rows of up and columns of "
+                 "down, or their value behind gate and up, which spares columns of down alone and answers better."},
     };
     memcpy(f->opts, opts, sizeof opts);
     return (hd_opt_group){"OPTIONS OF THE ENGINE", f->opts, HD_ARRAY_LEN(opts)};
@@ -84,6 +107,9 @@ hd_status hd_cli_load(hd_engine **out, const char *model, const hd_engine_flags 
                                  .context = f->context,
                                  .chunk = f->chunk,
                                  .cache_type = f->cache_type,
+                                 .experts = (int)f->experts,
+                                 .ffn_keep = f->ffn_keep,
+                                 .ffn_by_product = strcmp(f->ffn_by, "product") == 0,
                                  .progress = show_loading,
                                  .profile = f->profile};
     char *resolved = NULL;

@@ -160,6 +160,28 @@ static bool set_number(hd_opt *opt, const char *text, char *why, size_t why_size
     return true;
 }
 
+/* "70%" or "0.7"; bounds are told as percentages. */
+static bool set_share(hd_opt *opt, const char *text, char *why, size_t why_size)
+{
+    size_t len = strlen(text);
+    bool percent = len > 1 && text[len - 1] == '%';
+    char digits[32] = "";
+    double value;
+    if (len - percent < sizeof digits) memcpy(digits, text, len - percent);
+    if (!hd_parse_f64(digits, &value)) {
+        snprintf(why, why_size, "--%s: '%s' is not a share, such as 70%% or 0.7", opt->name, text);
+        return false;
+    }
+    if (percent) value /= 100;
+    if (value < opt->min || value > opt->max) {
+        snprintf(why, why_size, "--%s: %s is out of range; it may be %g%% to %g%%, or %g to %g", opt->name, text,
+                 100 * opt->min, 100 * opt->max, opt->min, opt->max);
+        return false;
+    }
+    *(double *)opt->value = value;
+    return true;
+}
+
 static bool set_value(hd_opt *opt, const char *text, char *why, size_t why_size)
 {
     hd_opt_list *list = opt->value;
@@ -168,6 +190,7 @@ static bool set_value(hd_opt *opt, const char *text, char *why, size_t why_size)
     case HD_OPT_STRING: *(const char **)opt->value = text; return true;
     case HD_OPT_INT:
     case HD_OPT_FLOAT: return set_number(opt, text, why, why_size);
+    case HD_OPT_SHARE: return set_share(opt, text, why, why_size);
     case HD_OPT_CHOICE:
         if (!is_choice(opt->choices, text)) {
             snprintf(why, why_size, "--%s: '%s' is not one of %s", opt->name, text, opt->choices);
@@ -333,6 +356,7 @@ static void format_default(const hd_opt *opt, char *out, size_t size)
     switch (opt->type) {
     case HD_OPT_INT: snprintf(out, size, " (default: %lld)", (long long)*(int64_t *)opt->value); break;
     case HD_OPT_FLOAT: snprintf(out, size, " (default: %g)", *(double *)opt->value); break;
+    case HD_OPT_SHARE: snprintf(out, size, " (default: %g%%)", 100 * *(double *)opt->value); break;
     case HD_OPT_STRING:
     case HD_OPT_CHOICE:
         if (*(const char **)opt->value) snprintf(out, size, " (default: %s)", *(const char **)opt->value);

@@ -23,6 +23,7 @@ typedef enum hd_opt_type {                /* and what `value` points to */
                            HD_OPT_FLAG,   /* bool; takes no value on the command line */
                            HD_OPT_INT,    /* int64_t, decimal */
                            HD_OPT_FLOAT,  /* double, decimal; never NaN or infinite */
+                           HD_OPT_SHARE,  /* double; 0.7 and 70% are the same */
                            HD_OPT_STRING, /* const char * */
                            HD_OPT_CHOICE, /* const char *, one of `choices` */
                            HD_OPT_LIST    /* hd_opt_list; the option may be repeated */

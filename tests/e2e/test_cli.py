@@ -496,6 +496,37 @@ class Eval(Cli):
         self.refused(2, "'q4' is not one of auto|f32|f16|bf16|q8_0", *words, "--cache-type", "q4")
         self.refused(1, "pieces of 16; use f16 or bf16", "run", model("deepseek-v2"), "--ids", "1", "--cache-type", "q8_0")
 
+    def test_dials(self):
+        ids = comma(expected()["prompt.2"][1])
+        words = ["eval", model("qwen2"), "--ids", ids, "--json", "--against", model("qwen2")]
+        whole = json.loads(self.hadal(*words, "--ffn-keep", "100%"))
+        self.assertEqual([whole[key] for key in ("kl_max", "top1", "arithmetic", "layer_arithmetic")], [0, 1, 1, 1])
+        percent = json.loads(self.hadal(*words, "--ffn-keep", "50%"))
+        self.assertEqual(percent, json.loads(self.hadal(*words, "--ffn-keep", "0.5")))
+        self.assertGreater(percent["kl_mean"], 0)
+        self.assertTrue(0.5 < percent["layer_arithmetic"] < percent["arithmetic"] < 1)
+        product = json.loads(self.hadal(*words, "--ffn-keep", "50%", "--ffn-by", "product"))
+        self.assertLess(percent["arithmetic"], product["arithmetic"])
+        for report in (percent, product):  # what is compared with stays whole
+            self.assertEqual((report["against"]["arithmetic"], report["against"]["loss"]), (1, whole["loss"]))
+        self.assertIn("% in its layers", self.hadal("eval", model("qwen2"), "--ids", ids, "--ffn-keep", "50%"))
+        self.refused(2, "'much' is not a share, such as 70% or 0.7", *words, "--ffn-keep", "much")
+        self.refused(2, "0% is out of range; it may be 1% to 100%, or 0.01 to 1", *words, "--ffn-keep", "0%")
+        self.refused(2, "'up' is not one of gate|product", *words, "--ffn-by", "up")
+        self.refused(1, "this model (qwen2) has no experts to choose from", *words, "--experts", "1")
+
+    def test_fewer_experts(self):
+        m, ids = model("deepseek-v3-fp8"), comma(expected()["prompt.2"][1])
+        words = ["eval", m, "--ids", ids, "--json", "--against", m]
+        fewer = json.loads(self.hadal(*words, "--experts", "1"))
+        self.assertGreater(fewer["kl_mean"], 0)
+        self.assertTrue(fewer["layer_arithmetic"] < fewer["arithmetic"] < 1)
+        self.assertEqual(fewer["against"]["arithmetic"], 1)
+        self.refused(1, "this model sends a token to", *words, "--experts", "999")
+        most = re.search(r"1 to (\d+) can be had", self.said)[1]
+        own = json.loads(self.hadal(*words, "--experts", most))
+        self.assertEqual((own["kl_max"], own["arithmetic"]), (0, 1))
+
     def test_experts(self):
         m, ids, experts = model("deepseek-v3-fp8"), "5,9,12,40,77", self.file("experts.safetensors")
         self.hadal("eval", m, "--ids", ids, "--cpu", "reference", "--record-experts", experts)

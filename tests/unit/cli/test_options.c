@@ -235,9 +235,42 @@ static void test_suggestions(void **state)
     assert_null(hd_suggest("a-word-that-is-much-too-long-to-be-an-option-of-ours", names, 4));
 }
 
+static void shares_are_fractions_or_percentages(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *why;
+        double value;
+    } cases[] = {{"70%", NULL, 0.7},
+                 {"0.7", NULL, 0.7},
+                 {"100%", NULL, 1},
+                 {"1", NULL, 1},
+                 {"1%", NULL, 0.01},
+                 {"2.5%", NULL, 0.025},
+                 {"0.5%", "out of range; it may be 1% to 100%, or 0.01 to 1", 0},
+                 {"70", "out of range", 0},
+                 {"-10%", "out of range", 0},
+                 {"%", "'%' is not a share, such as 70% or 0.7", 0},
+                 {"", "is not a share", 0},
+                 {"7 %", "is not a share", 0},
+                 {"nan%", "is not a share", 0},
+                 {"0.70000000000000000000000000000000000", "is not a share", 0}};
+    for (size_t i = 0; i < HD_ARRAY_LEN(cases); i++) {
+        double value = -1;
+        char why[256] = "";
+        hd_opt opt = {.name = "keep", .type = HD_OPT_SHARE, .value = &value, .min = 0.01, .max = 1};
+        assert_int_equal(hd_opt_set(&opt, cases[i].text, why, sizeof why), !cases[i].why);
+        if (cases[i].why)
+            assert_non_null(strstr(why, cases[i].why));
+        else
+            assert_true(value > cases[i].value - 1e-12 && value < cases[i].value + 1e-12);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shares_are_fractions_or_percentages),
         cmocka_unit_test(test_all_kinds_of_values),
         cmocka_unit_test(test_short_forms_and_end_of_options),
         cmocka_unit_test(test_usage_errors_say_what_is_wrong),

@@ -39,7 +39,7 @@ static void check(const float *before, const float *after, int64_t width, int64_
         for (int64_t j = 0; j < width; j++)
             ahead += fabsf(before[j]) > fabsf(before[i]) || (fabsf(before[j]) == fabsf(before[i]) && j < i);
         float want = ahead < kept ? before[i] : 0.0f;
-        if (memcmp(&after[i], &want, sizeof want) != 0)
+        if (after[i] != want || signbit(after[i]) != signbit(want))
             fail_msg("value %d of %d is %g, wanted %g", (int)i, (int)width, (double)after[i], (double)want);
     }
 }
@@ -48,7 +48,7 @@ static void check_keep(int64_t width, double share, int64_t kept, uint32_t level
 {
     static float before[TOKENS * WIDEST], after[TOKENS * WIDEST];
     for (int64_t i = 0; i < TOKENS * width; i++)
-        before[i] = ((float)(random_bits() % levels) - (float)(levels / 2)) / 64.0f;
+        before[i] = ((float)(random_bits() % levels) - (float)(int32_t)(levels >> 1)) / 64.0f;
     memcpy(after, before, sizeof after);
     keep(after, width, share);
     for (int64_t t = 0; t < TOKENS; t++)
