@@ -35,8 +35,10 @@ typedef struct hd_engine_options {
                              * each 32, half of f16's memory; the model's heads must be multiples of 32 wide); "auto"
                              * (also NULL): f32 on the reference tier, else f16 */
     int experts;            /* routed experts that a token goes to, fewer than the model's own number; 0: that number */
+    double expert_share; /* a token goes to the fewest of its experts that have this share of all their weights, above
+                          * 0, at most 1; 0: to all that it chose */
     double ffn_keep;     /* share of the channels of feed-forward networks that a token keeps, above 0, at most 1: those
-                          * that its gate opens most; 0: all (docs/models.md).  Both change what the model says */
+                          * that its gate opens most; 0: all (docs/models.md).  All change what the model says */
     bool ffn_by_product; /* ... those whose values are largest behind gate and up: nearer to the whole model, but less
                           * is saved */
     bool share_threads;  /* compute on the threads that all engines of the process opened so share: they take turns by
@@ -75,13 +77,19 @@ typedef struct hd_engine_info {
     int64_t step_tokens;    /* most tokens of one step, all sessions together */
     const int32_t *eos;     /* end-of-text ids of generation_config.json, config.json or GGUF metadata */
     size_t eos_count;
-    double arithmetic;       /* multiplications with weights for a token under `experts` and `ffn_keep`, as a share of
-                              * the model's own; 1 without them */
-    double layer_arithmetic; /* the same without the output matrix */
 } hd_engine_info;
 
 /* Strings and arrays live as long as the engine. */
 void hd_engine_get_info(const hd_engine *engine, hd_engine_info *out);
+
+/* Multiplications with weights for a token under `experts`, `expert_share` and `ffn_keep`, as a share of the model's
+ * own: 1 without them.  What a token that is decoded alone would not need to compute counts as spared. */
+typedef struct hd_arithmetic_left {
+    double all;    /* with the output matrix */
+    double layers; /* without it */
+} hd_arithmetic_left;
+
+void hd_engine_get_arithmetic(const hd_engine *engine, hd_arithmetic_left *out); /* of the tokens so far */
 
 /* Asks for the end of the evaluation: the feed under way returns HD_E_CANCELLED at its next chunk.  If it has none
  * left, or nothing is under way, the next feed or step returns so and evaluates nothing; either way the request ends

@@ -34,7 +34,8 @@ static const hd_manual manual = {
         "it "
         "(in nats: the expected extra loss when MODEL stands in for OTHER), how often both agree on the most likely "
         "token, and the largest difference of a logit.  Both must have the same vocabulary.  With --against-cpu "
-        "or --against-cache-type alone, OTHER is the same model.  --experts and --ffn-keep count for MODEL alone: "
+        "or --against-cache-type alone, OTHER is the same model.  --experts, --expert-share and --ffn-keep count for "
+        "MODEL alone: "
         "--against MODEL then tells what they cost.\n\n"
         "--record-experts and --force-experts store and replay which experts every token was routed to: a rounding in "
         "a "
@@ -126,6 +127,7 @@ static hd_status open_side(const eval *e, hd_eval_side *side, const char *model,
     flags.cache_type = cache_type;
     if (side == &e->run.other) { /* what is compared with is the model as it is */
         flags.experts = 0;
+        flags.expert_share = 0;
         flags.ffn_keep = 0;
     }
     return hd_eval_side_open(side, model, &flags, err);
@@ -187,8 +189,10 @@ static json_t *side_json(const eval *e, const hd_eval_side *s, const char *model
     hd_engine_get_info(s->engine, &info);
     json_t *o = json_pack("{s:o, s:s}", "model", hd_json_text(model, strlen(model)), "cpu", info.cpu);
     json_object_set_new(o, "cache_type", json_string(info.cache_type));
-    json_object_set_new(o, "arithmetic", json_real(info.arithmetic));
-    json_object_set_new(o, "layer_arithmetic", json_real(info.layer_arithmetic));
+    hd_arithmetic_left left;
+    hd_engine_get_arithmetic(s->engine, &left);
+    json_object_set_new(o, "arithmetic", json_real(left.all));
+    json_object_set_new(o, "layer_arithmetic", json_real(left.layers));
     json_object_set_new(o, "perplexity",
                         e->run.predicted ? hd_json_real(hd_evaluation_perplexity(&e->run, s)) : json_null());
     json_object_set_new(o, "loss", e->run.predicted ? hd_json_real(hd_evaluation_loss(&e->run, s)) : json_null());
@@ -223,9 +227,11 @@ static void print_side(const eval *e, const hd_eval_side *s, const char *title, 
     hd_engine_info info;
     hd_engine_get_info(s->engine, &info);
     printf("%-24s %s (%s, cache %s)\n", title, model, info.cpu, info.cache_type);
-    if (info.layer_arithmetic < 1)
-        printf("  arithmetic             %.1f %% of the whole model's, %.1f %% in its layers\n", 100 * info.arithmetic,
-               100 * info.layer_arithmetic);
+    hd_arithmetic_left left;
+    hd_engine_get_arithmetic(s->engine, &left);
+    if (left.layers < 1)
+        printf("  arithmetic             %.1f %% of the whole model's, %.1f %% in its layers\n", 100 * left.all,
+               100 * left.layers);
     if (e->run.predicted)
         printf("  perplexity             %.6g over %zu predictions (mean loss %.6g)\n",
                hd_evaluation_perplexity(&e->run, s), e->run.predicted, hd_evaluation_loss(&e->run, s));

@@ -473,6 +473,7 @@ static hd_status open_gateway(service *s, hd_error *err)
                    .chunk = f->engine.chunk,
                    .cache_type = f->engine.cache_type,
                    .experts = (int)f->engine.experts,
+                   .expert_share = f->engine.expert_share,
                    .ffn_keep = f->engine.ffn_keep,
                    .ffn_by_product = strcmp(f->engine.ffn_by, "product") == 0,
                    .cache_tokens = f->cache_tokens,

@@ -13,10 +13,10 @@ typedef struct hd_engine_flags {
     const char *cpu;
     const char *cache_type;
     int64_t threads, context, chunk, experts;
-    double ffn_keep;
+    double expert_share, ffn_keep;
     const char *ffn_by;
     struct hd_profile *profile; /* for hd_engine_options; NULL: none */
-    hd_opt opts[8];
+    hd_opt opts[9];
 } hd_engine_flags;
 
 /* Fills the table; `f` must stay where it is while the group is used. */

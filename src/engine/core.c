@@ -49,6 +49,7 @@ static uint64_t fingerprint_of(const hd_core *core)
     uint64_t h = mix(0xcbf29ce484222325u, core->backend->name, strlen(core->backend->name));
     h = mix_config(h, hd_model_get_config(core->model)); /* with as many experts as a token goes to */
     const hd_dials *dials = hd_model_get_dials(core->model);
+    if (dials->expert_share > 0) h = mix_number(h, dials->expert_share + 1); /* not ffn_keep's numbers */
     if (dials->ffn_keep > 0) h = mix_number(mix_number(h, dials->ffn_keep), dials->ffn_by);
     h = mix(h, &l->page_bytes, sizeof l->page_bytes);
     h = mix(h, &l->type, sizeof l->type);

@@ -227,6 +227,7 @@ static void moe(const hd_exec *ex, float *out, const hd_experts *experts, const 
         count_call(p, start, "moe", experts->gate[0].type, experts->gate[0].rows, experts->gate[0].cols);
     uint8_t seen[SEEN_EXPERTS / 8] = {0};
     for (int64_t i = 0; i < n * used; i++) {
+        if (ids[i] < 0) continue;
         const hd_matrix *const parts[] = {&experts->gate[ids[i]], &experts->up[ids[i]], &experts->down[ids[i]]};
         bool news = first_time(seen, ids[i]);
         for (size_t j = 0; j < HD_ARRAY_LEN(parts); j++) {

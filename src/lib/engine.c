@@ -48,10 +48,7 @@ static void fill_info(hd_engine *e)
     const hd_model *model = hd_core_model(e->core);
     const hd_model_config *c = hd_model_get_config(model);
     hd_model_sizes sizes;
-    hd_model_work work;
     hd_model_get_sizes(model, &sizes);
-    hd_model_get_work(model, &work);
-    double whole = work.layers_whole + work.output;
     e->info = (hd_engine_info){
         .architecture = hd_arch_name(c->arch),
         .cpu = hd_core_backend(e->core)->name,
@@ -71,8 +68,6 @@ static void fill_info(hd_engine *e)
         .step_tokens = hd_core_chunk(e->core),
         .eos = c->eos,
         .eos_count = (size_t)c->eos_count,
-        .arithmetic = whole > 0 ? (work.layers + work.output) / whole : 1,
-        .layer_arithmetic = work.layers_whole > 0 ? work.layers / work.layers_whole : 1,
     };
 }
 
@@ -92,6 +87,7 @@ static hd_status core_options(hd_core_options *out, const hd_engine_options *o, 
                              .cache_tokens = o->cache_tokens,
                              .cache_type = o->cache_type,
                              .dials = {.experts = o->experts,
+                                       .expert_share = o->expert_share,
                                        .ffn_keep = o->ffn_keep,
                                        .ffn_by = o->ffn_by_product ? HD_KEEP_BY_PRODUCT : HD_KEEP_BY_GATE},
                              .progress = o->progress,
@@ -132,6 +128,15 @@ void hd_engine_close(hd_engine **engine)
 void hd_engine_get_info(const hd_engine *engine, hd_engine_info *out)
 {
     *out = engine->info;
+}
+
+void hd_engine_get_arithmetic(const hd_engine *engine, hd_arithmetic_left *out)
+{
+    hd_model_work work;
+    hd_model_get_work(hd_core_model(engine->core), &work);
+    double whole = work.layers_whole + work.output;
+    out->all = whole > 0 ? (work.layers + work.output) / whole : 1; /* a scripted model has no weights */
+    out->layers = work.layers_whole > 0 ? work.layers / work.layers_whole : 1;
 }
 
 void hd_engine_get_cache(const hd_engine *engine, hd_cache_usage *out)

@@ -1,10 +1,10 @@
 /* models/dials.c: less arithmetic for a token, by what the token itself shows (models.h, hd_dials).
  *
- * Experts: the router chooses fewer of them, everything else as it is.  Gated networks: of the channels of
- * down(silu(gate x) * up x) a token keeps those where |silu(gate x)| is largest, and up's rows and down's columns of
- * the others are not needed; or those where the whole product is largest, which tells better what matters, but only
- * when up was computed whole.  The choice looks at one token's own values: it is the same whatever else is in the
- * batch. */
+ * Experts: the router chooses fewer of them, or those of little weight go (route.c), everything else as it is.  Gated
+ * networks: of the channels of down(silu(gate x) * up x) a token keeps those where |silu(gate x)| is largest, and up's
+ * rows and down's columns of the others are not needed; or those where the whole product is largest, which tells better
+ * what matters, but only when up was computed whole.  The choice looks at one token's own values: it is the same
+ * whatever else is in the batch. */
 #include <math.h>
 #include <string.h>
 
@@ -12,11 +12,12 @@
 
 hd_status hd_dials_check(const hd_dials *d, const hd_model_config *c, hd_error *err)
 {
-    if (d->experts < 0 || !(d->ffn_keep >= 0 && d->ffn_keep <= 1))
-        return hd_fail(err, HD_E_ARGUMENT, "experts must not be negative, and ffn_keep must be 0 (off) to 1");
-    if (d->experts && !c->experts)
-        return hd_fail(err, HD_E_ARGUMENT, "--experts: this model (%s) has no experts to choose from",
-                       hd_arch_name(c->arch));
+    if (d->experts < 0 || !(d->ffn_keep >= 0 && d->ffn_keep <= 1) || !(d->expert_share >= 0 && d->expert_share <= 1))
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "experts must not be negative, expert_share and ffn_keep must be 0 (off) to 1");
+    if ((d->experts || d->expert_share > 0) && !c->experts)
+        return hd_fail(err, HD_E_ARGUMENT, "%s: this model (%s) has no experts to choose from",
+                       d->experts ? "--experts" : "--expert-share", hd_arch_name(c->arch));
     if (d->experts > c->experts_used)
         return hd_fail(err, HD_E_ARGUMENT,
                        "--experts %d: this model sends a token to %d of %d experts, and was trained so; 1 to %d can be "
@@ -175,13 +176,14 @@ static double attention_work(const hd_model_config *c)
     return q + h * (c->kv_lora + c->rope_dim) + heads * c->kv_lora * (c->nope + c->v_dim) + heads * c->v_dim * h;
 }
 
-static double layers_work(const hd_model_config *c, const hd_dials *d, int expert_layers)
+/* `share`: of the experts that the router chose, those that a token goes to. */
+static double layers_work(const hd_model_config *c, const hd_dials *d, int expert_layers, double share)
 {
     double sum = c->layers * attention_work(c) + (c->layers - expert_layers) * gated_work(c, d, c->ffn);
     if (!expert_layers) return sum;
     static const hd_dials none;
     double shared = c->experts_shared ? gated_work(c, d, (int64_t)c->expert_ffn * c->experts_shared) : 0;
-    double routed = c->experts_used * gated_work(c, &none, c->expert_ffn);
+    double routed = share * c->experts_used * gated_work(c, &none, c->expert_ffn);
     return sum + expert_layers * ((double)c->hidden * c->experts + shared + routed);
 }
 
@@ -193,7 +195,8 @@ void hd_model_get_work(const hd_model *m, hd_model_work *out)
     if (m->ops->forward) return; /* no weights */
     int layers = hd_model_expert_layers(m);
     whole.experts_used = m->own_experts_used;
-    out->layers = layers_work(&m->config, &m->dials, layers);
-    out->layers_whole = layers_work(&whole, &none, layers);
+    out->layers =
+        layers_work(&m->config, &m->dials, layers, m->could_route ? (double)m->routed / (double)m->could_route : 1);
+    out->layers_whole = layers_work(&whole, &none, layers, 1);
     out->output = (double)m->config.hidden * m->config.vocab;
 }

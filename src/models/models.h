@@ -139,9 +139,11 @@ typedef struct hd_model hd_model;
 /* Less arithmetic for each token than the model asks for, at the price of its answers (models/dials.c); all zeros: the
  * model as it is. */
 typedef struct hd_dials {
-    int experts;     /* routed experts of a token, at most the model's own number; 0: that number */
-    double ffn_keep; /* share of a gated network's channels that a token keeps, to 1; 0: all of them.  Dense networks
-                      * and shared experts; routed experts stay whole */
+    int experts; /* routed experts of a token, at most the model's own number; 0: that number */
+    double
+        expert_share; /* a token goes to the fewest of its experts that have this share of all their weights; 0: off */
+    double ffn_keep;  /* share of a gated network's channels that a token keeps, to 1; 0: all of them.  Dense networks
+                       * and shared experts; routed experts stay whole */
     enum { HD_KEEP_BY_GATE, HD_KEEP_BY_PRODUCT } ffn_by; /* the largest |silu(gate x)|, or |silu(gate x) * up x| */
 } hd_dials;
 
@@ -175,7 +177,8 @@ typedef struct hd_model_sizes {
 } hd_model_sizes;
 void hd_model_get_sizes(const hd_model *model, hd_model_sizes *out);
 
-/* Multiplications with weights for one token.  Attention over the cached rows comes on top: it grows with the text. */
+/* Multiplications with weights for one token; under expert_share as it was on average so far.  Attention over the
+ * cached rows comes on top: it grows with the text. */
 typedef struct hd_model_work {
     double layers;       /* in all layers, under the dials, if what a token drops is not computed */
     double layers_whole; /* the same without dials */

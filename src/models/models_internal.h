@@ -112,7 +112,8 @@ struct hd_model {
     hd_cache_layout layout;
     hd_model_sizes sizes;
     hd_dials dials;
-    int own_experts_used; /* without dials; config.experts_used is what the router goes by */
+    int own_experts_used;        /* without dials; config.experts_used is what the router goes by */
+    int64_t routed, could_route; /* choices of experts so far that expert_share left, and all; 0 without it */
     int64_t max_tokens, context;
     void *activations, *scratch; /* the blocks that own the rows below and exec.scratch */
     /* shared by all architectures */

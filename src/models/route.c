@@ -102,11 +102,29 @@ static void weigh(const hd_model_config *c, const float *score, const int32_t *i
 {
     float sum = 1e-20f; /* as the reference implementation: no division by zero */
     for (int j = 0; j < c->experts_used; j++) {
-        weight[j] = score[ids[j]];
+        weight[j] = ids[j] < 0 ? 0.0f : score[ids[j]];
         sum += weight[j];
     }
     for (int j = 0; j < c->experts_used; j++)
         weight[j] = (c->renorm ? weight[j] / sum : weight[j]) * c->routed_scale;
+}
+
+/* Leaves a token the fewest of its experts that have this share of all their weights: the least goes while the others
+ * have it, of equal ones the last.  Places of those that go get -1. */
+static void drop_least(const hd_model_config *c, double share, const float *score, int32_t *ids)
+{
+    float left = 0.0f;
+    for (int j = 0; j < c->experts_used; j++)
+        left += score[ids[j]];
+    float enough = (float)share * left;
+    for (int kept = c->experts_used; kept > 1; kept--) {
+        int least = -1;
+        for (int j = 0; j < c->experts_used; j++)
+            if (ids[j] >= 0 && (least < 0 || score[ids[j]] <= score[ids[least]])) least = j;
+        left -= score[ids[least]];
+        if (!(left >= enough)) return; /* nor is one dropped for weights that are no numbers */
+        ids[least] = -1;
+    }
 }
 
 /* Records the choice, or replaces it by the recorded one. */
@@ -128,6 +146,7 @@ static void route_tokens(void *arg, int64_t begin, int64_t end, int thread)
     const route_job *job = arg;
     const hd_model_config *c = &job->m->config;
     const hd_deepseek2 *s = job->m->state;
+    const double share = job->m->dials.expert_share;
     (void)thread;
     for (int64_t t = begin; t < end; t++) {
         float *score = s->scores + t * c->experts, *choice = s->choice + t * c->experts;
@@ -139,6 +158,7 @@ static void route_tokens(void *arg, int64_t begin, int64_t end, int thread)
             softmax(score, c->experts);
         choose(c, score, job->l->router_bias, choice, ids);
         if (job->m->exec.trace) trace(job->m->exec.trace, job->l->expert_slot, t, ids, c->experts_used);
+        if (share > 0 && share < 1) drop_least(c, share, score, ids);
         weigh(c, score, ids, s->weight + t * c->experts_used);
     }
 }
@@ -147,4 +167,9 @@ void hd_route(hd_model *m, const hd_layer *l, int64_t n)
 {
     route_job job = {.m = m, .l = l};
     hd_pool_for(m->exec.pool, n, 8, route_tokens, &job);
+    if (m->dials.expert_share <= 0) return;
+    const hd_deepseek2 *s = m->state;
+    for (int64_t p = 0; p < n * m->config.experts_used; p++)
+        m->routed += s->ids[p] >= 0;
+    m->could_route += n * m->config.experts_used;
 }

@@ -160,8 +160,8 @@ typedef struct hd_backend {
     void (*add)(const hd_exec *ex, float *x, const float *y, int64_t cols, int64_t n);
 
     /* out[i] = sum_j weight[i][j] * down_e(silu(gate_e(x_i)) * up_e(x_i)), e = ids[i][j], j < used; a token may name an
-     * expert more than once.  Tokens are grouped by expert before any expert is read.  out is overwritten; it must not
-     * overlap x.  out and x are contiguous rows. */
+     * expert more than once, and names none where an id is below 0.  Tokens are grouped by expert before any expert is
+     * read.  out is overwritten; it must not overlap x.  out and x are contiguous rows. */
     void (*moe)(const hd_exec *ex, float *out, const hd_experts *experts, const float *x, const int32_t *ids,
                 const float *weight, int used, int64_t n);
 } hd_backend;

@@ -75,7 +75,7 @@ static void moe_sort(moe_job *job, const int32_t *ids)
     int experts = job->experts->count;
     memset(job->count, 0, (size_t)experts * sizeof *job->count);
     for (int64_t p = 0; p < pairs; p++)
-        job->count[ids[p]]++;
+        if (ids[p] >= 0) job->count[ids[p]]++;
     for (int e = 0; e < experts; e++) {
         job->first[e] = (int32_t)slots;
         if (!job->count[e]) continue;
@@ -88,6 +88,7 @@ static void moe_sort(moe_job *job, const int32_t *ids)
     memset(job->token, 0xff, (size_t)slots * sizeof *job->token);
     memset(job->place, 0xff, (size_t)slots * sizeof *job->place);
     for (int64_t p = 0; p < pairs; p++) {
+        if (ids[p] < 0) continue;
         int32_t at = job->first[ids[p]] + job->count[ids[p]]++;
         job->pair[at] = (int32_t)p;
         job->token[at] = (int32_t)(p / job->used);

@@ -9,6 +9,7 @@ typedef struct moe_job {
     const hd_experts *experts;
     float *out;
     const float *x, *weight;
+    const int32_t *ids;
     int64_t n;
     int used;
     /* in ex->scratch: */
@@ -46,18 +47,19 @@ size_t hd_ref_moe_bytes(const hd_shape_limits *l)
 }
 
 /* Counting sort of the pairs by expert; stable, so tokens stay in order within a group. */
-static void group_pairs(moe_job *job, const int32_t *ids)
+static void group_pairs(moe_job *job)
 {
+    const int32_t *ids = job->ids;
     int64_t pairs = job->n * job->used;
     int experts = job->experts->count;
     for (int e = 0; e <= experts; e++)
         job->first[e] = 0;
     for (int64_t p = 0; p < pairs; p++)
-        job->first[ids[p] + 1]++;
+        if (ids[p] >= 0) job->first[ids[p] + 1]++;
     for (int e = 0; e < experts; e++)
         job->first[e + 1] += job->first[e];
     for (int64_t p = 0; p < pairs; p++)
-        job->order[job->first[ids[p]]++] = (int32_t)p;
+        if (ids[p] >= 0) job->order[job->first[ids[p]]++] = (int32_t)p;
     for (int e = experts; e > 0; e--) /* each start was moved to its end: shift back */
         job->first[e] = job->first[e - 1];
     job->first[0] = 0;
@@ -100,7 +102,7 @@ static void down_rows(void *arg, int64_t begin, int64_t end, int thread)
         for (int64_t t = 0; t < job->n; t++) {
             float sum = 0.0f;
             for (int64_t p = t * job->used; p < (t + 1) * job->used; p++)
-                sum += job->weight[p] * part[p];
+                if (job->ids[p] >= 0) sum += job->weight[p] * part[p];
             job->out[t * hidden + r] = sum;
         }
     }
@@ -109,9 +111,10 @@ static void down_rows(void *arg, int64_t begin, int64_t end, int thread)
 void hd_reference_moe(const hd_exec *ex, float *out, const hd_experts *experts, const float *x, const int32_t *ids,
                       const float *weight, int used, int64_t n)
 {
-    moe_job job = {.ex = ex, .experts = experts, .out = out, .x = x, .weight = weight, .n = n, .used = used};
+    moe_job job = {
+        .ex = ex, .experts = experts, .out = out, .x = x, .weight = weight, .ids = ids, .n = n, .used = used};
     lay_out(&job, ex->scratch);
-    group_pairs(&job, ids);
+    group_pairs(&job);
     hd_pool_for(ex->pool, experts->gate[0].rows * experts->count, HD_REF_ROW_GRAIN, gate_up_rows, &job);
     hd_pool_for(ex->pool, experts->down[0].rows, HD_REF_ROW_GRAIN, down_rows, &job);
 }

@@ -338,11 +338,14 @@ static inline void choose_experts(moe_case *m, rng *r, int64_t tokens)
             }
             m->weight[t * m->used + j] = 0.1f + rng_unit(r);
         }
-        switch (rng_below(r, 4)) { /* forced choices may name an expert twice, or always the same one */
+        switch (rng_below(r, 5)) { /* forced choices may name an expert twice, or always the same one; some none */
         case 0: ids[m->used - 1] = ids[0]; break;
         case 1:
             for (int j = 1; j < m->used; j++)
                 ids[j] = ids[0];
+            break;
+        case 2:
+            if (m->used > 1) ids[m->used - 1] = -1;
             break;
         default: break;
         }

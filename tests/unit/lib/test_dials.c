@@ -68,18 +68,18 @@ static void open_dials_change_nothing(void **state)
         }
         all_logits(&deepseek, fixture_tiers[t], (hd_engine_options){.experts = 2}, open);
         assert_same_logits(open, off, ALL);
+        all_logits(&deepseek, fixture_tiers[t], (hd_engine_options){.expert_share = 1}, open);
+        assert_same_logits(open, off, ALL);
     }
 }
 
-static const hd_engine_options less[] = {{.ffn_keep = 0.5},
-                                         {.ffn_keep = 0.5, .ffn_by_product = true},
-                                         {.ffn_keep = 0.1},
-                                         {.experts = 1},
-                                         {.experts = 1, .ffn_keep = 0.7}};
+static const hd_engine_options less[] = {{.ffn_keep = 0.5},     {.ffn_keep = 0.5, .ffn_by_product = true},
+                                         {.ffn_keep = 0.1},     {.experts = 1},
+                                         {.expert_share = 0.5}, {.experts = 1, .ffn_keep = 0.7}};
 
 static const tiny_model *model_for(const hd_engine_options *o)
 {
-    return o->experts ? &deepseek : &llama;
+    return o->experts || o->expert_share > 0 ? &deepseek : &llama;
 }
 
 static void closed_dials_change_something(void **state)
@@ -187,20 +187,30 @@ static void arithmetic_is_counted(void **state)
                  {{.ffn_keep = 0.5, .ffn_by_product = true}, 6912 - 32 * 20},
                  {{.ffn_keep = 1}, 6912}};
     for (size_t i = 0; i < HD_ARRAY_LEN(cases); i++) {
-        hd_engine_info info;
+        hd_arithmetic_left left;
         hd_engine *e = engine_of(&llama, "reference", cases[i].o);
-        hd_engine_get_info(e, &info);
-        assert_true(fabs(info.layer_arithmetic - cases[i].layers / 6912) < 1e-12);
-        assert_true(fabs(info.arithmetic - (2 * cases[i].layers + 1536) / (2 * 6912 + 1536)) < 1e-12);
+        hd_engine_get_arithmetic(e, &left);
+        assert_true(fabs(left.layers - cases[i].layers / 6912) < 1e-12);
+        assert_true(fabs(left.all - (2 * cases[i].layers + 1536) / (2 * 6912 + 1536)) < 1e-12);
         hd_engine_close(&e);
     }
     /* tiny_deepseek: one of two routed experts less in two of its layers */
-    hd_engine_info info;
+    hd_arithmetic_left left;
     hd_engine *e = engine_of(&deepseek, "reference", (hd_engine_options){.experts = 1});
-    hd_engine_get_info(e, &info);
+    hd_engine_get_arithmetic(e, &left);
     double attention = 16 * (32 + 24) + 32 * 16 + 2 * 12 * (8 + 6) + 2 * 6 * 32, expert = 3 * 32 * 16;
     double whole = 3 * attention + 3 * 32 * 40 + 2 * (32 * 8 + 3 * expert);
-    assert_true(fabs(info.layer_arithmetic - (whole - 2 * expert) / whole) < 1e-12);
+    assert_true(fabs(left.layers - (whole - 2 * expert) / whole) < 1e-12);
+    hd_engine_close(&e);
+    /* the better one of two experts has half of their weights at least: a share of 1 % leaves one each time */
+    static float logits[ALL];
+    hd_error err = {0};
+    e = engine_of(&deepseek, "reference", (hd_engine_options){.expert_share = 0.01});
+    hd_session *s = session_of(e);
+    must(hd_session_feed_all(s, ids, TOKENS, logits, &err), &err);
+    hd_engine_get_arithmetic(e, &left);
+    assert_true(fabs(left.layers - (whole - 2 * expert) / whole) < 1e-12);
+    hd_session_close(&s);
     hd_engine_close(&e);
 }
 

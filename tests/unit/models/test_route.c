@@ -226,12 +226,64 @@ static void a_trace_records_and_forces(void **state)
     }
 }
 
+/* By trying how many of the best are enough. */
+static void the_fewest_experts_of_a_share_are_kept(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        set_up(EXPERTS, USED, 1, 1, round == 1);
+        r.model.dials.expert_share = 0.6;
+        hd_error err = {0};
+        assert_int_equal(hd_pool_open(&r.model.exec.pool, 1, &err), HD_OK);
+        for (int i = 0; i < TOKENS * EXPERTS; i++)
+            r.scores[i] = 6.0f * random_unit();
+        hd_route(&r.model, &r.layer, TOKENS);
+        hd_pool_close(&r.model.exec.pool);
+        int dropped = 0;
+        for (int t = 0; t < TOKENS; t++) {
+            float score[USED], best[USED] = {0}, all = 0.0f, enough = 0.0f, weights = 0.0f;
+            const float *scores = r.scores + t * EXPERTS;
+            for (int e = 0; e < EXPERTS; e++) { /* without biases the choice is the best USED ones */
+                float v = scores[e];
+                for (int j = 0; j < USED; j++)
+                    if (v > best[j]) {
+                        float next = best[j];
+                        best[j] = v;
+                        v = next;
+                    }
+            }
+            for (int j = 0; j < USED; j++)
+                all += best[j];
+            int kept = 0, want = 0;
+            while (enough < 0.6f * all)
+                enough += best[want++];
+            for (int j = 0; j < USED; j++) {
+                int32_t id = r.ids[t * USED + j];
+                kept += id >= 0;
+                score[j] = id >= 0 ? scores[id] : 0.0f;
+                assert_true(score[j] == 0.0f || score[j] >= best[want - 1]);
+                weights += r.weight[t * USED + j];
+            }
+            assert_int_equal(kept, want);
+            dropped += USED - kept;
+            if (round == 1) assert_true(fabsf(weights - 2.5f) < 1e-5f); /* renormalized over those that stay */
+        }
+        assert_true(dropped > 0);
+        assert_int_equal(r.model.could_route, TOKENS * USED);
+        assert_int_equal(r.model.routed, TOKENS * USED - dropped);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_scores_follow_the_definition), cmocka_unit_test(the_bias_chooses_only),
-        cmocka_unit_test(groups_are_judged_by_one_or_two),     cmocka_unit_test(ties_go_to_the_lower_index),
-        cmocka_unit_test(odd_scores_choose_valid_experts),     cmocka_unit_test(a_trace_records_and_forces),
+        cmocka_unit_test(the_fewest_experts_of_a_share_are_kept),
+        cmocka_unit_test(random_scores_follow_the_definition),
+        cmocka_unit_test(the_bias_chooses_only),
+        cmocka_unit_test(groups_are_judged_by_one_or_two),
+        cmocka_unit_test(ties_go_to_the_lower_index),
+        cmocka_unit_test(odd_scores_choose_valid_experts),
+        cmocka_unit_test(a_trace_records_and_forces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
