@@ -38,7 +38,8 @@ typedef struct hd_engine_options {
     double expert_share; /* a token goes to the fewest of its experts that have this share of all their weights, above
                           * 0, at most 1; 0: to all that it chose */
     double ffn_keep;     /* share of the channels of feed-forward networks that a token keeps, above 0, at most 1: those
-                          * that its gate opens most; 0: all (docs/models.md).  All change what the model says */
+                          * that its gate opens most; 0: all (docs/models.md).  All change what the model says; ffn_keep
+                          * saves no time yet */
     bool ffn_by_product; /* ... those whose values are largest behind gate and up: nearer to the whole model, but less
                           * is saved */
     bool share_threads;  /* compute on the threads that all engines of the process opened so share: they take turns by

@@ -87,15 +87,15 @@ hd_opt_group hd_engine_flags_group(hd_engine_flags *f)
          .metavar = "SHARE",
          .min = 0.01,
          .max = 1,
-         .help = "Share of the channels of feed-forward networks that each token keeps, such as 85% or 0.85; the "
-                 "others count as zeros.  Less arithmetic, worse answers; 'hadal eval' measures by how much.",
+         .help = "Share of the channels of feed-forward networks that each token keeps, such as 90% or 0.9; the others "
+                 "count as zeros.  It tells what such sparsity costs ('hadal eval'): nothing runs faster for it yet.",
          .initial = "all"},
         {.name = "ffn-by",
          .type = HD_OPT_CHOICE,
          .value = &f->ffn_by,
          .choices = "gate|product",
-         .help = "What --ffn-keep chooses channels by: their gate's output, which spares rows of up and columns of "
-                 "down, or their value behind gate and up, which spares columns of down alone and answers better."},
+         .help = "What --ffn-keep chooses channels by: their gate's output, after which rows of up and columns of down "
+                 "are not needed, or their value behind gate and up, after which columns of down are not."},
     };
     memcpy(f->opts, opts, sizeof opts);
     return (hd_opt_group){"OPTIONS OF THE ENGINE", f->opts, HD_ARRAY_LEN(opts)};
