@@ -18,6 +18,7 @@ static const hd_manual manual = {
                 "quantize IN OUT.gguf --target-bpw BITS [--calibrate TEXT] [--save-recipe FILE]\n"
                 "quantize IN OUT.gguf --target-size SIZE | --fit-machine [--calibrate TEXT]\n"
                 "quantize IN OUT.gguf --recipe FILE\n"
+                "quantize IN OUT.gguf --type TYPE --prune-ffn SHARE --calibrate TEXT | --imatrix FILE\n"
                 "quantize IN OUT.gguf [--type TYPE] --report FILE [--report-text TEXT]\n"
                 "quantize IN FOLDER --type FP8|INT8\n"
                 "quantize IN --calibrate TEXT --imatrix-out FILE\nquantize --types",
@@ -44,6 +45,9 @@ static const hd_manual manual = {
         "model is read with that class alone rounded; with --imatrix beside it the importance comes from that file.  "
         "Without, errors are taken to cost the same everywhere.  "
         "--save-recipe keeps the choice, to be edited and used again with --recipe.\n\n"
+        "--prune-ffn and --keep-experts make the model itself smaller: channels of the feed-forward networks, or "
+        "experts, that add least to the outputs on the text are left out, in each layer as many.  Nothing is trained "
+        "afterwards, so quality falls fast: look at the result with hadal eval --against.\n\n"
         "--report measures what was written against IN: errors tensor by tensor, then with both models in memory "
         "perplexity and divergence on a text, and how fast both read and write here.  FILE gets it as JSON, the "
         "model's "
@@ -57,6 +61,7 @@ static const hd_manual manual = {
                 "hadal quantize model-bf16.gguf --calibrate text.txt --imatrix-out model.imatrix.gguf\n"
                 "hadal quantize model-bf16.gguf model-q3.gguf --type Q3_K_M --imatrix model.imatrix.gguf\n"
                 "hadal quantize model-bf16.gguf model-4.5.gguf --target-bpw 4.5 --calibrate text.txt\n"
+                "hadal quantize model-bf16.gguf thin.gguf --type Q8_0 --prune-ffn 10% --imatrix model.imatrix.gguf\n"
                 "hadal quantize model-bf16.gguf model-q4.gguf --report report.json --report-text other.txt",
     .environment = HD_ENVIRONMENT_MODELS,
 };
@@ -70,9 +75,10 @@ typedef struct command {
     hd_type codes;
     hd_calibration importance;
     hd_budget_flags budget;
+    hd_prune_flags prune;
     hd_report_flags report;
     bool there; /* OUT is: only a report is made */
-    uint64_t values, bytes, bytes_before, type_bytes[HD_TYPE_COUNT];
+    uint64_t values, bytes, values_before, bytes_before, type_bytes[HD_TYPE_COUNT];
     size_t type_tensors[HD_TYPE_COUNT];
 } command;
 
@@ -119,13 +125,15 @@ static void add_up(command *c)
         c->type_bytes[type] += bytes;
         c->type_tensors[type]++;
     }
+    c->values_before = c->values; /* but for what is pruned, the tensors of both are the same values */
+    if (hd_prune_given(&c->prune)) c->values_before = c->prune.facts.values_before;
     for (size_t i = 0; i < hd_checkpoint_tensor_count(c->model.ckpt); i++)
         c->bytes_before += hd_checkpoint_tensor(c->model.ckpt, i)->bytes;
 }
 
-static double bits_per_weight(const command *c, uint64_t bytes)
+static double bits_per_weight(uint64_t values, uint64_t bytes)
 {
-    return c->values ? 8.0 * (double)bytes / (double)c->values : 0.0;
+    return values ? 8.0 * (double)bytes / (double)values : 0.0;
 }
 
 static const char *type_name(const command *c)
@@ -144,12 +152,14 @@ static hd_status print_json(const command *c, hd_error *err)
             types, hd_type_name((hd_type)t),
             json_pack("{s:I, s:I}", "tensors", (json_int_t)c->type_tensors[t], "bytes", (json_int_t)c->type_bytes[t]));
     }
-    json_t *o = json_pack(
-        "{s:o, s:s, s:I, s:f, s:I, s:f, s:o}", "path", hd_json_text(c->model.out, strlen(c->model.out)), "type",
-        type_name(c), "bytes", (json_int_t)c->bytes, "bpw", bits_per_weight(c, c->bytes), "bytes_before",
-        (json_int_t)c->bytes_before, "bpw_before", bits_per_weight(c, c->bytes_before), "tensor_types", types);
+    json_t *o =
+        json_pack("{s:o, s:s, s:I, s:f, s:I, s:f, s:o}", "path", hd_json_text(c->model.out, strlen(c->model.out)),
+                  "type", type_name(c), "bytes", (json_int_t)c->bytes, "bpw", bits_per_weight(c->values, c->bytes),
+                  "bytes_before", (json_int_t)c->bytes_before, "bpw_before",
+                  bits_per_weight(c->values_before, c->bytes_before), "tensor_types", types);
     if (o && !c->dry_run && !c->there) json_object_set_new(o, "seconds", json_real(c->model.seconds));
     if (o && c->importance.matrix) json_object_set_new(o, "imatrix", hd_calibration_json(&c->importance));
+    if (o && hd_prune_given(&c->prune)) json_object_set_new(o, "prune", hd_prune_json(&c->prune));
     if (o && c->budget.classes) json_object_set_new(o, "budget", hd_budget_json(&c->budget, &c->model));
     if (o && c->report.made) json_object_set(o, "report", c->report.made);
     return hd_json_print(stdout, o, true, err);
@@ -161,11 +171,13 @@ static void print_text(const command *c)
     fputs(c->dry_run ? "would be  " : c->there ? "there is  " : "wrote     ", stdout);
     hd_terminal_name(stdout, c->model.out, 0);
     printf("\nweights   %s, %.2f bits each (before: %s, %.2f)\n", hd_size_text(after, c->bytes),
-           bits_per_weight(c, c->bytes), hd_size_text(before, c->bytes_before), bits_per_weight(c, c->bytes_before));
+           bits_per_weight(c->values, c->bytes), hd_size_text(before, c->bytes_before),
+           bits_per_weight(c->values_before, c->bytes_before));
     for (int t = 0; t < HD_TYPE_COUNT; t++)
         if (c->type_tensors[t])
             printf("  %-8s %5zu tensors %12s\n", hd_type_name((hd_type)t), c->type_tensors[t],
                    hd_size_text(after, c->type_bytes[t]));
+    if (hd_prune_given(&c->prune)) hd_prune_print(&c->prune);
     hd_budget_print(&c->budget, &c->model);
     if (c->importance.matrix) hd_calibration_print(&c->importance);
     if (!c->dry_run && !c->there) printf("time      %.1f s\n", c->model.seconds);
@@ -190,12 +202,14 @@ static const char *recipe_name(const command *c)
 
 static hd_status make_recipe(command *c, hd_error *err)
 {
-    const hd_source *s = c->model.source;
     hd_calibration *i = &c->importance;
     bool reads = !c->release && (!c->dry_run || !c->mix); /* a mix has its size without looking at anything */
     HD_TRY(check_calibration(c, err));
     if (reads) HD_TRY(hd_calibration_make(i, c->model.in, (int)c->model.threads, err));
     bool weighted = i->text || i->from;
+    if (hd_prune_given(&c->prune))
+        HD_TRY(hd_prune_make(&c->prune, &c->model, i, c->mix ? c->mix->type : HD_TYPE_COUNT, err));
+    const hd_source *s = c->model.source;
     if (c->release)
         HD_TRY(hd_rewrite_scale(&c->model, c->codes, c->type, err));
     else if (c->mix)
@@ -212,9 +226,11 @@ static hd_status make_recipe(command *c, hd_error *err)
 /* A release is made of no recipe, and is no file. */
 static hd_status check_release(const command *c, hd_error *err)
 {
-    bool other = c->importance.text || c->importance.from || hd_budget_given(&c->budget) || c->budget.save;
+    bool other = c->importance.text || c->importance.from || hd_budget_given(&c->budget) || c->budget.save ||
+                 hd_prune_given(&c->prune);
     if (!c->release) return HD_OK;
-    if (other) return hd_fail(err, HD_E_ARGUMENT, "--type %s: takes no importance matrix, budget or recipe", c->type);
+    if (other)
+        return hd_fail(err, HD_E_ARGUMENT, "--type %s: takes no importance matrix, budget, recipe or pruning", c->type);
     if (c->report.path)
         return hd_fail(err, HD_E_ARGUMENT,
                        "--report is for GGUF files; 'hadal eval %s --against %s --text FILE' compares a folder",
@@ -300,10 +316,11 @@ static hd_status gather_only(command *c, hd_error *err)
     return HD_OK;
 }
 
-static int check_usage(const command *c, const char *name)
+static int check_usage(command *c, const char *name)
 {
     int rc = hd_calibration_usage(&c->importance, hd_budget_given(&c->budget) && !c->budget.load, name);
     if (rc == HD_ARGS_OK) rc = hd_budget_usage(&c->budget, c->type, name);
+    if (rc == HD_ARGS_OK) rc = hd_prune_usage(&c->prune, &c->importance, &c->budget, name);
     const char *written[] = {c->importance.to, c->budget.save};
     if (rc == HD_ARGS_OK)
         rc = hd_report_usage(&c->report, c->model.out, written, HD_ARRAY_LEN(written), c->dry_run, name);
@@ -315,7 +332,8 @@ static int check_usage(const command *c, const char *name)
     if (!c->model.in || (!c->model.out && !c->importance.to)) return hd_cli_usage(name, "IN and OUT.gguf are needed");
     if (c->model.out && !chosen && !c->report.path)
         return hd_cli_usage(name, "--type or a budget is needed; 'hadal quantize --types' lists the types");
-    if (!c->model.out && (chosen || c->dry_run)) return hd_cli_usage(name, "OUT.gguf is needed");
+    if (!c->model.out && (chosen || c->dry_run || hd_prune_given(&c->prune)))
+        return hd_cli_usage(name, "OUT.gguf is needed");
     return HD_ARGS_OK;
 }
 
@@ -353,6 +371,7 @@ int hd_cmd_quantize(int argc, char **argv)
     hd_opt_group groups[] = {{"OPTIONS", opts, HD_ARRAY_LEN(opts)},
                              hd_calibration_group(&c.importance),
                              hd_budget_group(&c.budget),
+                             hd_prune_group(&c.prune),
                              hd_report_group(&c.report)};
     hd_args args = {.manual = &manual,
                     .groups = groups,

@@ -1,8 +1,8 @@
-/* cli/quantize.h: what the files of `hadal quantize` share: importance matrices, budgets, reports.
+/* cli/quantize.h: what the files of `hadal quantize` share: importance matrices, budgets, pruning, reports.
  *
  * cmd_quantize.c is the command line and the run, quantize_imatrix.c gathers, reads and writes importance matrices,
- * quantize_budget.c chooses types by budget, quantize_report.c says what became of the model: quantize_figures.c
- * evaluates and times it, quantize_report_text.c prints it.
+ * quantize_budget.c chooses types by budget, quantize_prune.c leaves out channels and experts, quantize_report.c says
+ * what became of the model: quantize_figures.c evaluates and times it, quantize_report_text.c prints it.
  */
 #ifndef HD_CLI_QUANTIZE_H
 #define HD_CLI_QUANTIZE_H
@@ -10,6 +10,7 @@
 #include "cli/options.h"
 #include "cli/rewrite.h"
 #include "formats/imatrix.h"
+#include "quantize/prune.h"
 #include "quantize/sensitivity.h"
 
 /* ---- importance matrices ---- */
@@ -85,6 +86,36 @@ hd_status hd_budget_make(hd_budget_flags *b, hd_rewrite *w, const hd_calibration
 /* For --json; and as text: what each class cost, and what it got. */
 json_t *hd_budget_json(const hd_budget_flags *b, const hd_rewrite *w);
 void hd_budget_print(const hd_budget_flags *b, const hd_rewrite *w);
+
+/* ---- pruning ---- */
+
+typedef struct hd_prune_flags {
+    /* options */
+    const char *ffn_text, *experts_text; /* --prune-ffn, --prune-experts; NULL: not given */
+    int64_t keep, multiple;              /* --keep-experts, --prune-multiple; 0: not given */
+    hd_opt opts[4];
+    /* state */
+    double ffn, experts; /* the shares */
+    hd_pruned facts;
+    double seconds; /* that scoring took */
+} hd_prune_flags;
+
+hd_opt_group hd_prune_group(hd_prune_flags *p);
+
+/* Whether something is to be left out. */
+bool hd_prune_given(const hd_prune_flags *p);
+
+/* Reads the shares; HD_ARGS_OK, or the exit code of wrong usage. */
+int hd_prune_usage(hd_prune_flags *p, const hd_calibration *i, const hd_budget_flags *b, const char *command);
+
+/* Puts the pruned model in the place of w->source, and what is left of the importance matrix in that of i->matrix;
+ * without a matrix the sizes alone are right.  `type`: of most matrices; its blocks decide how many channels go
+ * together; HD_TYPE_COUNT: several types. */
+hd_status hd_prune_make(hd_prune_flags *p, hd_rewrite *w, hd_calibration *i, hd_type type, hd_error *err);
+
+/* For --json; and as text. */
+json_t *hd_prune_json(const hd_prune_flags *p);
+void hd_prune_print(const hd_prune_flags *p);
 
 /* ---- reports ---- */
 

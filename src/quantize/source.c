@@ -1,6 +1,6 @@
 /* quantize/source.c: what all sources share: their tensors, and the values of rows; see source.h.
  *
- * Invariant: a tensor whose `data` is NULL has an origin whose parts lie in the checkpoint. */
+ * Invariant: a tensor whose `data` is NULL has an origin whose parts lie in the checkpoint, or a cut of the base's. */
 #include "quantize/source.h"
 
 #include <stdio.h>
@@ -165,6 +165,10 @@ void hd_source_rows(const hd_source *source, size_t i, int64_t row, int64_t n, f
         (void)hd_decode_row(t->type, from + at / hd_type_block(t->type) * hd_type_block_bytes(t->type), out, n * cols);
         return;
     }
+    if (source->base) {
+        hd_source_cut_rows(source, i, row, n, out, scratch);
+        return;
+    }
     const hd_origin *o = &source->origins[i];
     if (o->count && t->dims == 1 &&
         o->parts[0].cols == 1) { /* a vector whose values are reordered: each is a row of its part */
@@ -198,6 +202,10 @@ void hd_source_drop(const hd_source *source, size_t i)
 {
     i = base_of(source, i);
     const hd_tensor *t = &source->tensors[i];
+    if (source->base) {
+        hd_source_drop(source->base, i);
+        return;
+    }
     if (t->data) hd_checkpoint_drop(source->ckpt, t->data, t->bytes);
     for (size_t k = 0; !t->data && k < source->origins[i].count; k++) {
         const hd_matrix *m = &source->origins[i].parts[k];
@@ -229,6 +237,8 @@ void hd_source_close(hd_source **source)
     hd_free(s->tensors);
     hd_free(s->origins);
     hd_free(s->taken);
+    hd_free(s->cuts);
+    hd_source_close(&s->base);
     hd_free(s);
 }
 

@@ -1,5 +1,5 @@
 /* quantize/source_internal.h: what the files that make sources share (source.c, source_gguf.c, source_release.c,
- * source_scaled.c). */
+ * source_scaled.c, source_pruned.c). */
 #ifndef HD_QUANTIZE_SOURCE_INTERNAL_H
 #define HD_QUANTIZE_SOURCE_INTERNAL_H
 
@@ -26,6 +26,14 @@ typedef struct hd_origin {
     hd_type codes;
 } hd_origin;
 
+/* Which matrices, rows and columns of a tensor of the base are left (source_pruned.c).  Lists rise. */
+typedef struct hd_cut {
+    const int32_t *matrices;      /* [shape[0] of what is left]; NULL: all */
+    const int32_t *rows;          /* [rows_left] for each matrix, `rows_next` further for the next; NULL: all */
+    const int32_t *cols;          /* the same */
+    int64_t rows_next, cols_next; /* 0: one list for all matrices */
+} hd_cut;
+
 struct hd_source {
     const hd_checkpoint *ckpt;
     hd_format layout;
@@ -39,6 +47,8 @@ struct hd_source {
     bool *taken;    /* [tensors of the checkpoint] */
     size_t scratch; /* values of the widest row of a part */
     const char *left_out;
+    hd_source *base; /* owned: a source of which this one shows a part; NULL: none */
+    hd_cut *cuts;    /* [count]; NULL without a base */
 };
 
 hd_status hd_source_new(hd_source **out, const hd_checkpoint *ckpt, hd_format layout, hd_error *err);
@@ -60,6 +70,9 @@ hd_status hd_source_add_renamed(hd_source *s, hd_name_id id, const hd_tensor *t,
 
 /* Rows [row, row + n) of a tensor of scales. */
 void hd_source_take_scales(const hd_source *s, const hd_origin *o, int64_t row, int64_t n, float *out, float *scratch);
+
+/* Rows of tensor i of a source with a base whose `data` is NULL, and no more of it needed. */
+void hd_source_cut_rows(const hd_source *s, size_t i, int64_t row, int64_t n, float *out, float *scratch);
 
 /* HD_E_FORMAT naming tensors that nothing took. */
 hd_status hd_source_check_taken(hd_source *s, hd_error *err);
