@@ -19,6 +19,7 @@ static const hd_manual manual = {
                 "quantize IN OUT.gguf --target-size SIZE | --fit-machine [--calibrate TEXT]\n"
                 "quantize IN OUT.gguf --recipe FILE\n"
                 "quantize IN OUT.gguf --type TYPE --prune-ffn SHARE --calibrate TEXT | --imatrix FILE\n"
+                "quantize IN OUT.lora.gguf --low-rank RANK --low-rank-base QUANTIZED.gguf [--imatrix FILE]\n"
                 "quantize IN OUT.gguf [--type TYPE] --report FILE [--report-text TEXT]\n"
                 "quantize IN FOLDER --type FP8|INT8\n"
                 "quantize IN --calibrate TEXT --imatrix-out FILE\nquantize --types",
@@ -48,6 +49,9 @@ static const hd_manual manual = {
         "--prune-ffn and --keep-experts make the model itself smaller: channels of the feed-forward networks, or "
         "experts, that add least to the outputs on the text are left out, in each layer as many.  Nothing is trained "
         "afterwards, so quality falls fast: look at the result with hadal eval --against.\n\n"
+        "--low-rank writes no model but an adapter beside one: a product of two thin matrices for each matrix of the "
+        "quantized file --low-rank-base, which gives back what of its errors it can.  llama.cpp takes it with --lora.  "
+        "A larger type often does more for the same bytes.\n\n"
         "--report measures what was written against IN: errors tensor by tensor, then with both models in memory "
         "perplexity and divergence on a text, and how fast both read and write here.  FILE gets it as JSON, the "
         "model's "
@@ -62,6 +66,8 @@ static const hd_manual manual = {
                 "hadal quantize model-bf16.gguf model-q3.gguf --type Q3_K_M --imatrix model.imatrix.gguf\n"
                 "hadal quantize model-bf16.gguf model-4.5.gguf --target-bpw 4.5 --calibrate text.txt\n"
                 "hadal quantize model-bf16.gguf thin.gguf --type Q8_0 --prune-ffn 10% --imatrix model.imatrix.gguf\n"
+                "hadal quantize model-bf16.gguf q3.lora.gguf --low-rank 16 --low-rank-base model-q3.gguf \\\n"
+                "      --imatrix model.imatrix.gguf\n"
                 "hadal quantize model-bf16.gguf model-q4.gguf --report report.json --report-text other.txt",
     .environment = HD_ENVIRONMENT_MODELS,
 };
@@ -76,6 +82,7 @@ typedef struct command {
     hd_calibration importance;
     hd_budget_flags budget;
     hd_prune_flags prune;
+    hd_low_rank_flags low_rank;
     hd_report_flags report;
     bool there; /* OUT is: only a report is made */
     uint64_t values, bytes, values_before, bytes_before, type_bytes[HD_TYPE_COUNT];
@@ -300,6 +307,18 @@ static hd_status run_all(command *c, hd_error *err)
     return print_all(c, err);
 }
 
+/* An adapter for a file that is quantized already. */
+static hd_status correct(command *c, hd_error *err)
+{
+    HD_TRY(hd_low_rank_check(err));
+    HD_TRY(hd_rewrite_check_name(&c->model, err));
+    HD_TRY(hd_calibration_check(&c->importance, err));
+    HD_TRY(hd_rewrite_open(&c->model, HD_FORMAT_GGUF, err));
+    HD_TRY(check_calibration(c, err));
+    HD_TRY(hd_calibration_make(&c->importance, c->model.in, (int)c->model.threads, err));
+    return hd_low_rank_run(&c->low_rank, &c->model, &c->importance, c->json, err);
+}
+
 /* Without OUT: the importance matrix alone. */
 static hd_status gather_only(command *c, hd_error *err)
 {
@@ -325,7 +344,11 @@ static int check_usage(command *c, const char *name)
     if (rc == HD_ARGS_OK)
         rc = hd_report_usage(&c->report, c->model.out, written, HD_ARRAY_LEN(written), c->dry_run, name);
     if (rc != HD_ARGS_OK) return rc;
-    bool chosen = c->type || hd_budget_given(&c->budget);
+    bool others =
+        c->type || c->split || c->dry_run || c->report.path || hd_budget_given(&c->budget) || hd_prune_given(&c->prune);
+    rc = hd_low_rank_usage(&c->low_rank, others, name);
+    if (rc != HD_ARGS_OK) return rc;
+    bool chosen = c->low_rank.rank || c->type || hd_budget_given(&c->budget);
     const char *text = c->importance.text;
     if (text && strcmp(text, "-") == 0 && hd_budget_given(&c->budget))
         return hd_cli_usage(name, "--calibrate -: with a budget the text is read twice; put it in a file");
@@ -372,6 +395,7 @@ int hd_cmd_quantize(int argc, char **argv)
                              hd_calibration_group(&c.importance),
                              hd_budget_group(&c.budget),
                              hd_prune_group(&c.prune),
+                             hd_low_rank_group(&c.low_rank),
                              hd_report_group(&c.report)};
     hd_args args = {.manual = &manual,
                     .groups = groups,
@@ -387,7 +411,7 @@ int hd_cmd_quantize(int argc, char **argv)
     rc = check_usage(&c, argv[0]);
     if (rc != HD_ARGS_OK) return rc;
     hd_error err = {0};
-    hd_status status = c.model.out ? run_all(&c, &err) : gather_only(&c, &err);
+    hd_status status = !c.model.out ? gather_only(&c, &err) : c.low_rank.rank ? correct(&c, &err) : run_all(&c, &err);
     hd_calibration_free(&c.importance);
     hd_budget_free(&c.budget);
     hd_report_free(&c.report);

@@ -1,8 +1,9 @@
-/* cli/quantize.h: what the files of `hadal quantize` share: importance matrices, budgets, pruning, reports.
+/* cli/quantize.h: what the files of `hadal quantize` share: importance matrices, budgets, pruning, adapters, reports.
  *
  * cmd_quantize.c is the command line and the run, quantize_imatrix.c gathers, reads and writes importance matrices,
- * quantize_budget.c chooses types by budget, quantize_prune.c leaves out channels and experts, quantize_report.c says
- * what became of the model: quantize_figures.c evaluates and times it, quantize_report_text.c prints it.
+ * quantize_budget.c chooses types by budget, quantize_prune.c leaves out channels and experts, quantize_low_rank.c
+ * writes adapters that correct a quantized file, quantize_report.c says what became of the model: quantize_figures.c
+ * evaluates and times it, quantize_report_text.c prints it.
  */
 #ifndef HD_CLI_QUANTIZE_H
 #define HD_CLI_QUANTIZE_H
@@ -10,6 +11,7 @@
 #include "cli/options.h"
 #include "cli/rewrite.h"
 #include "formats/imatrix.h"
+#include "quantize/low_rank.h"
 #include "quantize/prune.h"
 #include "quantize/sensitivity.h"
 
@@ -116,6 +118,26 @@ hd_status hd_prune_make(hd_prune_flags *p, hd_rewrite *w, hd_calibration *i, hd_
 /* For --json; and as text. */
 json_t *hd_prune_json(const hd_prune_flags *p);
 void hd_prune_print(const hd_prune_flags *p);
+
+/* ---- adapters ---- */
+
+typedef struct hd_low_rank_flags {
+    /* options */
+    int64_t rank;          /* --low-rank; 0: not given */
+    const char *base, *of; /* --low-rank-base, --low-rank-of */
+    hd_opt opts[3];
+    /* state */
+    hd_low_rank_report report;
+    double seconds;
+} hd_low_rank_flags;
+
+hd_opt_group hd_low_rank_group(hd_low_rank_flags *l);
+
+/* HD_ARGS_OK, or the exit code of wrong usage.  `others`: options that choose types or prune are given. */
+int hd_low_rank_usage(const hd_low_rank_flags *l, bool others, const char *command);
+
+/* Writes w->out; w is open, the importance is there. */
+hd_status hd_low_rank_run(hd_low_rank_flags *l, const hd_rewrite *w, const hd_calibration *i, bool json, hd_error *err);
 
 /* ---- reports ---- */
 

@@ -22,9 +22,8 @@ hd_status hd_recipe_save(const char *path, const hd_source *from, const hd_type 
 
 /* ---- reading ---- */
 
-/* Whether `name` is as `pattern` says, where * is any run of characters.  Time is at most the product of the lengths:
- * after a * only the last one is ever tried again. */
-static bool fits(const char *pattern, const char *name)
+/* Time is at most the product of the lengths: after a * only the last one is ever tried again. */
+bool hd_recipe_fits(const char *pattern, const char *name)
 {
     const char *star = NULL, *retry = NULL;
     while (*name) {
@@ -56,7 +55,7 @@ static hd_status take_entry(hd_type *types, const hd_source *from, const char *k
         return hd_fail(err, HD_E_UNSUPPORTED, "\"types\": %s can't be written yet", hd_type_name(type));
     for (size_t i = 0; i < hd_source_count(from); i++) {
         const hd_tensor *t = hd_source_tensor(from, i);
-        if (!fits(key, t->name)) continue;
+        if (!hd_recipe_fits(key, t->name)) continue;
         any = true;
         if (hd_tensor_cols(t) % hd_type_block(type) != 0)
             return hd_fail(err, HD_E_FORMAT, "\"types\": rows of '%.100s' have %lld values, no whole blocks of %s",

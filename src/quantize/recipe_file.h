@@ -21,4 +21,7 @@ hd_status hd_recipe_save(const char *path, const hd_source *from, const hd_type 
  * written), HD_E_MEMORY. */
 hd_status hd_recipe_load(hd_type *types, const hd_source *from, const char *path, hd_error *err);
 
+/* Whether `name` is as `pattern` says, where * is any run of characters. */
+bool hd_recipe_fits(const char *pattern, const char *name);
+
 #endif
