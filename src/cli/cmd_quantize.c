@@ -65,9 +65,9 @@ static const hd_manual manual = {
                 "hadal quantize model-bf16.gguf --calibrate text.txt --imatrix-out model.imatrix.gguf\n"
                 "hadal quantize model-bf16.gguf model-q3.gguf --type Q3_K_M --imatrix model.imatrix.gguf\n"
                 "hadal quantize model-bf16.gguf model-4.5.gguf --target-bpw 4.5 --calibrate text.txt\n"
-                "hadal quantize model-bf16.gguf thin.gguf --type Q8_0 --prune-ffn 10% --imatrix model.imatrix.gguf\n"
+                "hadal quantize model-bf16.gguf thin.gguf --type Q8_0 --prune-ffn 10% --imatrix x.imatrix.gguf\n"
                 "hadal quantize model-bf16.gguf q3.lora.gguf --low-rank 16 --low-rank-base model-q3.gguf \\\n"
-                "      --imatrix model.imatrix.gguf\n"
+                "      --imatrix x.imatrix.gguf\n"
                 "hadal quantize model-bf16.gguf model-q4.gguf --report report.json --report-text other.txt",
     .environment = HD_ENVIRONMENT_MODELS,
 };
