@@ -12,7 +12,7 @@
 #include "cli/terminal.h"
 
 #define RANK_MAX 4096 /* as many as a matrix of a large model has rows */
-#define DEFAULT_OF "blk.*.ffn_*"
+#define DEFAULT_OF "blk.*"
 
 hd_opt_group hd_low_rank_group(hd_low_rank_flags *l)
 {

@@ -40,7 +40,7 @@ class LowRank(Cli):
     def test_the_adapter(self):
         left = []
         for rank in (1, 8, 32):
-            said = json.loads(self.make("--low-rank", rank, "--json"))
+            said = json.loads(self.make("--low-rank", rank, "--low-rank-of", "blk.*.ffn_*", "--json"))
             self.assertEqual((said["rank"], said["matrices"]), (rank, 9))
             self.assertEqual(said["bytes"], 9 * rank * (256 + 512) * 2)
             self.assertLess(said["error_after"], said["error"])
@@ -67,7 +67,7 @@ class LowRank(Cli):
                                r"matrices' outputs \(without it: [\d.]+ %\)\ntime ")
 
     def test_a_part_of_another_file_is_left_alone(self):
-        self.make("--low-rank", "4")
+        self.assertIn("rank 4, 21 matrices", self.make("--low-rank", "4"))
         whole = Path(self.out).read_bytes()
         os.unlink(self.out)
         os.unlink(self.base)
