@@ -46,21 +46,35 @@ static const char *read_number(const char *p, int *number)
     return p > begin ? p : NULL;
 }
 
+/* Whether `name` is the pattern with numbers in its places, the first of which is the layer. */
+static bool matches(const char *pattern, const char *name, int *layer)
+{
+    *layer = 0;
+    for (int number, places = 0; *pattern; places++) {
+        const char *place = strstr(pattern, "%d");
+        size_t before = place ? (size_t)(place - pattern) : strlen(pattern);
+        if (strncmp(name, pattern, before) != 0) return false;
+        name += before;
+        pattern += before;
+        if (!place) break;
+        if (!(name = read_number(name, &number))) return false;
+        if (!places) *layer = number;
+        pattern += 2;
+    }
+    return !*name;
+}
+
 bool hd_name_find_gguf(const char *name, hd_name_id *id, int *layer)
 {
-    for (hd_name_id i = 0; i < HD_NAME_COUNT; i++) {
-        const char *pattern = hd_names[i].gguf, *place = strstr(pattern, "%d");
-        *id = i;
-        *layer = 0;
-        if (!place) {
-            if (strcmp(name, pattern) == 0) return true;
-            continue;
-        }
-        size_t before = (size_t)(place - pattern);
-        if (strncmp(name, pattern, before) != 0) continue;
-        const char *rest = read_number(name + before, layer);
-        if (rest && strcmp(rest, place + 2) == 0) return true;
-    }
+    for (*id = 0; *id < HD_NAME_COUNT; (*id)++)
+        if (hd_names[*id].gguf && matches(hd_names[*id].gguf, name, layer)) return true;
+    return false;
+}
+
+bool hd_name_find_release(const char *name, hd_name_id *id, int *layer)
+{
+    for (*id = 0; *id < HD_NAME_COUNT; (*id)++)
+        if (hd_names[*id].safetensors && matches(hd_names[*id].safetensors, name, layer)) return true;
     return false;
 }
 

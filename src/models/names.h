@@ -85,6 +85,9 @@ bool hd_name_of_experts(hd_name_id id);
 /* The row of the table that a name of a GGUF file belongs to, and its layer (0 where there is none); false: none. */
 bool hd_name_find_gguf(const char *name, hd_name_id *id, int *layer);
 
+/* The same for a name of the releases; of an expert's matrix the expert is not told. */
+bool hd_name_find_release(const char *name, hd_name_id *id, int *layer);
+
 /* Whether it names a buffer that old exporters wrote beside the weights: computed from the configuration, never read.
  */
 bool hd_name_is_derived(const char *name);
