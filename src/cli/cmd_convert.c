@@ -8,6 +8,7 @@
 #include "cli/json.h"
 #include "cli/rewrite.h"
 #include "cli/terminal.h"
+#include "quantize/adapter_convert.h"
 #include "quantize/output.h"
 
 static const hd_manual manual = {
@@ -36,18 +37,23 @@ static const hd_manual manual = {
         "compressed-tensors has them (W8A8); embedding, output, norms and routers stay.\n\n"
         "Tensors go through memory some megabytes at a time.  What is being written has .part behind its name until it "
         "is whole; when the command is interrupted or killed, the same command goes on where it was.  What is there "
-        "already is not replaced.  Layers of multi-token prediction are not carried to GGUF.",
+        "already is not replaced.  Layers of multi-token prediction are not carried to GGUF.\n\n"
+        "IN may also be an adapter (LoRA): a folder of PEFT with adapter_config.json becomes a GGUF adapter, as "
+        "llama.cpp reads it, and back, values bit for bit.  Its base model is needed for the shapes, and for the order "
+        "of rows, which differs for Llama; it is what the adapter says, or --base.",
     .examples = "hadal convert DeepSeek-V2-Lite v2-lite.gguf\n"
                 "hadal convert v2-lite.gguf v2-lite-folder --to safetensors --split-size 5GB\n"
                 "hadal convert DeepSeek-V3 v3-bf16 --to safetensors --split-size 5GB\n"
                 "hadal convert v2-lite.gguf v2-lite-int8 --type INT8\n"
-                "hadal convert DeepSeek-R1-Distill-Qwen-1.5B r1-mindspore --to mindspore",
+                "hadal convert DeepSeek-R1-Distill-Qwen-1.5B r1-mindspore --to mindspore\n"
+                "hadal convert my-adapter my-adapter.gguf --base r1-distill-qwen-1.5b",
     .environment = HD_ENVIRONMENT_MODELS,
 };
 
 typedef struct command {
     hd_rewrite model;
     const char *to, *type, *split;
+    const char *base; /* of an adapter */
     bool json;
     hd_format layout;
 } command;
@@ -115,8 +121,83 @@ static void choose_layout(command *c)
     c->model.files = strcmp(c->to, "mindspore") == 0 ? HD_FILES_MINDSPORE : HD_FILES_SAFETENSORS;
 }
 
+/* ---- adapters ---- */
+
+/* The base's configuration: --base, or what the adapter says that it is. */
+static hd_status read_base(const command *c, const hd_adapter_info *info, hd_model_config *base, hd_error *err)
+{
+    const char *name = c->base ? c->base : info->base;
+    char *path = NULL;
+    hd_checkpoint *ckpt = NULL;
+    if (!name)
+        return hd_fail(err, HD_E_ARGUMENT, "%s: does not say which model it adapts; give it with --base MODEL",
+                       c->model.in);
+    hd_status status = hd_model_resolve(name, &path, err);
+    if (status == HD_OK) status = hd_checkpoint_open(&ckpt, path, err);
+    if (status == HD_OK) status = hd_model_config_read(base, ckpt, err);
+    if (status != HD_OK && !c->base)
+        status =
+            hd_fail(err, status, "%s: its base '%.200s' can't be read; give it with --base MODEL", c->model.in, name);
+    hd_checkpoint_close(&ckpt);
+    hd_free(path);
+    return status;
+}
+
+static hd_status print_adapter(const command *c, const hd_adapter_info *info, hd_error *err)
+{
+    if (c->json)
+        return hd_json_print(stdout,
+                             json_pack("{s:o, s:s, s:I, s:I, s:f}", "path",
+                                       hd_json_text(c->model.out, strlen(c->model.out)), "layout", c->to, "matrices",
+                                       (json_int_t)info->count, "rank", (json_int_t)info->rank, "alpha", info->alpha),
+                             true, err);
+    fputs("wrote     ", stdout);
+    hd_terminal_name(stdout, c->model.out, 0);
+    printf("\nadapter   %zu matrices, rank %lld, alpha %g\n", info->count, (long long)info->rank, info->alpha);
+    return HD_OK;
+}
+
+static hd_status write_adapter(const command *c, const hd_adapter *adapter, hd_error *err)
+{
+    hd_model_config base;
+    hd_adapter_info info;
+    hd_adapter_get_info(adapter, &info);
+    if (info.layout == c->layout)
+        return hd_fail(err, HD_E_ARGUMENT, "%s: is an adapter in that layout already", c->model.in);
+    HD_TRY(read_base(c, &info, &base, err));
+    HD_TRY(hd_adapter_check(adapter, &base, err));
+    hd_adapter_target to = {.base = &base,
+                            .base_name = c->base ? c->base : info.base,
+                            .name = hd_path_base(c->model.in),
+                            .path = c->model.out};
+    HD_TRY(c->layout == HD_FORMAT_GGUF ? hd_adapter_to_gguf(adapter, &to, err) : hd_adapter_to_peft(adapter, &to, err));
+    return print_adapter(c, &info, err);
+}
+
+static hd_status run_adapter(command *c, hd_error *err)
+{
+    hd_adapter *adapter = NULL;
+    if (c->type || c->split)
+        return hd_fail(err, HD_E_ARGUMENT, "--%s: is for models; an adapter keeps its types and is one file",
+                       c->type ? "type" : "split-size");
+    if (strcmp(c->to, "mindspore") == 0)
+        return hd_fail(err, HD_E_ARGUMENT, "--to: adapters are written as gguf or safetensors");
+    HD_TRY(hd_rewrite_check_name(&c->model, err));
+    HD_TRY(hd_adapter_open(&adapter, c->model.in, err));
+    hd_status status = write_adapter(c, adapter, err);
+    hd_adapter_close(&adapter);
+    return status;
+}
+
 static hd_status run_all(command *c, hd_error *err)
 {
+    if (hd_adapter_is_one(c->model.in)) {
+        choose_layout(c);
+        return run_adapter(c, err);
+    }
+    if (c->base)
+        return hd_fail(err, HD_E_ARGUMENT, "--base: %s is no adapter (a folder with adapter_config.json, or GGUF)",
+                       c->model.in);
     if (c->split) HD_TRY(hd_rewrite_parse_size(&c->model.split, "split-size", c->split, err));
     choose_layout(c);
     HD_TRY(hd_rewrite_check_name(&c->model, err));
@@ -154,6 +235,12 @@ int hd_cmd_convert(int argc, char **argv)
          .metavar = "SIZE",
          .initial = "one file",
          .help = "Writes several files of at most SIZE (4GB, 500MB) each, as far as tensors go."},
+        {.name = "base",
+         .type = HD_OPT_STRING,
+         .value = &c.base,
+         .metavar = "MODEL",
+         .initial = "what the adapter says",
+         .help = "The model that the adapter IN belongs to: a path or a name."},
         {.name = "threads",
          .letter = 't',
          .type = HD_OPT_INT,

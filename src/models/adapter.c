@@ -174,7 +174,8 @@ static hd_status pair(hd_adapter *a, const half *first, const half *second, hd_e
                            .a = ta,
                            .b = tb};
     if (hd_checkpoint_format(a->ckpt) != HD_FORMAT_GGUF) return hd_peft_scale(&a->config, p, path, err);
-    p->scale = a->alpha != 0 ? (float)(a->alpha / (double)p->rank) : 1.0f; /* llama.cpp: no alpha, no scaling */
+    p->alpha = a->alpha != 0 ? a->alpha : (double)p->rank; /* llama.cpp: no alpha, no scaling */
+    p->scale = (float)(p->alpha / (double)p->rank);
     return HD_OK;
 }
 

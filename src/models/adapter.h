@@ -23,7 +23,8 @@ typedef struct hd_adapter_part {
     int layer;
     int64_t rank, rows, cols;
     const hd_tensor *a, *b; /* of the file: [rank][cols] and [rows][rank] */
-    float scale;            /* alpha / rank, or alpha / sqrt(rank) with use_rslora */
+    double alpha;           /* as if without use_rslora, which is alpha / sqrt(rank): times that root */
+    float scale;            /* alpha / rank */
 } hd_adapter_part;
 
 typedef struct hd_adapter_info {

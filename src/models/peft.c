@@ -33,6 +33,11 @@ static hd_status check_kind(const json_t *config, const char *path, hd_error *er
         {"alora_invocation_tokens", "activation by tokens (aLoRA)"},
         {"use_qalora", "QALoRA"},
         {"megatron_config", "Megatron's layers"},
+        {"use_bdlora", "block-diagonal halves"},
+        {"arrow_config", "a router (Arrow)"},
+        {"kasa_config", "KaSA"},
+        {"monteclora_config", "MonteCLoRA"},
+        {"velora_config", "VeLoRA"},
     };
     const char *type = json_string_value(json_object_get(config, "peft_type"));
     if (!type || strcmp(type, "LORA") != 0)
@@ -83,8 +88,8 @@ static hd_status read_pattern(json_t **out, json_t *config, const char *name, co
         if (!is_plain_key(key))
             return hd_fail(err, HD_E_UNSUPPORTED, "%s: %s: '%.60s': only whole ends of names are read, no patterns",
                            path, name, key);
-        if (!json_is_number(value) || !isfinite(json_number_value(value)))
-            return hd_fail(err, HD_E_FORMAT, "%s: %s: '%.60s' is not a number", path, name, key);
+        if (!json_is_number(value) || !isfinite((float)json_number_value(value)) || json_number_value(value) == 0)
+            return hd_fail(err, HD_E_FORMAT, "%s: %s: '%.60s' is not a number other than 0", path, name, key);
     }
     *out = json_incref(pattern);
     return HD_OK;
@@ -98,8 +103,8 @@ static hd_status read_numbers(hd_peft_config *c, const json_t *config, const cha
     if (!json_is_integer(r) || c->rank < 1 || c->rank > HD_ADAPTER_RANK_MAX)
         return hd_fail(err, HD_E_FORMAT, "%s: r is not a whole number from 1 to %d", path, HD_ADAPTER_RANK_MAX);
     c->alpha = json_number_value(alpha);
-    if (!json_is_number(alpha) || !isfinite((float)c->alpha))
-        return hd_fail(err, HD_E_FORMAT, "%s: lora_alpha is not a number", path);
+    if (!json_is_number(alpha) || !isfinite((float)c->alpha) || c->alpha == 0)
+        return hd_fail(err, HD_E_FORMAT, "%s: lora_alpha is not a number other than 0", path);
     if (rslora && !json_is_boolean(rslora) && !json_is_null(rslora))
         return hd_fail(err, HD_E_FORMAT, "%s: use_rslora is neither true nor false", path);
     c->rslora = json_is_true(rslora);
@@ -164,6 +169,7 @@ hd_status hd_peft_scale(const hd_peft_config *config, hd_adapter_part *part, con
     if (rank != (double)part->rank)
         return hd_fail(err, HD_E_FORMAT, "%s: tensor '%.100s' has a rank of %lld, " HD_PEFT_CONFIG " says %g", path,
                        part->a->name, (long long)part->rank, rank);
-    part->scale = (float)(alpha / (config->rslora ? sqrt(rank) : rank));
+    part->alpha = config->rslora ? alpha * sqrt(rank) : alpha;
+    part->scale = (float)(part->alpha / rank);
     return HD_OK;
 }
