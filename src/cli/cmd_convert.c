@@ -14,7 +14,9 @@
 static const hd_manual manual = {
     .command = "convert",
     .synopsis = "convert IN OUT [--to gguf|safetensors|mindspore] [--type BF16|F16|F32] [--split-size SIZE]\n"
-                "convert IN FOLDER --type FP8|INT8 [--split-size SIZE]",
+                "convert IN FOLDER --type FP8|INT8 [--split-size SIZE]\n"
+                "convert IN OUT --merge ADAPTER[:SCALE] ...\n"
+                "convert ADAPTER OUT [--to gguf|safetensors] [--base MODEL]",
     .description =
         "Writes the model IN in another layout: as the GGUF file OUT, or as the folder OUT in the layout of the "
         "official "
@@ -40,13 +42,16 @@ static const hd_manual manual = {
         "already is not replaced.  Layers of multi-token prediction are not carried to GGUF.\n\n"
         "IN may also be an adapter (LoRA): a folder of PEFT with adapter_config.json becomes a GGUF adapter, as "
         "llama.cpp reads it, and back, values bit for bit.  Its base model is needed for the shapes, and for the order "
-        "of rows, which differs for Llama; it is what the adapter says, or --base.",
+        "of rows, which differs for Llama; it is what the adapter says, or --base.  With "
+        "--merge an adapter goes into the weights of the model IN, and OUT is a model like any other; IN may be GGUF "
+        "for a GGUF file OUT then.",
     .examples = "hadal convert DeepSeek-V2-Lite v2-lite.gguf\n"
                 "hadal convert v2-lite.gguf v2-lite-folder --to safetensors --split-size 5GB\n"
                 "hadal convert DeepSeek-V3 v3-bf16 --to safetensors --split-size 5GB\n"
                 "hadal convert v2-lite.gguf v2-lite-int8 --type INT8\n"
                 "hadal convert DeepSeek-R1-Distill-Qwen-1.5B r1-mindspore --to mindspore\n"
-                "hadal convert my-adapter my-adapter.gguf --base r1-distill-qwen-1.5b",
+                "hadal convert my-adapter my-adapter.gguf --base r1-distill-qwen-1.5b\n"
+                "hadal convert r1-distill-qwen-1.5b merged.gguf --merge my-adapter:0.8",
     .environment = HD_ENVIRONMENT_MODELS,
 };
 
@@ -85,7 +90,7 @@ static hd_status choose_types(command *c, hd_error *err)
 static hd_status check_layouts(const command *c, hd_error *err)
 {
     bool same = hd_checkpoint_format(c->model.ckpt) == c->layout;
-    if (same && c->layout == HD_FORMAT_GGUF)
+    if (same && c->layout == HD_FORMAT_GGUF && !c->model.merge.count)
         return hd_fail(err, HD_E_ARGUMENT, "%s: is GGUF already; 'hadal quantize' changes its types", c->model.in);
     return HD_OK;
 }
@@ -177,6 +182,8 @@ static hd_status write_adapter(const command *c, const hd_adapter *adapter, hd_e
 static hd_status run_adapter(command *c, hd_error *err)
 {
     hd_adapter *adapter = NULL;
+    if (c->model.merge.count)
+        return hd_fail(err, HD_E_ARGUMENT, "--merge: %s is an adapter; give the model as IN", c->model.in);
     if (c->type || c->split)
         return hd_fail(err, HD_E_ARGUMENT, "--%s: is for models; an adapter keeps its types and is one file",
                        c->type ? "type" : "split-size");
@@ -235,6 +242,7 @@ int hd_cmd_convert(int argc, char **argv)
          .metavar = "SIZE",
          .initial = "one file",
          .help = "Writes several files of at most SIZE (4GB, 500MB) each, as far as tensors go."},
+        HD_MERGE_OPTION(&c.model),
         {.name = "base",
          .type = HD_OPT_STRING,
          .value = &c.base,

@@ -370,6 +370,7 @@ int hd_cmd_quantize(int argc, char **argv)
          .metavar = "TYPE",
          .initial = "",
          .help = "The type or mix that weights get; --types lists them."},
+        HD_MERGE_OPTION(&c.model),
         {.name = "types", .type = HD_OPT_FLAG, .value = &c.types, .help = "Lists the types and mixes."},
         {.name = "dry-run",
          .type = HD_OPT_FLAG,

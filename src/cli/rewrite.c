@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/cpu.h"
+#include "cli/adapters.h"
 #include "cli/cli.h"
 #include "cli/files.h"
 #include "cli/terminal.h"
@@ -61,6 +62,19 @@ static hd_status take_types(hd_rewrite *w, hd_error *err)
     return HD_OK;
 }
 
+static hd_status merge_one(hd_rewrite *w, const char *words, hd_error *err)
+{
+    char *path = NULL;
+    double scale;
+    hd_adapter *adapter = NULL;
+    HD_TRY(hd_cli_adapter_words("merge", words, &path, &scale, err));
+    hd_status status = hd_adapter_open(&adapter, path, err);
+    if (status == HD_OK) status = hd_source_merge(w->source, adapter, (float)scale, err);
+    hd_adapter_close(&adapter);
+    hd_free(path);
+    return status;
+}
+
 hd_status hd_rewrite_open(hd_rewrite *w, hd_format layout, hd_error *err)
 {
     hd_buf name;
@@ -75,6 +89,8 @@ hd_status hd_rewrite_open(hd_rewrite *w, hd_format layout, hd_error *err)
         status = hd_source_open_release(&w->source, w->ckpt, err);
     hd_buf_free(&name);
     HD_TRY(status);
+    for (size_t i = 0; i < w->merge.count; i++)
+        HD_TRY(merge_one(w, w->merge.items[i], err));
     return take_types(w, err);
 }
 

@@ -3,6 +3,7 @@
 #ifndef HD_CLI_REWRITE_H
 #define HD_CLI_REWRITE_H
 
+#include "cli/options.h"
 #include "quantize/convert.h"
 
 typedef struct hd_rewrite {
@@ -10,6 +11,7 @@ typedef struct hd_rewrite {
     int64_t threads;        /* 0: all */
     uint64_t split;         /* bytes of a file at most; 0: one file */
     hd_release_files files; /* of a release */
+    hd_opt_list merge;      /* adapters, PATH[:SCALE] */
     /* filled by _open */
     char *path; /* of `in` */
     hd_checkpoint *ckpt;
@@ -22,7 +24,7 @@ typedef struct hd_rewrite {
     double seconds;     /* of the run */
 } hd_rewrite;
 
-/* Opens `in` (a path or a name) as `layout` has it.  Close it also after a failure. */
+/* Opens `in` (a path or a name) as `layout` has it, adapters merged.  Close it also after a failure. */
 hd_status hd_rewrite_open(hd_rewrite *w, hd_format layout, hd_error *err);
 void hd_rewrite_close(hd_rewrite *w);
 
@@ -38,6 +40,17 @@ hd_status hd_rewrite_run(hd_rewrite *w, const hd_quant_mix *mix, const char *doi
 
 /* Bytes of all tensors as `types`. */
 uint64_t hd_rewrite_bytes(const hd_rewrite *w);
+
+/* The option --merge, for both commands' lists. */
+#define HD_MERGE_OPTION(rewrite)                                                                                       \
+    {                                                                                                                  \
+        .name = "merge", .type = HD_OPT_LIST, .value = &(rewrite)->merge, .metavar = "ADAPTER[:SCALE]",                \
+        .help =                                                                                                        \
+            "Adds an adapter (LoRA; a PEFT folder or a GGUF adapter) to the weights, computed in float32, SCALE "      \
+            "times "                                                                                                   \
+            "as strong as it says; may be repeated.  Its matrices are written in the model's type, those of block "    \
+            "types as BF16 where no other type is asked for."                                                          \
+    }
 
 /* A progress line with the time that is left; zero-initialize. */
 typedef struct hd_time_left {

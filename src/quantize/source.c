@@ -71,19 +71,26 @@ int64_t hd_tensor_rows(const hd_tensor *t)
 
 /* ---- values ---- */
 
+/* A row of a part, with what adapters add to it. */
+static void decode_row(const hd_source *s, const hd_matrix *m, int64_t row, float *out)
+{
+    hd_matrix_decode_row(m, row, out);
+    if (s->delta_count) hd_source_add_deltas(s, m, row, out);
+}
+
 /* Rows of a part, as they lie there. */
-static void decode_rows(const hd_matrix *m, int64_t row, int64_t n, float *out)
+static void decode_rows(const hd_source *s, const hd_matrix *m, int64_t row, int64_t n, float *out)
 {
     for (int64_t i = 0; i < n; i++)
-        hd_matrix_decode_row(m, row + i, out + i * m->cols);
+        decode_row(s, m, row + i, out + i * m->cols);
 }
 
 /* out[i][j] = m[row + j][col + i] for i < n, j < width: columns as rows. */
-static void decode_columns(const hd_matrix *m, int64_t row, int64_t width, int64_t col, int64_t n, float *out,
-                           float *scratch)
+static void decode_columns(const hd_source *s, const hd_matrix *m, int64_t row, int64_t width, int64_t col, int64_t n,
+                           float *out, float *scratch)
 {
     for (int64_t j = 0; j < width; j++) {
-        hd_matrix_decode_row(m, row + j, scratch);
+        decode_row(s, m, row + j, scratch);
         for (int64_t i = 0; i < n; i++)
             out[i * width + j] = scratch[col + i];
     }
@@ -97,59 +104,59 @@ static int64_t rotated_row(hd_take take, int64_t row, int64_t width)
     return head * width + i;
 }
 
-static void take_rotated(const hd_origin *o, int64_t row, int64_t n, float *out)
+static void take_rotated(const hd_source *s, const hd_origin *o, int64_t row, int64_t n, float *out)
 {
     const hd_matrix *m = o->parts;
     for (int64_t i = 0; i < n; i++)
-        hd_matrix_decode_row(m, rotated_row(o->take, row + i, m->rows / o->heads), out + i * m->cols);
+        decode_row(s, m, rotated_row(o->take, row + i, m->rows / o->heads), out + i * m->cols);
 }
 
 /* Runs of rows that lie within one part. */
-static void take_all(const hd_origin *o, int64_t row, int64_t n, float *out)
+static void take_all(const hd_source *s, const hd_origin *o, int64_t row, int64_t n, float *out)
 {
     int64_t rows = o->parts[0].rows, cols = o->parts[0].cols;
     while (n) {
         int64_t at = row % rows, run = HD_MIN(n, rows - at);
-        decode_rows(&o->parts[row / rows], at, run, out);
+        decode_rows(s, &o->parts[row / rows], at, run, out);
         row += run;
         n -= run;
         out += run * cols;
     }
 }
 
-static void take_keys(const hd_origin *o, int64_t row, int64_t n, float *out, float *scratch)
+static void take_keys(const hd_source *s, const hd_origin *o, int64_t row, int64_t n, float *out, float *scratch)
 {
     const hd_matrix *m = o->parts;
     while (n) {
         int64_t head = row / m->cols, at = row % m->cols, run = HD_MIN(n, m->cols - at);
-        decode_columns(m, head * (o->nope + o->v), o->nope, at, run, out, scratch);
+        decode_columns(s, m, head * (o->nope + o->v), o->nope, at, run, out, scratch);
         row += run;
         n -= run;
         out += run * o->nope;
     }
 }
 
-static void take_values(const hd_origin *o, int64_t row, int64_t n, float *out)
+static void take_values(const hd_source *s, const hd_origin *o, int64_t row, int64_t n, float *out)
 {
     const hd_matrix *m = o->parts;
     while (n) {
         int64_t head = row / o->v, at = row % o->v, run = HD_MIN(n, o->v - at);
-        decode_rows(m, head * (o->nope + o->v) + o->nope + at, run, out);
+        decode_rows(s, m, head * (o->nope + o->v) + o->nope + at, run, out);
         row += run;
         n -= run;
         out += run * m->cols;
     }
 }
 
-static void take_joint(const hd_origin *o, int64_t row, int64_t n, float *out, float *scratch)
+static void take_joint(const hd_source *s, const hd_origin *o, int64_t row, int64_t n, float *out, float *scratch)
 {
     int64_t lora = o->parts[0].rows, both = o->nope + o->v;
     while (n) {
         int64_t head = row / both, at = row % both, run = HD_MIN(n, (at < o->nope ? o->nope : both) - at);
         if (at < o->nope)
-            decode_columns(&o->parts[head], 0, lora, at, run, out, scratch);
+            decode_columns(s, &o->parts[head], 0, lora, at, run, out, scratch);
         else
-            decode_rows(&o->parts[o->heads + head], at - o->nope, run, out);
+            decode_rows(s, &o->parts[o->heads + head], at - o->nope, run, out);
         row += run;
         n -= run;
         out += run * lora;
@@ -176,12 +183,12 @@ void hd_source_rows(const hd_source *source, size_t i, int64_t row, int64_t n, f
         n *= t->shape[0];
     }
     switch (o->take) {
-    case HD_TAKE_ALL: take_all(o, row, n, out); break;
+    case HD_TAKE_ALL: take_all(source, o, row, n, out); break;
     case HD_TAKE_ADJACENT:
-    case HD_TAKE_APART: take_rotated(o, row, n, out); break;
-    case HD_TAKE_KEYS: take_keys(o, row, n, out, scratch); break;
-    case HD_TAKE_VALUES: take_values(o, row, n, out); break;
-    case HD_TAKE_JOINT: take_joint(o, row, n, out, scratch); break;
+    case HD_TAKE_APART: take_rotated(source, o, row, n, out); break;
+    case HD_TAKE_KEYS: take_keys(source, o, row, n, out, scratch); break;
+    case HD_TAKE_VALUES: take_values(source, o, row, n, out); break;
+    case HD_TAKE_JOINT: take_joint(source, o, row, n, out, scratch); break;
     case HD_TAKE_SCALES: hd_source_take_scales(source, o, row, n, out, scratch); break;
     }
 }
@@ -236,6 +243,7 @@ void hd_source_close(hd_source **source)
     hd_arena_free(&s->arena);
     hd_free(s->tensors);
     hd_free(s->origins);
+    hd_free(s->deltas);
     hd_free(s->taken);
     hd_free(s->cuts);
     hd_source_close(&s->base);

@@ -9,6 +9,7 @@
 #ifndef HD_QUANTIZE_SOURCE_H
 #define HD_QUANTIZE_SOURCE_H
 
+#include "models/adapter.h"
 #include "models/models.h"
 #include "tokenizer/tokenizer.h"
 
@@ -35,6 +36,11 @@ hd_status hd_source_add_scales(hd_source *source, hd_type codes, hd_error *err);
 /* The type of the codes of tensor i, if its scales are there; else the tensor's. */
 hd_type hd_source_codes(const hd_source *source, size_t i);
 void hd_source_close(hd_source **source);
+
+/* Merges an adapter: its matrices become W + scale * B A, computed in float32; tensors of other than plain types show
+ * as BF16 from now on.  More than one may be merged.  The adapter may be closed after.  After an error the source can
+ * only be closed.  Errors: HD_E_ARGUMENT (an adapter of another base), HD_E_UNSUPPORTED, HD_E_MEMORY. */
+hd_status hd_source_merge(hd_source *source, const hd_adapter *adapter, float scale, hd_error *err);
 
 hd_format hd_source_layout(const hd_source *source);
 const hd_checkpoint *hd_source_checkpoint(const hd_source *source);

@@ -1,5 +1,5 @@
 /* quantize/source_internal.h: what the files that make sources share (source.c, source_gguf.c, source_release.c,
- * source_scaled.c, source_pruned.c). */
+ * source_scaled.c, source_pruned.c, source_merged.c). */
 #ifndef HD_QUANTIZE_SOURCE_INTERNAL_H
 #define HD_QUANTIZE_SOURCE_INTERNAL_H
 
@@ -34,6 +34,9 @@ typedef struct hd_cut {
     int64_t rows_next, cols_next; /* 0: one list for all matrices */
 } hd_cut;
 
+/* What an adapter adds to one matrix of the checkpoint (source_merged.c). */
+typedef struct hd_source_delta hd_source_delta;
+
 struct hd_source {
     const hd_checkpoint *ckpt;
     hd_format layout;
@@ -49,6 +52,8 @@ struct hd_source {
     const char *left_out;
     hd_source *base; /* owned: a source of which this one shows a part; NULL: none */
     hd_cut *cuts;    /* [count]; NULL without a base */
+    hd_source_delta *deltas; /* of merged adapters; NULL: none */
+    size_t delta_count;
 };
 
 hd_status hd_source_new(hd_source **out, const hd_checkpoint *ckpt, hd_format layout, hd_error *err);
@@ -73,6 +78,9 @@ void hd_source_take_scales(const hd_source *s, const hd_origin *o, int64_t row, 
 
 /* Rows of tensor i of a source with a base whose `data` is NULL, and no more of it needed. */
 void hd_source_cut_rows(const hd_source *s, size_t i, int64_t row, int64_t n, float *out, float *scratch);
+
+/* Adds to row `row` of a part, out[cols], what merged adapters have for it. */
+void hd_source_add_deltas(const hd_source *s, const hd_matrix *m, int64_t row, float *out);
 
 /* HD_E_FORMAT naming tensors that nothing took. */
 hd_status hd_source_check_taken(hd_source *s, hd_error *err);
