@@ -42,6 +42,7 @@ typedef struct hd_engine_options {
                           * saves no time yet */
     bool ffn_by_product; /* ... those whose values are largest behind gate and up: nearer to the whole model, but less
                           * is saved */
+    int lora_rank;       /* largest rank of adapters (hd_lora_open); 0: there are none.  Not beside ffn_keep */
     bool share_threads;  /* compute on the threads that all engines of the process opened so share: they take turns by
                             step, first come, first served, and load tensor by tensor.  The first engine's `threads`
                             counts for all until the last one is closed */
@@ -108,14 +109,33 @@ hd_status hd_engine_record_experts(hd_engine *engine, int64_t tokens, hd_error *
 hd_status hd_engine_save_experts(hd_engine *engine, const char *path, hd_error *err);
 hd_status hd_engine_force_experts(hd_engine *engine, const char *path, hd_error *err);
 
+/* ---- adapters (LoRA) ----
+ *
+ * An adapter counts references: sessions and requests keep their own.  All must be closed before the engine.  These
+ * functions may be called from any thread, also while the engine evaluates. */
+
+typedef struct hd_lora hd_lora;
+
+/* Loads a PEFT folder or a GGUF adapter for this engine's model, `scale` times as strong as it says.  Errors: those of
+ * a file, HD_E_ARGUMENT (of another base; lora_rank was 0), HD_E_LIMIT (its rank), HD_E_UNSUPPORTED, HD_E_MEMORY. */
+hd_status hd_lora_open(hd_lora **out, hd_engine *engine, const char *path, double scale, hd_error *err);
+hd_lora *hd_lora_share(hd_lora *lora); /* one reference more; NULL is fine */
+void hd_lora_close(hd_lora **lora);    /* gives one back; NULL-safe */
+
+/* Sessions opened from now on have this adapter (the engine keeps a reference; NULL: none). */
+void hd_engine_use_lora(hd_engine *engine, hd_lora *lora);
+
 /* ---- sessions ---- */
 
-hd_status hd_session_open(hd_session **out, hd_engine *engine, hd_error *err);
-void hd_session_close(hd_session **session); /* NULL-safe */
+hd_status hd_session_open(hd_session **out, hd_engine *engine, hd_error *err); /* with hd_engine_use_lora's adapter */
+void hd_session_close(hd_session **session);                                   /* NULL-safe */
 
 int64_t hd_session_length(const hd_session *session);        /* tokens held */
 const int32_t *hd_session_tokens(const hd_session *session); /* [length], until the next call that changes it */
 uint64_t hd_session_cache_bytes(const hd_session *session);  /* bytes of its cache pages */
+
+/* Its tokens are evaluated with this adapter from now on; NULL: with none.  HD_E_ARGUMENT: it holds tokens. */
+hd_status hd_session_set_lora(hd_session *session, hd_lora *lora, hd_error *err);
 
 /* Evaluates n tokens after those held, in chunks.  The logits of the last one are then at hd_session_logits.
  * On HD_E_CANCELLED the chunks that were finished stay.  Nothing was evaluated on HD_E_CONTEXT (the text says both

@@ -94,6 +94,7 @@ typedef struct hd_request_options {
                                         than 0 means logprobs, too */
     int priority;                    /* higher goes first; 0 is usual */
     uint8_t salt[HD_SCHEDULER_SALT]; /* whose prefixes it shares: the tenant's, never what a caller says */
+    hd_lora *lora; /* the adapter that it is evaluated with; the request keeps a reference.  NULL: none */
     bool embed; /* no answer: the prompt's hidden state (hd_session_hidden) goes to `embedding`, then HD_FINISH_STOP */
     hd_go_on (*token)(void *arg, const hd_token_event *event);        /* NULL with embed */
     void (*embedding)(void *arg, const float *values, int64_t width); /* with embed; not normalized */

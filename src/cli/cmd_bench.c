@@ -198,6 +198,7 @@ static int model_command(int argc, char **argv)
          .help = "Repetitions of each case."},
         {.name = "profile", .type = HD_OPT_FLAG, .value = &b.profiled, .help = "Time and bytes of each operator."},
         {.name = "json", .type = HD_OPT_FLAG, .value = &b.json, .help = "Prints one JSON object."},
+        HD_LORA_OPTION(&b.flags),
     };
     hd_opt_group groups[] = {{"OPTIONS", opts, HD_ARRAY_LEN(opts)}, hd_engine_flags_group(&b.flags)};
     hd_args args = {.manual = &manual,

@@ -208,6 +208,7 @@ int hd_cmd_chat(int argc, char **argv)
          .max = 1 << 30,
          .help = "Tokens of an answer at most; -1: until it ends."},
         HD_VAR_OPTION(&chat.vars),
+        HD_LORA_OPTION(&chat.engine_flags),
     };
     hd_opt_group groups[] = {{"OPTIONS", opts, HD_ARRAY_LEN(opts)},
                              hd_sampling_flags_group(&chat.sampling_flags),

@@ -129,6 +129,7 @@ static hd_status open_side(const eval *e, hd_eval_side *side, const char *model,
         flags.experts = 0;
         flags.expert_share = 0;
         flags.ffn_keep = 0;
+        if (e->against) flags.lora = NULL;
     }
     return hd_eval_side_open(side, model, &flags, err);
 }
@@ -355,6 +356,7 @@ int hd_cmd_eval(int argc, char **argv)
          .metavar = "FILE",
          .help = "Routes each token of MODEL to the recorded experts."},
         {.name = "json", .type = HD_OPT_FLAG, .value = &e.json, .help = "Prints one JSON object."},
+        HD_LORA_OPTION(&e.flags),
     };
     hd_opt_group groups[] = {{"OPTIONS", opts, HD_ARRAY_LEN(opts)}, hd_engine_flags_group(&e.flags)};
     hd_args args = {.manual = &manual,

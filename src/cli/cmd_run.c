@@ -370,6 +370,7 @@ int hd_cmd_run(int argc, char **argv)
          .help = "With --json: log-probabilities of each token and of the N most likely ones.",
          .initial = "off"},
         {.name = "json", .type = HD_OPT_FLAG, .value = &r.json, .help = "Prints one JSON object."},
+        HD_LORA_OPTION(&r.engine_flags),
     };
     hd_opt_group groups[] = {{"OPTIONS", opts, HD_ARRAY_LEN(opts)},
                              hd_sampling_flags_group(&r.sampling_flags),

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "base/base.h"
+#include "cli/adapters.h"
 #include "cli/cli.h"
 #include "cli/models_dir.h"
 
@@ -107,6 +108,22 @@ static void show_loading(void *arg, double fraction)
     hd_progress_show("loading", fraction);
 }
 
+#define LORA_RANK 256 /* of --lora; published adapters have 8 to 128 */
+
+static hd_status use_lora(hd_engine *engine, const char *words, hd_error *err)
+{
+    char *path = NULL;
+    double scale;
+    hd_lora *lora = NULL;
+    if (!words) return HD_OK;
+    HD_TRY(hd_cli_adapter_words("lora", words, &path, &scale, err));
+    hd_status status = hd_lora_open(&lora, engine, path, scale, err);
+    hd_free(path);
+    hd_engine_use_lora(engine, lora);
+    hd_lora_close(&lora);
+    return status;
+}
+
 hd_status hd_cli_load(hd_engine **out, const char *model, const hd_engine_flags *f, char **path, double *seconds,
                       hd_error *err)
 {
@@ -119,6 +136,7 @@ hd_status hd_cli_load(hd_engine **out, const char *model, const hd_engine_flags 
                                  .expert_share = f->expert_share,
                                  .ffn_keep = f->ffn_keep,
                                  .ffn_by_product = strcmp(f->ffn_by, "product") == 0,
+                                 .lora_rank = f->lora ? LORA_RANK : 0,
                                  .progress = show_loading,
                                  .profile = f->profile};
     char *resolved = NULL;
@@ -127,6 +145,8 @@ hd_status hd_cli_load(hd_engine **out, const char *model, const hd_engine_flags 
     uint64_t start = hd_clock_ns();
     hd_status status = hd_engine_open(out, resolved, &options, err);
     hd_progress_clear();
+    if (status == HD_OK) status = use_lora(*out, f->lora, err);
+    if (status != HD_OK) hd_engine_close(out);
     if (seconds) *seconds = hd_seconds_since(start);
     if (path && status == HD_OK)
         *path = resolved;

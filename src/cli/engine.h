@@ -15,12 +15,23 @@ typedef struct hd_engine_flags {
     int64_t threads, context, chunk, experts;
     double expert_share, ffn_keep;
     const char *ffn_by;
+    const char *lora;           /* HD_LORA_OPTION: ADAPTER[:SCALE]; NULL: none */
     struct hd_profile *profile; /* for hd_engine_options; NULL: none */
     hd_opt opts[9];
 } hd_engine_flags;
 
 /* Fills the table; `f` must stay where it is while the group is used. */
 hd_opt_group hd_engine_flags_group(hd_engine_flags *f);
+
+/* The option --lora of commands that evaluate one model; what hd_cli_load loads then has the adapter. */
+#define HD_LORA_OPTION(flags)                                                                                          \
+    {                                                                                                                  \
+        .name = "lora", .type = HD_OPT_STRING, .value = &(flags)->lora, .metavar = "ADAPTER[:SCALE]",                  \
+        .initial = "none",                                                                                             \
+        .help =                                                                                                        \
+            "Evaluates the model with an adapter (LoRA): a PEFT folder or a GGUF adapter, SCALE times as strong as "   \
+            "it says."                                                                                                 \
+    }
 
 /* For manuals. */
 #define HD_ENVIRONMENT_MODELS "HADAL_MODELS    the models folder (~/.local/share/hadal/models)"

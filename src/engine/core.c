@@ -95,6 +95,7 @@ static hd_status open_parts(hd_core *core, const char *path, const hd_core_optio
                            .context = core->context,
                            .cache_type = o->cache_type,
                            .dials = o->dials,
+                           .lora_rank = o->lora_rank,
                            .progress = o->progress,
                            .progress_arg = o->progress_arg};
     HD_TRY(hd_model_open(&core->model, core->ckpt, &mo, err));
@@ -244,8 +245,11 @@ static hd_status gather(hd_core *core, const hd_seq_feed *feeds, int count, int6
         HD_TRY(hd_seq_grow(f->seq, f->n, err));
         HD_TRY(hd_seq_need_logits(f->seq, err));
         memcpy(core->ids + tokens - f->n, f->ids, (size_t)f->n * sizeof *core->ids);
-        core->spans[i] =
-            (hd_span){.pages = f->seq->pages, .pos0 = f->seq->length, .n = f->n, .logits = f->logits ? f->n : 1};
+        core->spans[i] = (hd_span){.pages = f->seq->pages,
+                                   .pos0 = f->seq->length,
+                                   .n = f->n,
+                                   .logits = f->logits ? f->n : 1,
+                                   .lora = f->seq->lora};
         *wanted += core->spans[i].logits;
     }
     *refused = -1;

@@ -7,6 +7,7 @@
 #define HD_ENGINE_H
 
 #include "hadal/engine.h"
+#include "models/lora.h"
 #include "models/models.h"
 
 /* ---- core ---- */
@@ -22,6 +23,7 @@ typedef struct hd_core_options {
     int64_t cache_tokens;   /* 0: no limit but memory */
     const char *cache_type; /* hd_model_options.cache_type */
     hd_dials dials;
+    int lora_rank;          /* hd_model_options.lora_rank */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
     const hd_checkpoint *checkpoint; /* what `path` holds, if it is open already, to outlive the core.  NULL: opened */
@@ -64,6 +66,9 @@ const float *hd_seq_logits(const hd_seq *seq); /* [vocab] of the last token; NUL
 /* From the next step on the sequence keeps the hidden state of its last token.  HD_E_MEMORY. */
 hd_status hd_seq_keep_hidden(hd_seq *seq, hd_error *err);
 const float *hd_seq_hidden(const hd_seq *seq); /* [hidden] behind the last norm; NULL: none */
+/* What its tokens are evaluated with, from the first one on; NULL: the model as it is.  The sequence keeps a reference,
+ * and so do its forks.  HD_E_ARGUMENT: it holds tokens. */
+hd_status hd_seq_set_lora(hd_seq *seq, hd_lora *lora, hd_error *err);
 uint64_t hd_seq_cache_bytes(const hd_seq *seq);
 hd_status hd_seq_truncate(hd_seq *seq, int64_t length, hd_error *err);
 /* The first `length` tokens; with all of them also the logits. */

@@ -51,7 +51,8 @@ struct hd_seq {
     bool has_logits;
     float *hidden; /* [hidden]; NULL: not kept */
     bool has_hidden;
-    bool in_step; /* among the feeds of the step under way */
+    hd_lora *lora; /* a reference; NULL: none */
+    bool in_step;  /* among the feeds of the step under way */
 };
 
 /* Gives back pages beyond the length and what is reserved. */

@@ -17,6 +17,7 @@ typedef struct node {
     uint64_t hash;
     uint64_t number; /* of the transfer under way; 0: none yet */
     size_t place;    /* in listed, from 1 on; 0: not there */
+    bool adapted;    /* computed with an adapter, which no other process knows by its number */
     uint8_t *page;
     uint8_t salt[HD_SALT_BYTES]; /* of roots; zeros elsewhere */
     int32_t tokens[HD_PAGE_ROWS];
@@ -155,9 +156,20 @@ void hd_prefix_close(hd_prefix_cache **ref)
 
 /* ---- what the scheduler asks ---- */
 
-int64_t hd_prefix_attach(hd_prefix_cache *cache, const uint8_t salt[HD_SALT_BYTES], hd_seq *seq, const int32_t *ids,
+/* An adapter's pages are its own: its number goes into the salt. */
+static void own_salt(uint8_t own[HD_SALT_BYTES], const uint8_t salt[HD_SALT_BYTES], const hd_seq *seq)
+{
+    uint64_t number = hd_lora_number(seq->lora);
+    memcpy(own, salt, HD_SALT_BYTES);
+    for (int i = 0; i < 8; i++)
+        own[i] ^= (uint8_t)(number >> 8 * i);
+}
+
+int64_t hd_prefix_attach(hd_prefix_cache *cache, const uint8_t tenant[HD_SALT_BYTES], hd_seq *seq, const int32_t *ids,
                          int64_t n)
 {
+    uint8_t salt[HD_SALT_BYTES];
+    own_salt(salt, tenant, seq);
     node *leaf = NULL, *next;
     int64_t length = 0;
     while (length + HD_PAGE_ROWS < n && (next = find(cache, leaf, salt, ids + length)) != NULL) {
@@ -204,8 +216,10 @@ static node *add(hd_prefix_cache *c, node *parent, const uint8_t *salt, const in
     return n;
 }
 
-void hd_prefix_keep(hd_prefix_cache *cache, const uint8_t salt[HD_SALT_BYTES], const hd_seq *seq)
+void hd_prefix_keep(hd_prefix_cache *cache, const uint8_t tenant[HD_SALT_BYTES], const hd_seq *seq)
 {
+    uint8_t salt[HD_SALT_BYTES];
+    own_salt(salt, tenant, seq);
     node *leaf = NULL;
     for (int64_t i = 0; i < seq->length / HD_PAGE_ROWS; i++) {
         const int32_t *tokens = seq->tokens + i * HD_PAGE_ROWS;
@@ -214,6 +228,7 @@ void hd_prefix_keep(hd_prefix_cache *cache, const uint8_t salt[HD_SALT_BYTES], c
         if (!n) n = add(cache, leaf, salt, tokens, seq->pages[i]);
         if (leaf) leaf->children--;
         if (!n) break;
+        n->adapted = seq->lora != NULL;
         leaf = n;
     }
     touch(cache, leaf);
@@ -256,7 +271,7 @@ static bool list(hd_prefix_cache *c, node *n)
 hd_status hd_prefix_begin(hd_prefix_cache *cache, bool out, hd_error *err)
 {
     for (node *n = cache->newest; out && n; n = n->older)
-        if (!list(cache, n)) {
+        if (!n->adapted && !list(cache, n)) {
             hd_prefix_end(cache);
             return hd_fail(err, HD_E_MEMORY, "out of memory for a list of %lld prefixes", (long long)cache->count);
         }

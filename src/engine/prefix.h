@@ -17,6 +17,8 @@ typedef struct hd_prefix_cache hd_prefix_cache;
 hd_status hd_prefix_open(hd_prefix_cache **out, hd_core *core, int64_t max_pages, hd_error *err);
 void hd_prefix_close(hd_prefix_cache **cache); /* NULL-safe; before the core */
 
+/* `salt` is the tenant's; a sequence with an adapter shares only with those of the same one. */
+
 /* Gives the empty sequence the longest cached prefix of ids[n] and returns its length: a multiple of the page's tokens
  * and less than n, so that the last token is evaluated for its logits.  0 also when memory runs out. */
 int64_t hd_prefix_attach(hd_prefix_cache *cache, const uint8_t salt[HD_SALT_BYTES], hd_seq *seq, const int32_t *ids,
@@ -42,7 +44,7 @@ typedef struct hd_prefix_page {
     int32_t tokens[HD_PAGE_ROWS];
 } hd_prefix_page;
 
-/* Begins a transfer: out, of all pages kept now; in, of none yet.  HD_E_MEMORY. */
+/* Begins a transfer: out, of all pages kept now but those of adapters; in, of none yet.  HD_E_MEMORY. */
 hd_status hd_prefix_begin(hd_prefix_cache *cache, bool out, hd_error *err);
 void hd_prefix_end(hd_prefix_cache *cache);
 

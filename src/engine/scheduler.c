@@ -102,6 +102,7 @@ static void finish(hd_scheduler *s, hd_request *r, hd_finish reason)
     if (keep) hd_prefix_keep(s->prefixes, r->o.salt, r->seq);
     hd_seq_close(&r->seq);
     hd_picker_close(&r->picker);
+    hd_lora_close(&r->o.lora); /* the engine may go before the handle */
     r->o.finish(r->o.arg, &event);
     hd_request_release(r);
 }
@@ -179,6 +180,7 @@ static hd_status give_sequence(hd_scheduler *s, hd_request *r, hd_error *err)
 {
     const hd_pages *p = &s->core->pages;
     HD_TRY(hd_seq_open(&r->seq, s->core, err));
+    HD_TRY(hd_seq_set_lora(r->seq, r->o.lora, err));
     int64_t cached = s->prefixes ? hd_prefix_attach(s->prefixes, r->o.salt, r->seq, r->tokens, r->count) : 0;
     hd_status status = r->o.embed ? hd_seq_keep_hidden(r->seq, err) : HD_OK;
     if (status == HD_OK) status = hd_seq_reserve(r->seq, r->count - hd_seq_length(r->seq), err);
@@ -240,6 +242,23 @@ static void add_feed(hd_scheduler *s, int *count, hd_request *r, int64_t n)
     s->fed[(*count)++] = r;
 }
 
+/* Brings feeds of the same adapter together, the rest in order: what adapters add is computed by runs of them. */
+static void group_by_adapter(hd_scheduler *s, int count)
+{
+    for (int i = 1; i < count; i++) {
+        hd_seq_feed feed = s->feeds[i];
+        hd_request *r = s->fed[i];
+        uint64_t number = hd_lora_number(r->o.lora);
+        int at = i;
+        for (; at > 0 && hd_lora_number(s->fed[at - 1]->o.lora) > number; at--) {
+            s->feeds[at] = s->feeds[at - 1];
+            s->fed[at] = s->fed[at - 1];
+        }
+        s->feeds[at] = feed;
+        s->fed[at] = r;
+    }
+}
+
 /* Those that decode take a token each; the rest of the step goes to prompts, the most urgent first. */
 static int plan(hd_scheduler *s)
 {
@@ -253,6 +272,7 @@ static int plan(hd_scheduler *s)
         add_feed(s, &count, s->running[i], n);
         left -= n;
     }
+    group_by_adapter(s, count);
     return count;
 }
 

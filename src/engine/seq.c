@@ -27,6 +27,7 @@ void hd_seq_close(hd_seq **ref)
     hd_free(seq->tokens);
     hd_free(seq->logits);
     hd_free(seq->hidden);
+    hd_lora_close(&seq->lora);
     hd_free(seq);
 }
 
@@ -56,6 +57,16 @@ hd_status hd_seq_keep_hidden(hd_seq *seq, hd_error *err)
 const float *hd_seq_hidden(const hd_seq *seq)
 {
     return seq->has_hidden ? seq->hidden : NULL;
+}
+
+hd_status hd_seq_set_lora(hd_seq *seq, hd_lora *lora, hd_error *err)
+{
+    if (seq->length)
+        return hd_fail(err, HD_E_ARGUMENT, "a session of %lld tokens can't change its adapter", (long long)seq->length);
+    hd_lora *old = seq->lora;
+    seq->lora = hd_lora_share(lora);
+    hd_lora_close(&old);
+    return HD_OK;
 }
 
 uint64_t hd_seq_cache_bytes(const hd_seq *seq)
@@ -179,6 +190,7 @@ hd_status hd_seq_fork(hd_seq **out, const hd_seq *seq, int64_t length, hd_error 
                        (long long)seq->length);
     hd_seq *copy;
     HD_TRY(hd_seq_open(&copy, seq->core, err));
+    copy->lora = hd_lora_share(seq->lora);
     copy->has_logits = seq->has_logits && length == seq->length;
     hd_status status = make_room(copy, length, copy->has_logits, err);
     if (status != HD_OK) {

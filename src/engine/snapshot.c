@@ -73,7 +73,7 @@ hd_status hd_seq_snapshot(const hd_seq *seq, uint8_t **data, size_t *size, hd_er
     *size = 0;
     if (!bytes) return hd_fail(err, HD_E_MEMORY, "out of memory for a snapshot of %zu bytes", s.total);
     memcpy(bytes, MAGIC, 8);
-    put_u64(bytes + 8, core->fingerprint);
+    put_u64(bytes + 8, core->fingerprint ^ hd_lora_hash(seq->lora));
     put_u64(bytes + 16, (uint64_t)seq->length);
     put_u64(bytes + 24, seq->has_logits);
     uint8_t *at = bytes + HEADER;
@@ -101,17 +101,18 @@ static hd_status check_ids(const hd_core *core, const uint8_t *ids, int64_t coun
     return HD_OK;
 }
 
-static hd_status check(const hd_core *core, const uint8_t *data, size_t size, int64_t *tokens, bool *has_logits,
+static hd_status check(const hd_seq *seq, const uint8_t *data, size_t size, int64_t *tokens, bool *has_logits,
                        hd_error *err)
 {
+    const hd_core *core = seq->core;
     hd_reader r;
     hd_reader_init(&r, data, size);
     const uint8_t *magic = hd_read_bytes(&r, 8);
     uint64_t fingerprint = hd_read_u64(&r), count = hd_read_u64(&r), logits = hd_read_u64(&r);
     if (r.failed || memcmp(magic, MAGIC, 8) != 0) return hd_fail(err, HD_E_FORMAT, "not a snapshot of this version");
-    if (fingerprint != core->fingerprint)
+    if (fingerprint != (core->fingerprint ^ hd_lora_hash(seq->lora)))
         return hd_fail(err, HD_E_FORMAT,
-                       "the snapshot was made with another model, CPU tier, type of cache or version");
+                       "the snapshot was made with another model, CPU tier, type of cache, adapter or version");
     if (count > (uint64_t)core->context || logits > (count > 0) ||
         sizes_of(core, (int64_t)count, logits != 0).total != size)
         return hd_fail(err, HD_E_FORMAT, "the snapshot's size does not fit its %llu tokens", (unsigned long long)count);
@@ -142,7 +143,7 @@ hd_status hd_seq_restore(hd_seq *seq, const uint8_t *data, size_t size, hd_error
     int64_t tokens = 0;
     bool has_logits = false;
     hd_seq *fresh;
-    HD_TRY(check(seq->core, data, size, &tokens, &has_logits, err));
+    HD_TRY(check(seq, data, size, &tokens, &has_logits, err));
     HD_TRY(hd_seq_open(&fresh, seq->core, err));
     hd_status status = tokens ? hd_seq_grow(fresh, tokens, err) : HD_OK;
     if (status == HD_OK && has_logits) status = hd_seq_need_logits(fresh, err);
@@ -153,6 +154,8 @@ hd_status hd_seq_restore(hd_seq *seq, const uint8_t *data, size_t size, hd_error
         *fresh = old;
         seq->hidden = old.hidden; /* kept as before, but of no token yet */
         fresh->hidden = NULL;
+        seq->lora = old.lora;
+        fresh->lora = NULL;
     }
     hd_seq_close(&fresh);
     return status;

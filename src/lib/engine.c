@@ -16,6 +16,7 @@ struct hd_engine {
     hd_core *core;
     hd_engine_info info;
     hd_expert_trace trace;
+    hd_lora *lora; /* of sessions opened from now on; NULL: none */
 };
 
 struct hd_session {
@@ -90,6 +91,7 @@ static hd_status core_options(hd_core_options *out, const hd_engine_options *o, 
                                        .expert_share = o->expert_share,
                                        .ffn_keep = o->ffn_keep,
                                        .ffn_by = o->ffn_by_product ? HD_KEEP_BY_PRODUCT : HD_KEEP_BY_GATE},
+                             .lora_rank = o->lora_rank,
                              .progress = o->progress,
                              .progress_arg = o->progress_arg};
     HD_TRY(hd_kernels_cpu(&out->backend, tier, err));
@@ -120,6 +122,7 @@ void hd_engine_close(hd_engine **engine)
     hd_engine *e = *engine;
     if (!e) return;
     *engine = NULL;
+    hd_lora_close(&e->lora);
     hd_core_close(&e->core);
     hd_free(e->trace.ids);
     hd_free(e);
@@ -267,6 +270,26 @@ hd_status hd_engine_force_experts(hd_engine *engine, const char *path, hd_error 
     return status;
 }
 
+/* ---- adapters ---- */
+
+hd_status hd_lora_open(hd_lora **out, hd_engine *engine, const char *path, double scale, hd_error *err)
+{
+    hd_adapter *adapter = NULL;
+    *out = NULL;
+    HD_TRY(hd_adapter_open(&adapter, path, err));
+    hd_status status = hd_lora_bind(out, hd_core_model(engine->core), adapter, (float)scale, err);
+    if (status != HD_OK) status = hd_fail_in(err, status, "%s", path);
+    hd_adapter_close(&adapter);
+    return status;
+}
+
+void hd_engine_use_lora(hd_engine *engine, hd_lora *lora)
+{
+    hd_lora *old = engine->lora;
+    engine->lora = hd_lora_share(lora);
+    hd_lora_close(&old);
+}
+
 /* ---- sessions ---- */
 
 static hd_status wrap(hd_session **out, hd_engine *engine, hd_seq *seq, hd_error *err)
@@ -286,7 +309,15 @@ hd_status hd_session_open(hd_session **out, hd_engine *engine, hd_error *err)
     hd_seq *seq;
     *out = NULL;
     HD_TRY(hd_seq_open(&seq, engine->core, err));
-    return wrap(out, engine, seq, err);
+    hd_status status = hd_seq_set_lora(seq, engine->lora, err);
+    if (status == HD_OK) return wrap(out, engine, seq, err);
+    hd_seq_close(&seq);
+    return status;
+}
+
+hd_status hd_session_set_lora(hd_session *session, hd_lora *lora, hd_error *err)
+{
+    return hd_seq_set_lora(session->seq, lora, err);
 }
 
 void hd_session_close(hd_session **session)

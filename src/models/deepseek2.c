@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "models/deepseek2_internal.h"
+#include "models/lora_internal.h"
 
 static bool has_experts(const hd_model_config *c, int layer_index)
 {
@@ -272,9 +273,13 @@ static void project(hd_model *m, const hd_layer *l, const hd_batch *batch, int i
                                            : (hd_product){s->q, q, &l->q, NULL},
                                  {s->kv, width, &l->kv_a, l->kv_a_bias}};
     b->matmul_shared(ex, from_h, 2, m->h, c->hidden, n);
+    const hd_lora_product adapted[] = {{c->q_lora ? HD_LORA_Q_A : HD_LORA_Q, from_h[0].y, from_h[0].ldy},
+                                       {HD_LORA_KV_A, s->kv, width}};
+    hd_lora_add(m, batch, i, adapted, 2, m->h, c->hidden);
     if (c->q_lora) {
         b->rms_norm(ex, s->q_a, c->q_lora, s->q_a, c->q_lora, l->q_a_norm, c->q_lora, HD_MLA_NORM_EPS, n);
         b->matmul(ex, s->q, q, &l->q, NULL, s->q_a, c->q_lora, n);
+        hd_lora_add(m, batch, i, &(hd_lora_product){HD_LORA_Q, s->q, q}, 1, s->q_a, c->q_lora);
     }
     b->rms_norm(ex, s->kv, width, s->kv, width, l->kv_a_norm, c->kv_lora, HD_MLA_NORM_EPS, n);
     b->rope(ex, s->q + c->nope, q, c->head_dim, c->heads, &m->rope, n);
@@ -389,7 +394,7 @@ static void project_ffn(hd_model *m, const hd_layer *l, int64_t n)
     if (count) m->backend->matmul_shared(&m->exec, from_h, count, m->h, c->hidden, n);
 }
 
-static void feed_forward(hd_model *m, const hd_layer *l, int64_t n)
+static void feed_forward(hd_model *m, const hd_layer *l, const hd_batch *batch, int i, int64_t n)
 {
     const hd_model_config *c = &m->config;
     const hd_backend *b = m->backend;
@@ -398,6 +403,8 @@ static void feed_forward(hd_model *m, const hd_layer *l, int64_t n)
     const hd_gated *g = &l->ffn;
     b->rms_norm(ex, m->h, c->hidden, m->x, c->hidden, l->ffn_norm, c->hidden, c->rms_eps, n);
     project_ffn(m, l, n);
+    const hd_lora_product adapted[] = {{HD_LORA_GATE, s->gate, g->gate.rows}, {HD_LORA_UP, s->up, g->gate.rows}};
+    hd_lora_add(m, batch, i, adapted, 2, m->h, c->hidden);
     if (l->experts.count) {
         hd_route(m, l, n);
         b->moe(ex, s->routed, &l->experts, m->h, s->ids, s->weight, c->experts_used, n);
@@ -411,6 +418,7 @@ static void feed_forward(hd_model *m, const hd_layer *l, int64_t n)
     else
         b->swiglu(ex, s->gate, s->up, g->gate.rows, n);
     b->matmul(ex, s->routed, c->hidden, &g->down, g->down_bias, s->gate, g->gate.rows, n);
+    hd_lora_add(m, batch, i, &(hd_lora_product){HD_LORA_DOWN, s->routed, c->hidden}, 1, s->gate, g->gate.rows);
     b->add(ex, m->x, s->routed, c->hidden, n);
 }
 
@@ -422,9 +430,11 @@ static void layers(hd_model *m, const hd_batch *batch, int64_t n)
         const hd_layer *l = &s->layers[i];
         project(m, l, batch, i, n);
         attend(m, l, batch, i);
-        m->backend->matmul(&m->exec, m->h, c->hidden, &l->o, l->o_bias, s->att, (int64_t)c->heads * c->v_dim, n);
+        int64_t att = (int64_t)c->heads * c->v_dim;
+        m->backend->matmul(&m->exec, m->h, c->hidden, &l->o, l->o_bias, s->att, att, n);
+        hd_lora_add(m, batch, i, &(hd_lora_product){HD_LORA_O, m->h, c->hidden}, 1, s->att, att);
         m->backend->add(&m->exec, m->x, m->h, c->hidden, n);
-        feed_forward(m, l, n);
+        feed_forward(m, l, batch, i, n);
     }
 }
 

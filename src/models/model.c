@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "models/lora.h"
 #include "models/models_internal.h"
 
 static const hd_arch_ops *ops_of(hd_arch arch)
@@ -36,6 +37,7 @@ static void lay_out(hd_model *m, hd_activations *a)
     m->spans = (hd_attend_span *)(void *)hd_activations_take(a, m->max_tokens, sizeof(hd_attend_span) / sizeof(float));
     m->keep_room =
         hd_dials_sparse(m) ? (uint32_t *)(void *)hd_activations_take(a, m->max_tokens, widest_gated(c)) : NULL;
+    m->lora_t = hd_activations_take(a, m->max_tokens, m->lora_rank * HD_PRODUCTS_MAX);
     m->ops->lay_out(m, a);
 }
 
@@ -181,6 +183,8 @@ static hd_status load(hd_model *m, const hd_model_options *options, hd_error *er
     HD_TRY(hd_model_config_read(&m->config, m->ckpt, err));
     m->ops = ops_of(m->config.arch);
     HD_TRY(hd_dials_check(&options->dials, &m->config, err));
+    if (options->lora_rank > 0 && options->dials.ffn_keep > 0 && options->dials.ffn_keep < 1)
+        return hd_fail(err, HD_E_ARGUMENT, "--ffn-keep: does not go together with adapters (--lora)");
     m->dials = options->dials;
     m->own_experts_used = m->config.experts_used;
     if (m->dials.experts) m->config.experts_used = m->dials.experts;
@@ -197,6 +201,9 @@ static hd_status load(hd_model *m, const hd_model_options *options, hd_error *er
 hd_status hd_model_open(hd_model **out, const hd_checkpoint *ckpt, const hd_model_options *options, hd_error *err)
 {
     *out = NULL;
+    if (options->lora_rank < 0 || options->lora_rank > HD_ADAPTER_RANK_MAX)
+        return hd_fail(err, HD_E_ARGUMENT, "adapters of a rank of %d; at most %d", options->lora_rank,
+                       HD_ADAPTER_RANK_MAX);
     if (options->max_tokens < 1 || options->max_tokens > HD_BATCH_MAX || options->context < 1)
         return hd_fail(err, HD_E_ARGUMENT, "model: batch of %lld tokens (at most %d), context of %lld",
                        (long long)options->max_tokens, HD_BATCH_MAX, (long long)options->context);
@@ -208,6 +215,7 @@ hd_status hd_model_open(hd_model **out, const hd_checkpoint *ckpt, const hd_mode
     m->exec.pool = options->pool;
     m->max_tokens = options->max_tokens;
     m->context = options->context;
+    m->lora_rank = options->lora_rank;
     hd_status status = load(m, options, err);
     if (status != HD_OK) {
         hd_model_close(&m);
@@ -272,15 +280,19 @@ hd_rows hd_model_rows(const hd_model *model, const hd_span *span, int stream)
                      .width = model->ops->stream_width(&model->config, stream)};
 }
 
-static hd_status check_batch(const hd_model *m, const hd_batch *batch, int64_t *tokens, hd_error *err)
+static hd_status check_batch(hd_model *m, const hd_batch *batch, int64_t *tokens, hd_error *err)
 {
     *tokens = 0;
+    m->adapted = false;
     for (int s = 0; s < batch->count; s++) {
         const hd_span *span = &batch->spans[s];
         if (span->n < 1 || span->pos0 < 0 || span->logits < 0 || span->logits > span->n ||
             span->pos0 + span->n > m->context || span->n > m->max_tokens - *tokens)
             return hd_fail(err, HD_E_ARGUMENT, "batch: span %d of %lld tokens at %lld does not fit", s,
                            (long long)span->n, (long long)span->pos0);
+        if (span->lora && !hd_lora_is_of(span->lora, m))
+            return hd_fail(err, HD_E_ARGUMENT, "batch: span %d has an adapter of another model", s);
+        m->adapted |= span->lora != NULL;
         *tokens += span->n;
     }
     for (int64_t i = 0; i < *tokens; i++)

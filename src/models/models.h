@@ -125,7 +125,8 @@ typedef struct hd_cache_layout {
 typedef struct hd_span {
     uint8_t *const *pages;
     int64_t pos0, n;
-    int64_t logits; /* logits are wanted for the last `logits` of the n tokens */
+    int64_t logits;             /* logits are wanted for the last `logits` of the n tokens */
+    const struct hd_lora *lora; /* of this model (models/lora.h); NULL: the model as it is */
 } hd_span;
 
 typedef struct hd_batch {
@@ -154,6 +155,7 @@ typedef struct hd_model_options {
     int64_t context;        /* longest sequence */
     const char *cache_type; /* "f32", "f16", "bf16", "q8_0"; NULL or "auto": what the backend prefers */
     hd_dials dials;
+    int lora_rank;          /* largest rank of adapters; 0: spans have none */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
 } hd_model_options;

@@ -127,6 +127,9 @@ struct hd_model {
     float *h;              /* [max_tokens][hidden] normalized input of a sublayer, or its output */
     hd_attend_span *spans; /* [max_tokens] */
     uint32_t *keep_room;   /* [max_tokens][widest gated network], where a dial needs it */
+    int64_t lora_rank;     /* of adapters at most; 0: none */
+    float *lora_t;         /* [HD_PRODUCTS_MAX][max_tokens][lora_rank] what A makes of inputs */
+    bool adapted;          /* a span of the batch under way has an adapter */
     /* the architecture's own layers and buffers */
     const struct hd_arch_ops *ops;
     void *state;

@@ -4,7 +4,7 @@
  * Qwen3 (arXiv:2505.09388) normalizes each head of q and k.  Layer l caches k in stream 2l and v in stream 2l + 1. */
 #include <math.h>
 
-#include "models/models_internal.h"
+#include "models/lora_internal.h"
 
 typedef struct layer {
     const float *attn_norm, *ffn_norm;
@@ -144,6 +144,8 @@ static void attention(hd_model *m, const layer *l, const hd_batch *batch, int i,
     b->rms_norm(ex, m->h, c->hidden, m->x, c->hidden, l->attn_norm, c->hidden, c->rms_eps, n);
     const hd_product qkv[] = {{s->q, q, &l->q, l->q_bias}, {s->k, kv, &l->k, l->k_bias}, {s->v, kv, &l->v, l->v_bias}};
     b->matmul_shared(ex, qkv, 3, m->h, c->hidden, n);
+    const hd_lora_product adapted[] = {{HD_LORA_Q, s->q, q}, {HD_LORA_K, s->k, kv}, {HD_LORA_V, s->v, kv}};
+    hd_lora_add(m, batch, i, adapted, 3, m->h, c->hidden);
     if (l->q_norm) {
         b->rms_norm(ex, s->q, c->head_dim, s->q, c->head_dim, l->q_norm, c->head_dim, c->rms_eps, n * c->heads);
         b->rms_norm(ex, s->k, c->head_dim, s->k, c->head_dim, l->k_norm, c->head_dim, c->rms_eps, n * c->kv_heads);
@@ -152,10 +154,11 @@ static void attention(hd_model *m, const layer *l, const hd_batch *batch, int i,
     b->rope(ex, s->k, kv, c->head_dim, c->kv_heads, &m->rope, n);
     attend(m, batch, i);
     b->matmul(ex, m->h, c->hidden, &l->o, l->o_bias, s->att, q, n);
+    hd_lora_add(m, batch, i, &(hd_lora_product){HD_LORA_O, m->h, c->hidden}, 1, s->att, q);
     b->add(ex, m->x, m->h, c->hidden, n);
 }
 
-static void feed_forward(hd_model *m, const layer *l, int64_t n)
+static void feed_forward(hd_model *m, const layer *l, const hd_batch *batch, int i, int64_t n)
 {
     const hd_model_config *c = &m->config;
     const hd_backend *b = m->backend;
@@ -167,9 +170,12 @@ static void feed_forward(hd_model *m, const layer *l, int64_t n)
         hd_dials_activate(m, &gate_up[0], &gate_up[1], n);
     else {
         b->matmul_shared(ex, gate_up, 2, m->h, c->hidden, n);
+        const hd_lora_product adapted[] = {{HD_LORA_GATE, s->gate, c->ffn}, {HD_LORA_UP, s->up, c->ffn}};
+        hd_lora_add(m, batch, i, adapted, 2, m->h, c->hidden);
         b->swiglu(ex, s->gate, s->up, c->ffn, n);
     }
     b->matmul(ex, m->h, c->hidden, &l->down, l->down_bias, s->gate, c->ffn, n);
+    hd_lora_add(m, batch, i, &(hd_lora_product){HD_LORA_DOWN, m->h, c->hidden}, 1, s->gate, c->ffn);
     b->add(ex, m->x, m->h, c->hidden, n);
 }
 
@@ -178,7 +184,7 @@ static void layers(hd_model *m, const hd_batch *batch, int64_t n)
     const state *s = m->state;
     for (int i = 0; i < m->config.layers; i++) {
         attention(m, &s->layers[i], batch, i, n);
-        feed_forward(m, &s->layers[i], n);
+        feed_forward(m, &s->layers[i], batch, i, n);
     }
 }
 
