@@ -25,9 +25,12 @@ typedef struct hd_serve_flags {
     const char *warm_up;
     hd_opt_list cheaper; /* [NAME=]MODEL */
     int64_t cheaper_above, cheaper_below;
-    double cheaper_hold; /* seconds */
+    double cheaper_hold;     /* seconds */
+    hd_opt_list loras;       /* NAME=ADAPTER[:SCALE] */
+    const char *lora_folder; /* of --allow-lora-loading */
+    int64_t max_loras, max_lora_rank;
     hd_engine_flags engine;
-    hd_opt general[8], second[4], door[11], batching[9];
+    hd_opt general[8], second[4], door[11], batching[13];
 } hd_serve_flags;
 
 /* ---- a second precision (serve_cheaper.c) ---- */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/adapters.h"
 #include "cli/cli.h"
 #include "cli/models_dir.h"
 #include "cli/serve.h"
@@ -156,6 +157,21 @@ static hd_status add_alias(hd_gateway *gateway, const char *given, hd_error *err
     return hd_gateway_alias(gateway, name, sign + 1, err);
 }
 
+/* On a base that is there already, so that a bad adapter is told at once. */
+static hd_status add_lora(hd_gateway *gateway, const hd_serve_flags *f, const char *given, hd_error *err)
+{
+    char name[256], *path = NULL;
+    double scale;
+    const char *sign = strchr(given, '=');
+    if (!sign || sign == given || (size_t)(sign - given) >= sizeof name)
+        return hd_fail(err, HD_E_ARGUMENT, "--lora %s: it must be NAME=ADAPTER or NAME=ADAPTER:SCALE", given);
+    snprintf(name, sizeof name, "%.*s", (int)(sign - given), given);
+    HD_TRY(hd_cli_adapter_words("lora", sign + 1, &path, &scale, err));
+    hd_status status = hd_gateway_add_lora(gateway, name, path, scale, !f->lazy, err);
+    hd_free(path);
+    return status;
+}
+
 /* A model that can't be loaded must not keep the others from being served: it is tried again when it is asked for. Only
  * when there is no other, nothing is left to serve. */
 hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *f, hd_error *err)
@@ -174,7 +190,10 @@ hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *f, hd_e
         loaded += one == HD_OK;
         if (one != HD_OK) status = one;
     }
-    return loaded || f->lazy ? HD_OK : status;
+    if (!loaded && !f->lazy) return status;
+    for (size_t i = 0; i < f->loras.count; i++)
+        HD_TRY(add_lora(gateway, f, f->loras.items[i], err));
+    return HD_OK;
 }
 
 /* ---- the files of --tls-self-signed ---- */

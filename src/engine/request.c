@@ -196,7 +196,7 @@ static void *copy_of(const void *from, size_t count, size_t size)
 static void free_request(hd_request *r)
 {
     hd_picker_close(&r->picker);
-    hd_lora_close(&r->o.lora);
+    hd_lora_unref(&r->o.lora);
     hd_free((void *)(uintptr_t)r->o.end);
     hd_free((void *)(uintptr_t)r->o.sampling.bias);
     hd_free(r->tokens);
@@ -209,7 +209,7 @@ static hd_request *new_request(const hd_request_options *o)
     if (!r) return NULL;
     r->o = *o;
     r->o.prompt = NULL;
-    r->o.lora = hd_lora_share(o->lora);
+    r->o.lora = hd_lora_ref(o->lora);
     r->o.end = copy_of(o->end, o->end_count, sizeof *o->end);
     r->o.sampling.bias = copy_of(o->sampling.bias, o->sampling.bias_count, sizeof *o->sampling.bias);
     r->tokens = hd_alloc_array((size_t)(o->prompt_count + o->max_tokens), sizeof *r->tokens);

@@ -102,7 +102,7 @@ static void finish(hd_scheduler *s, hd_request *r, hd_finish reason)
     if (keep) hd_prefix_keep(s->prefixes, r->o.salt, r->seq);
     hd_seq_close(&r->seq);
     hd_picker_close(&r->picker);
-    hd_lora_close(&r->o.lora); /* the engine may go before the handle */
+    hd_lora_unref(&r->o.lora); /* the engine may go before the handle */
     r->o.finish(r->o.arg, &event);
     hd_request_release(r);
 }

@@ -27,7 +27,7 @@ void hd_seq_close(hd_seq **ref)
     hd_free(seq->tokens);
     hd_free(seq->logits);
     hd_free(seq->hidden);
-    hd_lora_close(&seq->lora);
+    hd_lora_unref(&seq->lora);
     hd_free(seq);
 }
 
@@ -64,8 +64,8 @@ hd_status hd_seq_set_lora(hd_seq *seq, hd_lora *lora, hd_error *err)
     if (seq->length)
         return hd_fail(err, HD_E_ARGUMENT, "a session of %lld tokens can't change its adapter", (long long)seq->length);
     hd_lora *old = seq->lora;
-    seq->lora = hd_lora_share(lora);
-    hd_lora_close(&old);
+    seq->lora = hd_lora_ref(lora);
+    hd_lora_unref(&old);
     return HD_OK;
 }
 
@@ -190,7 +190,7 @@ hd_status hd_seq_fork(hd_seq **out, const hd_seq *seq, int64_t length, hd_error 
                        (long long)seq->length);
     hd_seq *copy;
     HD_TRY(hd_seq_open(&copy, seq->core, err));
-    copy->lora = hd_lora_share(seq->lora);
+    copy->lora = hd_lora_ref(seq->lora);
     copy->has_logits = seq->has_logits && length == seq->length;
     hd_status status = make_room(copy, length, copy->has_logits, err);
     if (status != HD_OK) {

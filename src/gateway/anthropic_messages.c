@@ -42,7 +42,7 @@ static void write_head(hd_buf *out, const hd_generation *g)
     hd_out_member_string(out, "id", id);
     hd_out_member_string(out, "type", "message");
     hd_out_member_string(out, "role", "assistant");
-    hd_out_member_string(out, "model", g->model->name);
+    hd_out_member_string(out, "model", hd_call_model_name(g->call));
 }
 
 static void write_tool_head(hd_buf *out, const hd_choice *c, size_t number, const char *name, size_t len)

@@ -53,6 +53,8 @@ struct hd_call {
     json_t *body;              /* checked against the route's shape */
     hd_served *model;          /* in use by this call */
     bool joined;               /* it counts as load of the model's pair */
+    hd_lora *lora;             /* the adapter that it named, a reference; NULL: none */
+    char adapter[256];         /* its name */
     char param[HD_SHAPE_PATH]; /* the field that an error is about; empty: none */
     int http;                  /* for an error whose status would say another; 0: none */
     char timing[96];           /* value of Server-Timing; empty: none */
@@ -75,6 +77,9 @@ hd_status hd_call_begin_stream(hd_call *call);
 
 /* The envelope alone, for errors within a stream. */
 void hd_call_write_error(hd_buf *out, const hd_call *call, const hd_error *err);
+
+/* The name of the model, or of the adapter on it, for replies. */
+const char *hd_call_model_name(const hd_call *call);
 
 void hd_call_close(hd_call *call);
 

@@ -29,6 +29,8 @@ typedef struct hd_gateway_options {
     const char *warm_up;      /* file of prompts to evaluate when a model is loaded (warm_up.h); NULL: none */
     uint64_t memory;          /* bytes that the process may use: what the caches of models may take follows from it
                                  where engine and scheduler set no limit; 0: none does */
+    const char *lora_folder;  /* where requests may load adapters from; NULL: they may not */
+    int max_loras;            /* adapters at once; 0: 16.  engine.lora_rank makes room for them */
     hd_engine_options engine; /* for every model */
     hd_scheduler_options scheduler;
 } hd_gateway_options;
@@ -47,6 +49,11 @@ hd_status hd_gateway_add(hd_gateway *gateway, const char *name, const char *path
 hd_status hd_gateway_add_cheaper(hd_gateway *gateway, const char *name, const char *path, const hd_precision_rule *rule,
                                  hd_error *err);
 hd_status hd_gateway_alias(hd_gateway *gateway, const char *alias, const char *name, hd_error *err);
+
+/* An adapter under a name of its own, on the first model: `scale` times as strong as it says, loaded at once or when it
+ * is first asked for.  Errors: HD_E_ARGUMENT (the name is taken, too many, another base), those of its file. */
+hd_status hd_gateway_add_lora(hd_gateway *gateway, const char *name, const char *path, double scale, bool load,
+                              hd_error *err);
 
 /* Loads a model and waits until it has answered its first token. */
 hd_status hd_gateway_load(hd_gateway *gateway, const char *name, hd_error *err);

@@ -40,6 +40,12 @@ hd_status hd_models_page(hd_call *call, bool *taken, hd_error *err);
 hd_status hd_model_page(hd_call *call, bool *taken, hd_error *err);
 hd_status hd_model_load_page(hd_call *call, bool *taken, hd_error *err);
 hd_status hd_model_unload_page(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_lora_load_page(hd_call *call, bool *taken, hd_error *err);
+hd_status hd_lora_unload_page(hd_call *call, bool *taken, hd_error *err);
+
+/* Answers on a thread of its own (models_api.c): what `apply` fails with is the reply. */
+hd_status hd_call_on_thread(hd_call *call, hd_status (*apply)(hd_call *call, hd_error *err), bool *taken,
+                            hd_error *err);
 hd_status hd_chat_completions(hd_call *call, bool *taken, hd_error *err);
 hd_status hd_completions(hd_call *call, bool *taken, hd_error *err);
 hd_status hd_embeddings(hd_call *call, bool *taken, hd_error *err);
@@ -49,6 +55,6 @@ hd_status hd_messages(hd_call *call, bool *taken, hd_error *err);
 hd_status hd_count_tokens(hd_call *call, bool *taken, hd_error *err);
 
 extern const hd_shape hd_chat_shape, hd_completion_shape, hd_embedding_shape, hd_tokenize_shape, hd_detokenize_shape,
-    hd_messages_shape, hd_count_tokens_shape, hd_model_name_shape;
+    hd_messages_shape, hd_count_tokens_shape, hd_model_name_shape, hd_lora_load_shape, hd_lora_unload_shape;
 
 #endif

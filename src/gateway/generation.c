@@ -464,6 +464,7 @@ static hd_status submit(hd_generation *g, hd_error *err)
     hd_request_options o = {.top_count = g->top_count,
                             .logprobs = g->ask.logprobs,
                             .priority = (int)g->ask.priority,
+                            .lora = g->call->lora,
                             .token = on_token,
                             .finish = on_finish,
                             .end = g->model->ends,

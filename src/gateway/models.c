@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "gateway/adapters.h"
 #include "gateway/kept_prefixes.h"
 #include "gateway/pair.h"
 #include "gateway/served.h"
@@ -27,7 +28,8 @@ struct hd_models {
     hd_workers *workers;
     hd_served *first, **last;
     nickname *aliases;
-    int loads;       /* threads under way */
+    int loads; /* threads under way */
+    hd_adapters *adapters;
     json_t *warm_up; /* NULL: none */
 };
 
@@ -217,6 +219,7 @@ static void shut(const hd_models *m, hd_served *s)
     hd_error err;
     if (s->scheduler && m->options.kept_prefixes && hd_prefixes_save(s, m->options.kept_prefixes, &err) != HD_OK)
         hd_log(HD_LOG_WARN, "model %s: its cached prompts could not be kept: %s", s->title, err.text);
+    if (m->adapters) hd_adapters_drop(m->adapters, s);
     hd_served_shut(s);
     if (s->pair && s == s->pair->full) shut(m, s->pair->cheaper);
 }
@@ -328,6 +331,42 @@ hd_status hd_models_alias(hd_models *m, const char *alias, const char *name, hd_
     return status;
 }
 
+/* ---- adapters ---- */
+
+hd_adapters *hd_models_adapters(hd_models *m)
+{
+    return m->adapters;
+}
+
+/* The model, in use by the caller where it is loaded (*ready), which gives it back; its name is nobody else's. */
+static hd_status hold_base(hd_models *m, const char *base, const char *name, hd_served **out, bool *ready,
+                           hd_error *err)
+{
+    hd_status status = HD_OK;
+    pthread_mutex_lock(&m->lock);
+    hd_served *s = *out = find(m, str_of(base));
+    if (name[0] && find(m, str_of(name)))
+        status = hd_fail(err, HD_E_ARGUMENT, "a model is called '%s'; give the adapter another name", name);
+    else if (!s)
+        status = not_found(str_of(base), err);
+    *ready = status == HD_OK && s->state == HD_MODEL_READY;
+    if (*ready) s->users++;
+    pthread_mutex_unlock(&m->lock);
+    return status;
+}
+
+hd_status hd_models_add_lora(hd_models *m, const char *base, const char *name, const char *path, double scale,
+                             bool load_now, hd_error *err)
+{
+    hd_served *s;
+    bool ready;
+    if (load_now) HD_TRY(hd_models_load(m, base, err));
+    HD_TRY(hold_base(m, base, name, &s, &ready, err));
+    hd_status status = hd_adapters_add(m->adapters, s, load_now && ready, name, path, scale, err);
+    if (ready) hd_models_release(s);
+    return status;
+}
+
 /* ---- lists ---- */
 
 static hd_model_view view_of(const hd_served *s, const char *name)
@@ -358,6 +397,7 @@ void hd_models_list(hd_models *m, void (*visit)(void *arg, const hd_model_view *
         visit(arg, &view);
     }
     pthread_mutex_unlock(&m->lock);
+    hd_adapters_list(m->adapters, visit, arg);
 }
 
 int hd_models_count(hd_models *m)
@@ -398,7 +438,8 @@ hd_status hd_models_open(hd_models **out, const hd_gateway_options *options, hd_
     m->options = *options;
     m->workers = workers;
     m->last = &m->first;
-    hd_status status = options->warm_up ? hd_warm_up_read(&m->warm_up, options->warm_up, err) : HD_OK;
+    hd_status status = hd_adapters_open(&m->adapters, options->max_loras, options->lora_folder, err);
+    if (status == HD_OK && options->warm_up) status = hd_warm_up_read(&m->warm_up, options->warm_up, err);
     if (status == HD_OK)
         *out = m;
     else
@@ -434,6 +475,7 @@ void hd_models_close(hd_models **ref)
         hd_free(a);
     }
     json_decref(m->warm_up);
+    hd_adapters_close(&m->adapters);
     pthread_cond_destroy(&m->changed);
     pthread_mutex_destroy(&m->lock);
     hd_free(m);

@@ -29,6 +29,7 @@ typedef struct hd_fim {
 
 typedef struct hd_models hd_models;
 typedef struct hd_pair hd_pair;
+struct hd_adapters;
 
 typedef struct hd_served {
     char *name, *path;
@@ -83,9 +84,18 @@ void hd_models_release(hd_served *model);
 hd_status hd_models_load(hd_models *models, const char *name, hd_error *err);
 hd_status hd_models_unload(hd_models *models, const char *name, hd_error *err);
 
+/* The adapters on these models (adapters.h). */
+struct hd_adapters *hd_models_adapters(hd_models *models);
+
+/* Makes an adapter known on the model `base` (an empty name: the first); `load`: the base is loaded if need be, and the
+ * adapter with it.  Errors: those of hd_adapters_add, HD_E_ARGUMENT (a model has that name), HD_E_NOT_FOUND. */
+hd_status hd_models_add_lora(hd_models *models, const char *base, const char *name, const char *path, double scale,
+                             bool load, hd_error *err);
+
 /* What the lists and pages show. */
 typedef struct hd_model_view {
-    const char *name, *root; /* root: the model that an alias stands for */
+    const char *name, *root; /* root: the model that an alias stands for, or an adapter adapts */
+    const char *parent;      /* of an adapter: that model; NULL else */
     hd_model_state state;
     int64_t created;
     int64_t context;           /* 0: not loaded */

@@ -38,6 +38,7 @@ static void write_model(hd_buf *out, const hd_model_view *v)
     hd_out_member_int(out, "created", v->created);
     hd_out_member_string(out, "owned_by", "hadal");
     hd_out_member_string(out, "root", v->root);
+    if (v->parent) hd_out_member_string(out, "parent", v->parent);
     hd_out_member_string(out, "status", state_name(v->state));
     if (v->context) hd_out_member_int(out, "max_model_len", v->context);
     write_precisions(out, v);
@@ -97,43 +98,29 @@ hd_status hd_model_page(hd_call *call, bool *taken, hd_error *err)
     return HD_OK;
 }
 
-/* Both may take long and wait for requests that need the workers: a thread of their own does them. */
+/* ---- what may take long, or wait for requests that need the workers: a thread of its own does it ---- */
+
 typedef struct change {
     hd_call *call;
-    bool load;
+    hd_status (*apply)(hd_call *call, hd_error *err);
 } change;
-
-static hd_status apply(const change *c, hd_error *err)
-{
-    const char *name = json_string_value(json_object_get(c->call->body, "model"));
-    hd_models *models = c->call->gateway->models;
-    hd_buf out;
-    HD_TRY(c->load ? hd_models_load(models, name, err) : hd_models_unload(models, name, err));
-    hd_buf_init(&out, (size_t)1 << 16);
-    hd_out_begin(&out, '{');
-    hd_out_member_string(&out, "id", name);
-    hd_out_member_string(&out, "status", state_name(c->load ? HD_MODEL_READY : HD_MODEL_UNLOADED));
-    hd_out_end(&out, '}');
-    hd_call_reply_json(c->call, 200, &out);
-    return HD_OK;
-}
 
 static void *run_change(void *arg)
 {
     change *c = arg;
     hd_error err;
-    if (apply(c, &err) != HD_OK) hd_call_fail(c->call, &err);
+    if (c->apply(c->call, &err) != HD_OK) hd_call_fail(c->call, &err);
     hd_call_close(c->call);
     hd_free(c);
     return NULL;
 }
 
-static hd_status start_change(hd_call *call, bool load, bool *taken, hd_error *err)
+hd_status hd_call_on_thread(hd_call *call, hd_status (*apply)(hd_call *call, hd_error *err), bool *taken, hd_error *err)
 {
     pthread_t thread;
     change *c = hd_calloc(1, sizeof *c);
     if (!c) return hd_fail(err, HD_E_MEMORY, "out of memory");
-    *c = (change){.call = call, .load = load};
+    *c = (change){.call = call, .apply = apply};
     int rc = pthread_create(&thread, NULL, run_change, c);
     if (rc == 0) {
         *taken = true;
@@ -144,12 +131,37 @@ static hd_status start_change(hd_call *call, bool load, bool *taken, hd_error *e
     return hd_fail(err, HD_E_IO, "cannot start a thread: %s", strerror(rc));
 }
 
+static hd_status change_model(hd_call *call, bool load, hd_error *err)
+{
+    const char *name = json_string_value(json_object_get(call->body, "model"));
+    hd_models *models = call->gateway->models;
+    hd_buf out;
+    HD_TRY(load ? hd_models_load(models, name, err) : hd_models_unload(models, name, err));
+    hd_buf_init(&out, (size_t)1 << 16);
+    hd_out_begin(&out, '{');
+    hd_out_member_string(&out, "id", name);
+    hd_out_member_string(&out, "status", state_name(load ? HD_MODEL_READY : HD_MODEL_UNLOADED));
+    hd_out_end(&out, '}');
+    hd_call_reply_json(call, 200, &out);
+    return HD_OK;
+}
+
+static hd_status load_model(hd_call *call, hd_error *err)
+{
+    return change_model(call, true, err);
+}
+
+static hd_status unload_model(hd_call *call, hd_error *err)
+{
+    return change_model(call, false, err);
+}
+
 hd_status hd_model_load_page(hd_call *call, bool *taken, hd_error *err)
 {
-    return start_change(call, true, taken, err);
+    return hd_call_on_thread(call, load_model, taken, err);
 }
 
 hd_status hd_model_unload_page(hd_call *call, bool *taken, hd_error *err)
 {
-    return start_change(call, false, taken, err);
+    return hd_call_on_thread(call, unload_model, taken, err);
 }

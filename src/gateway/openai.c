@@ -35,7 +35,7 @@ static void write_head(hd_buf *out, const hd_generation *g, const char *kind, co
     hd_out_member_string(out, "id", id);
     hd_out_member_string(out, "object", object);
     hd_out_member_int(out, "created", g->created);
-    hd_out_member_string(out, "model", g->model->name);
+    hd_out_member_string(out, "model", hd_call_model_name(g->call));
     hd_out_member_string(out, "system_fingerprint", g->model->precision);
 }
 

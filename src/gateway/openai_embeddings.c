@@ -165,7 +165,7 @@ static void write_reply(hd_buf *out, const embedding *e)
         tokens += (int64_t)e->prompts[i].count;
     }
     hd_out_end(out, ']');
-    hd_out_member_string(out, "model", e->call->model->name);
+    hd_out_member_string(out, "model", hd_call_model_name(e->call));
     hd_out_member_begin(out, "usage", '{');
     hd_out_member_int(out, "prompt_tokens", tokens);
     hd_out_member_int(out, "total_tokens", tokens);
@@ -209,6 +209,7 @@ static hd_status submit_input(embedding *e, input *in, const hd_prompt *prompt, 
     hd_request_options o = {.prompt = prompt->ids,
                             .prompt_count = (int64_t)prompt->count,
                             .priority = priority,
+                            .lora = e->call->lora,
                             .embed = true,
                             .embedding = on_embedding,
                             .finish = on_finish,

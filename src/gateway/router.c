@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "gateway/adapters.h"
 #include "gateway/gateway_internal.h"
 #include "gateway/pair.h"
 #include "server/http_url.h"
@@ -213,10 +214,17 @@ static hd_status choose_model(hd_call *call, bool *taken, hd_error *err)
     const json_t *name = json_object_get(call->body, "model");
     hd_str asked = {json_string_value(name), json_string_length(name)};
     hd_served *model = NULL;
-    hd_status status = hd_models_use(call->gateway->models, asked, &call->job, &model, err);
+    hd_adapters *adapters = hd_models_adapters(call->gateway->models);
+    const char *base = hd_adapters_base(adapters, asked);
+    hd_str wanted = base ? (hd_str){base, strlen(base)} : asked;
+    hd_status status = hd_models_use(call->gateway->models, wanted, &call->job, &model, err);
     *taken = status == HD_OK && !model;
     if (*taken) return HD_OK;
     call->model = model;
+    if (status == HD_OK && base) {
+        status = hd_adapters_take(adapters, model, asked, &call->lora, err);
+        snprintf(call->adapter, sizeof call->adapter, "%.*s", (int)asked.len, asked.data);
+    }
     if (status == HD_E_NOT_FOUND) snprintf(call->param, sizeof call->param, "model");
     return status;
 }
@@ -229,7 +237,9 @@ static hd_status choose_precision(hd_call *call, bool *taken, hd_error *err)
     hd_wish wish = hd_wish_parse(json_string_value(json_object_get(call->body, "precision")));
     if (wish == HD_WISH_CHEAPER && !call->model->pair)
         return hd_call_refuse(call, err, "precision", "the model '%s' has one precision only", call->model->name);
-    if (wish == HD_WISH_AUTO && !(call->route->flags & HD_ROUTE_ELASTIC)) wish = HD_WISH_FULL;
+    if (wish == HD_WISH_CHEAPER && call->lora)
+        return hd_call_refuse(call, err, "precision", "the adapter '%s' is on the full precision only", call->adapter);
+    if (wish == HD_WISH_AUTO && (call->lora || !(call->route->flags & HD_ROUTE_ELASTIC))) wish = HD_WISH_FULL;
     if (call->model->pair) {
         call->model = hd_pair_join(call->model->pair, wish);
         call->joined = true;
@@ -308,9 +318,15 @@ void hd_gateway_handle(void *arg, hd_exchange *exchange)
     if (call) hd_call_close(call);
 }
 
+const char *hd_call_model_name(const hd_call *call)
+{
+    return call->lora ? call->adapter : call->model->name;
+}
+
 void hd_call_close(hd_call *call)
 {
     if (call->joined) hd_pair_leave(call->model->pair);
+    hd_lora_close(&call->lora); /* before its base may go */
     if (call->model) hd_models_release(call->model);
     json_decref(call->body);
     hd_exchange_close(&call->exchange);

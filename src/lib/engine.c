@@ -283,6 +283,16 @@ hd_status hd_lora_open(hd_lora **out, hd_engine *engine, const char *path, doubl
     return status;
 }
 
+hd_lora *hd_lora_share(hd_lora *lora)
+{
+    return hd_lora_ref(lora);
+}
+
+void hd_lora_close(hd_lora **lora)
+{
+    hd_lora_unref(lora);
+}
+
 void hd_engine_use_lora(hd_engine *engine, hd_lora *lora)
 {
     hd_lora *old = engine->lora;

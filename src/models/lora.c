@@ -149,20 +149,20 @@ hd_status hd_lora_bind(hd_lora **out, const hd_model *model, const hd_adapter *a
     atomic_init(&l->refs, 1);
     hd_status status = bind(l, adapter, scale, err);
     if (status != HD_OK) {
-        hd_lora_close(&l);
+        hd_lora_unref(&l);
         return status;
     }
     *out = l;
     return HD_OK;
 }
 
-hd_lora *hd_lora_share(hd_lora *lora)
+hd_lora *hd_lora_ref(hd_lora *lora)
 {
     if (lora) atomic_fetch_add(&lora->refs, 1);
     return lora;
 }
 
-void hd_lora_close(hd_lora **lora)
+void hd_lora_unref(hd_lora **lora)
 {
     hd_lora *l = *lora;
     if (!l) return;

@@ -21,8 +21,8 @@ typedef struct hd_lora_info {
  * HD_E_MEMORY, HD_E_MODEL_LOST. */
 hd_status hd_lora_bind(hd_lora **out, const hd_model *model, const hd_adapter *adapter, float scale, hd_error *err);
 
-hd_lora *hd_lora_share(hd_lora *lora); /* one reference more; NULL is fine */
-void hd_lora_close(hd_lora **lora);    /* gives one back; the last one frees.  NULL-safe */
+hd_lora *hd_lora_ref(hd_lora *lora); /* one reference more; NULL is fine */
+void hd_lora_unref(hd_lora **lora);  /* gives one back; the last one frees.  NULL-safe */
 void hd_lora_get_info(const hd_lora *lora, hd_lora_info *out);
 
 /* Of the values: the same adapter at the same scale has the same in every process; 0 of NULL. */

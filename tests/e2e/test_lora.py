@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Adapters (LoRA): `hadal convert` both ways and --merge, --lora, and `hadal serve` with several at once, loaded and
+unloaded while requests go on.
+
+The official openai client asks where it is installed; else the tests' own.  Run it alone: `python3 tests/e2e/test_lora.py`.
+"""
+
+import array
+import json
+import os
+import random
+import shutil
+import struct
+import tempfile
+import threading
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from server import Case, NotStarted, Server
+from test_cli import Cli, comma, expected, model, safetensors
+
+try:
+    import openai
+except ImportError:
+    openai = None
+
+
+def write_adapter(folder, base, seed, rank=4, alpha=8, names=None, **config):
+    """A lively adapter in PEFT's layout for a tiny Llama-like model, on all matrices of all layers."""
+    c = json.loads(Path(base, "config.json").read_text())
+    hidden, heads = c["hidden_size"], c["num_attention_heads"]
+    head = c.get("head_dim") or hidden // heads
+    q, kv, ffn = heads * head, c["num_key_value_heads"] * head, c["intermediate_size"]
+    shapes = {"self_attn.q_proj": (q, hidden), "self_attn.k_proj": (kv, hidden), "self_attn.v_proj": (kv, hidden),
+              "self_attn.o_proj": (hidden, q), "mlp.gate_proj": (ffn, hidden), "mlp.up_proj": (ffn, hidden),
+              "mlp.down_proj": (hidden, ffn)}
+    draw, header, data = random.Random(seed), {}, b""
+    for layer in range(c["num_hidden_layers"]):
+        for name, (rows, cols) in shapes.items():
+            if names and name not in names:
+                continue
+            for half, shape in (("A", (rank, cols)), ("B", (rows, rank))):
+                values = array.array("f", (draw.gauss(0, 0.15) for _ in range(shape[0] * shape[1])))
+                begin, data = len(data), data + values.tobytes()
+                header[f"base_model.model.model.layers.{layer}.{name}.lora_{half}.weight"] = {
+                    "dtype": "F32", "shape": shape, "data_offsets": [begin, len(data)]}
+    os.makedirs(folder, exist_ok=True)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    Path(folder, "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    Path(folder, "adapter_config.json").write_text(json.dumps(
+        {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "bias": "none", "target_modules": sorted(shapes), **config}))
+    return str(folder)
+
+
+class Files(Cli):
+    def setUp(self):
+        self.base = model("llama")
+        self.place = tempfile.mkdtemp(dir=self.folder)
+        self.adapter = write_adapter(os.path.join(self.place, "adapter"), self.base, 1)
+
+    def path(self, name):
+        return os.path.join(self.place, name)
+
+    def logits(self, *words):
+        ids = expected("llama")["prompt.1"][1]
+        out = self.path("logits.safetensors")
+        self.hadal("eval", *words, "--ids", comma(ids), "--cpu", "reference", "--logits", out)
+        return safetensors(out)["logits"][1]
+
+    def assert_near(self, a, b, bound):
+        self.assertLess(max(abs(x - y) for x, y in zip(a, b)), bound)
+
+    def test_there_and_back(self):
+        self.hadal("convert", self.adapter, self.path("a.gguf"), "--base", self.base)
+        said = json.loads(self.hadal("convert", self.path("a.gguf"), self.path("back"), "--base", self.base, "--json"))
+        self.assertEqual((said["rank"], said["alpha"], said["matrices"]), (4, 8, 21))
+        before = safetensors(os.path.join(self.adapter, "adapter_model.safetensors"))
+        after = safetensors(os.path.join(self.path("back"), "adapter_model.safetensors"))
+        self.assertEqual(before, after)
+
+    def test_all_forms_do_the_same(self):
+        plain = self.logits(self.base)
+        adapted = self.logits(self.base, "--lora", self.adapter + ":0.5")
+        self.assertGreater(max(abs(x - y) for x, y in zip(plain, adapted)), 0.1)
+        self.hadal("convert", self.adapter, self.path("a.gguf"), "--base", self.base)
+        self.hadal("convert", self.base, self.path("base.gguf"), "--type", "F32")
+        for one in (self.base, self.path("base.gguf")):
+            for other in (self.adapter, self.path("a.gguf")):
+                self.assert_near(self.logits(one, "--lora", other + ":0.5"), adapted, 1e-3)
+                for out in ("merged.gguf", "merged"):
+                    self.hadal("convert", one, self.path(out), "--merge", other + ":0.5", "--type", "F32")
+                    self.assert_near(self.logits(self.path(out)), adapted, 1e-3)
+                    if out == "merged":
+                        shutil.rmtree(self.path(out))
+                    else:
+                        os.unlink(self.path(out))
+
+    def test_what_is_refused(self):
+        for words, text in (
+            (("eval", self.base, "--ids", "1", "--lora", self.path("none")), "none"),
+            (("eval", self.base, "--ids", "1", "--lora", self.adapter + ":0"), "--lora"),
+            (("eval", model("qwen2"), "--ids", "1", "--lora", self.adapter), "is it its base?"),
+            (("convert", self.adapter, self.path("x.gguf")), "--base"),
+            (("convert", self.adapter, self.path("x"), "--base", self.base), "in that layout already"),
+            (("convert", self.base, self.path("x.gguf"), "--base", self.base), "is no adapter"),
+        ):
+            self.refused(1, text, *words)
+
+
+class Service(Case):
+    @classmethod
+    def serve(cls):
+        cls.base = model("llama")
+        cls.place = tempfile.mkdtemp(prefix="hadal-lora-")
+        cls.addClassCleanup(shutil.rmtree, cls.place)
+        for seed, name in enumerate(("one", "two", "three", "four", "five")):
+            write_adapter(os.path.join(cls.place, "in", name), cls.base, seed + 10)
+        write_adapter(os.path.join(cls.place, "in", "wide"), cls.base, 20, rank=32)
+        write_adapter(os.path.join(cls.place, "out"), cls.base, 21)
+        os.symlink(os.path.join(cls.place, "out"), os.path.join(cls.place, "in", "link"))
+        half = os.path.join(cls.place, "in", "half")
+        os.makedirs(half)
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            os.symlink(os.path.join(cls.place, "out", name), os.path.join(half, name))
+        return Server(f"base={cls.base}", args=("--lora", f"one={cls.place}/in/one", "--lora", f"two={cls.place}/in/two:0.5",
+                                                "--allow-lora-loading", os.path.join(cls.place, "in"), "--max-loras", "4",
+                                                "--max-lora-rank", "16"))
+
+    PROMPTS = ([5, 9, 12, 44, 7], list(range(3, 75)), [100, 200, 300])
+
+    def answer(self, name, prompt, tokens=24):
+        if openai:
+            client = openai.OpenAI(base_url=self.server.url + "/v1", api_key=self.server.key, max_retries=0)
+            reply = client.completions.create(model=name, prompt=prompt, max_tokens=tokens, temperature=0,
+                                              extra_body={"return_token_ids": True, "ignore_eos": True}).model_dump()
+        else:
+            status, _, reply = self.server.post("/v1/completions", {
+                "model": name, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "return_token_ids": True,
+                "ignore_eos": True})
+            self.assertEqual(status, 200, reply)
+        self.assertEqual(reply["model"], name)
+        return reply["choices"][0]["token_ids"]
+
+    def load(self, name, path, **more):
+        return self.server.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": path, **more})
+
+    def unload(self, name):
+        return self.server.post("/v1/unload_lora_adapter", {"lora_name": name})
+
+    def test_each_is_a_model(self):
+        listed = {m["id"]: m for m in self.server.get("/v1/models")[2]["data"]}
+        self.assertEqual((listed["one"]["root"], listed["one"]["parent"]), ("base", "base"))
+        self.assertNotIn("parent", listed["base"])
+        self.assertEqual(self.server.get("/v1/models/two")[2]["id"], "two")
+
+    def test_together_as_alone(self):
+        jobs = [(name, prompt) for prompt in self.PROMPTS for name in ("base", "one", "two")]
+        alone = [self.answer(*job) for job in jobs]
+        self.assertEqual(len({tuple(a) for a in alone}), len(jobs))  # they do differ, cached prompts or not
+        with ThreadPoolExecutor(9) as pool:
+            for _ in range(4):
+                self.assertEqual(list(pool.map(lambda job: self.answer(*job), jobs)), alone)
+
+    def test_hot_loading_under_load(self):
+        want = {name: self.answer(name, self.PROMPTS[0]) for name in ("base", "one")}
+        over, failed = threading.Event(), []
+
+        def ask(name):
+            while not over.is_set():
+                if self.answer(name, self.PROMPTS[0]) != want[name]:
+                    failed.append(name)
+
+        with ThreadPoolExecutor(4) as pool:
+            running = [pool.submit(ask, name) for name in ("base", "one", "base", "one")]
+            answers = []
+            for _ in range(6):
+                self.assertEqual(self.load("hot", "three")[0], 200)
+                answers.append(self.answer("hot", self.PROMPTS[1]))
+                self.assertEqual(self.unload("hot")[0], 200)
+            over.set()
+            for one in running:
+                one.result()
+        self.assertEqual(failed, [])
+        self.assertEqual(len({tuple(a) for a in answers}), 1)
+        # The same name with other values: nothing cached of the first may be found.
+        self.load("hot", "four")
+        self.assertNotEqual(self.answer("hot", self.PROMPTS[1]), answers[0])
+        self.unload("hot")
+
+    def test_unloading_lets_requests_finish(self):
+        self.load("going", "three")
+        want = self.answer("going", self.PROMPTS[2], 200)
+        events = self.server.events("/v1/completions", {"model": "going", "prompt": self.PROMPTS[2], "max_tokens": 200,
+                                                        "temperature": 0, "return_token_ids": True, "ignore_eos": True})
+        first = next(events)[1]["choices"][0]["token_ids"]
+        self.assertEqual(self.unload("going")[0], 200)
+        self.refused(self.server.post("/v1/completions", {"model": "going", "prompt": [5]}), 404, "'going'", "model")
+        got = first + [i for _, e in events if e != "[DONE]" for c in e["choices"] for i in c.get("token_ids") or []]
+        self.assertEqual(got, want)
+
+    def test_the_base_may_go_and_come_back(self):
+        want = self.answer("one", self.PROMPTS[0])
+        self.assertEqual(self.server.post("/models/unload", {"model": "base"})[0], 200)
+        self.assertEqual(self.answer("one", self.PROMPTS[0]), want)
+
+    def test_what_is_refused(self):
+        self.refused(self.load("x", "../out"), 403, "leads out")
+        self.refused(self.load("x", os.path.join(self.place, "out")), 403, "leads out")
+        self.refused(self.load("x", "/etc/passwd"), 403, "leads out")
+        self.refused(self.load("x", "link"), 403, "leads out")
+        self.refused(self.load("x", "half"), 403, "leads out")
+        self.refused(self.load("x", "nothing"), 404, "no such adapter")
+        self.refused(self.load("x", "wide"), 400, "rank of 32, the largest allowed is 16")
+        self.refused(self.load("one", "three"), 400, "already")
+        self.refused(self.load("base", "three"), 400, "a model is called 'base'")
+        self.refused(self.unload("nobody"), 404, "'nobody'")
+        self.refused(self.server.post("/v1/load_lora_adapter", {"lora_name": "x"}), 400, "lora_path", "lora_path")
+        self.assertEqual(self.server.post("/v1/load_lora_adapter", {"lora_name": "x", "lora_path": "three"}, key=False)[0], 401)
+        for name in ("x", "y"):
+            self.assertEqual(self.load(name, "three")[0], 200)
+        self.refused(self.load("z", "five"), 400, "the most that may be")
+        for name in ("x", "y"):
+            self.unload(name)
+
+
+class Start(unittest.TestCase):
+    def test_bad_adapters_keep_it_from_starting(self):
+        base = model("llama")
+        with tempfile.TemporaryDirectory() as place:
+            other = write_adapter(os.path.join(place, "other"), model("qwen2"), 1)
+            for words, text in ((("--lora", "a=/nowhere"), "/nowhere"), (("--lora", "nothing"), "NAME=ADAPTER"),
+                                (("--lora", f"a={other}"), "is it its base?"),
+                                (("--allow-lora-loading", "/nowhere"), "/nowhere")):
+                with self.assertRaises(NotStarted) as failed:
+                    Server(base, args=words).start()
+                self.assertIn(text, failed.exception.said)
+
+    def test_loading_is_off_unless_allowed(self):
+        with Server(model("llama")) as server:
+            for path, body in (("load", {"lora_name": "a", "lora_path": "a"}), ("unload", {"lora_name": "a"})):
+                status, _, reply = server.post(f"/v1/{path}_lora_adapter", body)
+                self.assertEqual(status, 403)
+                self.assertIn("--allow-lora-loading", reply["error"]["message"])
+
+
+if __name__ == "__main__":
+    unittest.main()
