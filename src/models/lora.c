@@ -1,17 +1,21 @@
 /* models/lora.c: adapters bound to a model, and what they add in the forward pass: y += scale * B (A x).
  *
- * A meets x by the backend's own product.  B is kept transposed, [rank][rows], with all scales in it: rows of y are
- * summed side by side, over the rank in order, so that a token's result is the same alone and in any batch.  Invariant:
- * an hd_lora is immutable but for its count of references; it owns all its memory, no file need stay. */
+ * A meets x by the backend's own product.  B is kept transposed, in blocks of ROWS rows that are read front to back,
+ * with all scales in it: rows of y are summed side by side, over the rank in order, so that a token's result is the
+ * same alone and in any batch.  Invariant: an hd_lora is immutable but for its count of references; it owns all its
+ * memory, no file need stay. */
 #include <stdatomic.h>
 #include <string.h>
 
 #include "models/lora_internal.h"
 
+#define ROWS 64  /* of y that a piece of work has: its block of B stays in the first-level cache */
+#define LANES 16 /* rows that are summed side by side */
+
 /* One matrix's pair. */
 typedef struct pair {
     hd_matrix a;    /* [rank][cols]; no rows: the matrix is not adapted */
-    const float *b; /* [rank][rows] */
+    const float *b; /* [rows / ROWS, up][rank][ROWS]; zeros behind the last row */
     int64_t rank, rows;
 } pair;
 
@@ -81,11 +85,12 @@ static hd_status take_a(hd_lora *l, pair *to, const hd_adapter_part *p, const fl
 
 static hd_status take_b(hd_lora *l, pair *to, const hd_adapter_part *p, const float *values, hd_error *err)
 {
-    float *b = hd_arena_alloc(&l->arena, (size_t)p->rank, (size_t)p->rows * sizeof *b);
+    int64_t blocks = (p->rows + ROWS - 1) / ROWS;
+    float *b = hd_arena_alloc(&l->arena, (size_t)(blocks * ROWS), (size_t)p->rank * sizeof *b);
     if (!b) return no_memory(err);
     for (int64_t r = 0; r < p->rows; r++)
         for (int64_t j = 0; j < p->rank; j++)
-            b[j * p->rows + r] = values[r * p->rank + j];
+            b[(r / ROWS * p->rank + j) * ROWS + r % ROWS] = values[r * p->rank + j];
     to->b = b;
     to->rank = p->rank;
     to->rows = p->rows;
@@ -197,9 +202,6 @@ bool hd_lora_is_of(const hd_lora *lora, const hd_model *model)
 
 /* ---- the forward pass ---- */
 
-#define ROWS 64  /* of y that a piece of work has: its columns of B stay in the first-level cache */
-#define LANES 16 /* rows that are summed side by side */
-
 typedef struct add_job {
     const pair *pairs[HD_PRODUCTS_MAX];
     float *y[HD_PRODUCTS_MAX];
@@ -210,23 +212,23 @@ typedef struct add_job {
     int count;
 } add_job;
 
-/* y[0 .. rows) += sum over j of t[j] * b[j][0 .. rows), in the order of j. */
-static void add_lanes(float *restrict y, const float *restrict b, int64_t stride, const float *restrict t, int64_t rank)
+/* y[0 .. LANES) += sum over j of t[j] * b[j][0 .. LANES), in the order of j. */
+static void add_lanes(float *restrict y, const float *restrict b, const float *restrict t, int64_t rank)
 {
     float sum[LANES] = {0};
-    for (int64_t j = 0; j < rank; j++, b += stride)
+    for (int64_t j = 0; j < rank; j++, b += ROWS)
         for (int i = 0; i < LANES; i++)
             sum[i] += t[j] * b[i];
     for (int i = 0; i < LANES; i++)
         y[i] += sum[i];
 }
 
-static void add_rest(float *y, const float *b, int64_t stride, const float *t, int64_t rank, int64_t rows)
+static void add_rest(float *y, const float *b, const float *t, int64_t rank, int64_t rows)
 {
     for (int64_t i = 0; i < rows; i++) {
         float sum = 0.0f;
         for (int64_t j = 0; j < rank; j++)
-            sum += t[j] * b[j * stride + i];
+            sum += t[j] * b[j * ROWS + i];
         y[i] += sum;
     }
 }
@@ -241,13 +243,14 @@ static void add_pieces(void *arg, int64_t begin, int64_t end, int thread)
             k--;
         const pair *p = job->pairs[k];
         int64_t row = (i - job->first[k]) * ROWS, last = HD_MIN(row + ROWS, p->rows);
+        const float *block = p->b + row * p->rank;
         for (int64_t token = 0; token < job->n; token++) {
             float *y = job->y[k] + token * job->ldy[k];
             const float *t = job->t[k] + token * p->rank;
             int64_t r = row;
             for (; r + LANES <= last; r += LANES)
-                add_lanes(y + r, p->b + r, p->rows, t, p->rank);
-            if (r < last) add_rest(y + r, p->b + r, p->rows, t, p->rank, last - r);
+                add_lanes(y + r, block + (r - row), t, p->rank);
+            if (r < last) add_rest(y + r, block + (r - row), t, p->rank, last - r);
         }
     }
 }
