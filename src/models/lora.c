@@ -9,8 +9,7 @@
 
 #include "models/lora_internal.h"
 
-#define ROWS 64  /* of y that a piece of work has: its block of B stays in the first-level cache */
-#define LANES 16 /* rows that are summed side by side */
+#define ROWS HD_LOW_RANK_ROWS /* of y that a piece of work has */
 
 /* One matrix's pair. */
 typedef struct pair {
@@ -203,6 +202,7 @@ bool hd_lora_is_of(const hd_lora *lora, const hd_model *model)
 /* ---- the forward pass ---- */
 
 typedef struct add_job {
+    const hd_backend *backend;
     const pair *pairs[HD_PRODUCTS_MAX];
     float *y[HD_PRODUCTS_MAX];
     int64_t ldy[HD_PRODUCTS_MAX];
@@ -211,27 +211,6 @@ typedef struct add_job {
     int64_t pieces, n;
     int count;
 } add_job;
-
-/* y[0 .. LANES) += sum over j of t[j] * b[j][0 .. LANES), in the order of j. */
-static void add_lanes(float *restrict y, const float *restrict b, const float *restrict t, int64_t rank)
-{
-    float sum[LANES] = {0};
-    for (int64_t j = 0; j < rank; j++, b += ROWS)
-        for (int i = 0; i < LANES; i++)
-            sum[i] += t[j] * b[i];
-    for (int i = 0; i < LANES; i++)
-        y[i] += sum[i];
-}
-
-static void add_rest(float *y, const float *b, const float *t, int64_t rank, int64_t rows)
-{
-    for (int64_t i = 0; i < rows; i++) {
-        float sum = 0.0f;
-        for (int64_t j = 0; j < rank; j++)
-            sum += t[j] * b[j * ROWS + i];
-        y[i] += sum;
-    }
-}
 
 static void add_pieces(void *arg, int64_t begin, int64_t end, int thread)
 {
@@ -244,14 +223,7 @@ static void add_pieces(void *arg, int64_t begin, int64_t end, int thread)
         const pair *p = job->pairs[k];
         int64_t row = (i - job->first[k]) * ROWS, last = HD_MIN(row + ROWS, p->rows);
         const float *block = p->b + row * p->rank;
-        for (int64_t token = 0; token < job->n; token++) {
-            float *y = job->y[k] + token * job->ldy[k];
-            const float *t = job->t[k] + token * p->rank;
-            int64_t r = row;
-            for (; r + LANES <= last; r += LANES)
-                add_lanes(y + r, block + (r - row), t, p->rank);
-            if (r < last) add_rest(y + r, block + (r - row), t, p->rank, last - r);
-        }
+        job->backend->add_low_rank(job->y[k] + row, job->ldy[k], block, job->t[k], p->rank, last - row, job->n);
     }
 }
 
@@ -259,7 +231,7 @@ static void add_pieces(void *arg, int64_t begin, int64_t end, int thread)
 static void add_run(hd_model *m, const hd_lora *lora, int layer, const hd_lora_product *products, int count,
                     const float *x, int64_t ldx, int64_t t0, int64_t n)
 {
-    add_job job = {.n = n};
+    add_job job = {.backend = m->backend, .n = n};
     hd_product down[HD_PRODUCTS_MAX];
     for (int i = 0; i < count; i++) {
         const pair *p = &lora->pairs[layer * HD_LORA_SLOTS + (int)products[i].slot];

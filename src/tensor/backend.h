@@ -45,6 +45,8 @@ typedef struct hd_product {
     const float *bias;
 } hd_product;
 
+#define HD_LOW_RANK_ROWS 64 /* a block of B stays in the first-level cache */
+
 #define HD_PRODUCTS_MAX 4 /* that share an input: queries, keys, values */
 
 /* What an operator runs with.  `scratch` is as large as hd_backend.scratch_bytes asked for, and starts at a
@@ -158,6 +160,10 @@ typedef struct hd_backend {
 
     /* x += y, n rows of cols, contiguous. */
     void (*add)(const hd_exec *ex, float *x, const float *y, int64_t cols, int64_t n);
+
+    /* y[i][r] += sum over j < rank of t[i][j] * b[j][r], in that order, r < rows, i < n: what an adapter adds to at
+     * most HD_LOW_RANK_ROWS outputs.  b is [rank][HD_LOW_RANK_ROWS], t is [n][rank].  Runs on the calling thread. */
+    void (*add_low_rank)(float *y, int64_t ldy, const float *b, const float *t, int64_t rank, int64_t rows, int64_t n);
 
     /* out[i] = sum_j weight[i][j] * down_e(silu(gate_e(x_i)) * up_e(x_i)), e = ids[i][j], j < used; a token may name an
      * expert more than once, and names none where an id is below 0.  Tokens are grouped by expert before any expert is

@@ -53,5 +53,6 @@ const hd_backend HD_TIER_TABLE = {
     .attend_mla = fast_attend_mla,
     .swiglu = fast_swiglu,
     .add = fast_add,
+    .add_low_rank = fast_add_low_rank,
     .moe = fast_moe,
 };

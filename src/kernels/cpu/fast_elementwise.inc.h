@@ -188,3 +188,36 @@ static void fast_add(const hd_exec *ex, float *x, const float *y, int64_t cols, 
     rows_job job = {.out = x, .x = y};
     hd_pool_for(ex->pool, cols * n, ELEMENT_GRAIN, add_range, &job);
 }
+
+#define LOW_RANK_VECTORS 4 /* of y that are summed side by side */
+
+/* V vectors of a row of y. */
+HD_INLINE void low_rank_vectors(const int V, float *y, const float *b, const float *t, int64_t rank)
+{
+    vf sum[LOW_RANK_VECTORS];
+    HD_UNROLL
+    for (int v = 0; v < V; v++)
+        sum[v] = (vf){0};
+    for (int64_t j = 0; j < rank; j++, b += HD_LOW_RANK_ROWS) {
+        vf factor = vf_splat(t[j]);
+        HD_UNROLL
+        for (int v = 0; v < V; v++)
+            sum[v] = vf_fma(factor, vf_load(b + v * HD_LANES), sum[v]);
+    }
+    HD_UNROLL
+    for (int v = 0; v < V; v++)
+        vf_store(y + v * HD_LANES, vf_load(y + v * HD_LANES) + sum[v]);
+}
+
+static void fast_add_low_rank(float *y, int64_t ldy, const float *b, const float *t, int64_t rank, int64_t rows,
+                              int64_t n)
+{
+    for (int64_t i = 0; i < n; i++, y += ldy, t += rank) {
+        int64_t r = 0;
+        for (; r + LOW_RANK_VECTORS * HD_LANES <= rows; r += LOW_RANK_VECTORS * HD_LANES)
+            low_rank_vectors(LOW_RANK_VECTORS, y + r, b + r, t, rank);
+        for (; r + HD_LANES <= rows; r += HD_LANES)
+            low_rank_vectors(1, y + r, b + r, t, rank);
+        if (r < rows) hd_reference_add_low_rank(y + r, ldy, b + r, t, rank, rows - r, 1);
+    }
+}

@@ -119,6 +119,18 @@ static void add_range(void *arg, int64_t begin, int64_t end, int thread)
         job->out[i] += job->x[i];
 }
 
+void hd_reference_add_low_rank(float *y, int64_t ldy, const float *b, const float *t, int64_t rank, int64_t rows,
+                               int64_t n)
+{
+    for (int64_t i = 0; i < n; i++, t += rank)
+        for (int64_t r = 0; r < rows; r++) {
+            float sum = 0.0f;
+            for (int64_t j = 0; j < rank; j++)
+                sum += t[j] * b[j * HD_LOW_RANK_ROWS + r];
+            y[i * ldy + r] += sum;
+        }
+}
+
 void hd_reference_add(const hd_exec *ex, float *x, const float *y, int64_t cols, int64_t n)
 {
     rows_job job = {.out = x, .x = y};
@@ -143,5 +155,6 @@ const hd_backend hd_backend_reference = {
     .attend_mla = hd_reference_attend_mla,
     .swiglu = hd_reference_swiglu,
     .add = hd_reference_add,
+    .add_low_rank = hd_reference_add_low_rank,
     .moe = hd_reference_moe,
 };

@@ -29,6 +29,8 @@ void hd_reference_store_rows(const hd_exec *ex, const hd_rows *rows, int at, con
 void hd_reference_attend(const hd_exec *ex, const hd_attend_shape *shape, const hd_attend_span *spans, int n);
 void hd_reference_attend_mla(const hd_exec *ex, const hd_mla_shape *shape, const hd_attend_span *spans, int n);
 void hd_reference_swiglu(const hd_exec *ex, float *gate, const float *up, int64_t cols, int64_t n);
+void hd_reference_add_low_rank(float *y, int64_t ldy, const float *b, const float *t, int64_t rank, int64_t rows,
+                               int64_t n);
 void hd_reference_add(const hd_exec *ex, float *x, const float *y, int64_t cols, int64_t n);
 void hd_reference_moe(const hd_exec *ex, float *out, const hd_experts *experts, const float *x, const int32_t *ids,
                       const float *weight, int used, int64_t n);
