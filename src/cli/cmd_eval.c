@@ -34,8 +34,8 @@ static const hd_manual manual = {
         "it "
         "(in nats: the expected extra loss when MODEL stands in for OTHER), how often both agree on the most likely "
         "token, and the largest difference of a logit.  Both must have the same vocabulary.  With --against-cpu "
-        "or --against-cache-type alone, OTHER is the same model.  --experts, --expert-share, --ffn-keep and --lora count "
-        "for MODEL alone: --against MODEL then tells what they cost.\n\n"
+        "or --against-cache-type alone, OTHER is the same model.  --experts, --expert-share, --ffn-keep and --lora "
+        "count for MODEL alone: --against MODEL then tells what they cost.\n\n"
         "--record-experts and --force-experts store and replay which experts every token was routed to: a rounding in "
         "a "
         "faster tier can flip a choice, which says nothing about its arithmetic.",

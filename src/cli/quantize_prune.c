@@ -154,7 +154,7 @@ static double less(uint64_t before, uint64_t after)
 json_t *hd_prune_json(const hd_prune_flags *p)
 {
     const hd_model_config *b = &p->facts.before, *a = &p->facts.after;
-    const hd_arithmetic *was = &p->facts.arithmetic_before, *is = &p->facts.arithmetic_after;
+    const hd_prune_arithmetic *was = &p->facts.arithmetic_before, *is = &p->facts.arithmetic_after;
     return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:f, s:f}", "ffn", a->ffn, "ffn_before", b->ffn,
                      "expert_ffn", a->expert_ffn, "expert_ffn_before", b->expert_ffn, "experts", a->experts,
                      "experts_before", b->experts, "multiply_adds_layers", (json_int_t)is->layers,
@@ -166,7 +166,7 @@ json_t *hd_prune_json(const hd_prune_flags *p)
 void hd_prune_print(const hd_prune_flags *p)
 {
     const hd_model_config *b = &p->facts.before, *a = &p->facts.after;
-    const hd_arithmetic *was = &p->facts.arithmetic_before, *is = &p->facts.arithmetic_after;
+    const hd_prune_arithmetic *was = &p->facts.arithmetic_before, *is = &p->facts.arithmetic_after;
     if (a->ffn < b->ffn) printf("channels  %d of %d\n", a->ffn, b->ffn);
     if (a->expert_ffn < b->expert_ffn) printf("channels  %d of %d in each expert\n", a->expert_ffn, b->expert_ffn);
     if (a->experts < b->experts) printf("experts   %d of %d\n", a->experts, b->experts);

@@ -30,13 +30,13 @@ typedef struct hd_prune_options {
 
 /* Multiply-adds of a token in matrices, of what is looked at for it: the used share of the experts.  Attention over
  * the cache is not counted. */
-typedef struct hd_arithmetic {
+typedef struct hd_prune_arithmetic {
     uint64_t layers, output; /* the matrices of all layers; the one that gives the logits */
-} hd_arithmetic;
+} hd_prune_arithmetic;
 
 typedef struct hd_pruned {
     hd_model_config before, after; /* ffn, expert_ffn, experts tell */
-    hd_arithmetic arithmetic_before, arithmetic_after;
+    hd_prune_arithmetic arithmetic_before, arithmetic_after;
     uint64_t values_before; /* of all tensors */
 } hd_pruned;
 

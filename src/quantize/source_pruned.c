@@ -218,9 +218,9 @@ static hd_status make_metadata(const pruner *p)
 
 /* ---- the whole ---- */
 
-static hd_arithmetic arithmetic_of(const hd_source *s, const hd_model_config *c)
+static hd_prune_arithmetic arithmetic_of(const hd_source *s, const hd_model_config *c)
 {
-    hd_arithmetic sum = {0};
+    hd_prune_arithmetic sum = {0};
     uint64_t embedding = 0;
     for (size_t i = 0; i < s->count; i++) {
         const hd_tensor *t = &s->tensors[i];
