@@ -135,7 +135,7 @@ hd_status hd_cli_load(hd_engine **out, const char *model, const hd_engine_flags 
                                  .experts = (int)f->experts,
                                  .expert_share = f->expert_share,
                                  .ffn_keep = f->ffn_keep,
-                                 .ffn_by_product = strcmp(f->ffn_by, "product") == 0,
+                                 .ffn_by_product = f->ffn_by && strcmp(f->ffn_by, "product") == 0,
                                  .lora_rank = f->lora ? LORA_RANK : 0,
                                  .progress = show_loading,
                                  .profile = f->profile};

@@ -14,7 +14,7 @@ typedef struct hd_engine_flags {
     const char *cache_type;
     int64_t threads, context, chunk, experts;
     double expert_share, ffn_keep;
-    const char *ffn_by;
+    const char *ffn_by;         /* "gate" (also NULL) or "product" */
     const char *lora;           /* HD_LORA_OPTION: ADAPTER[:SCALE]; NULL: none */
     struct hd_profile *profile; /* for hd_engine_options; NULL: none */
     hd_opt opts[9];
