@@ -2,6 +2,8 @@
 #ifndef HD_CLI_QUANTIZE_REPORT_H
 #define HD_CLI_QUANTIZE_REPORT_H
 
+#include <stdint.h>
+
 #include "base/json.h"
 #include "hadal/status.h"
 

@@ -13,7 +13,7 @@ static char paths[2][TINY_PATH]; /* gate and up of the experts apart, joint */
 
 static hd_source *open_source(const char *path, hd_checkpoint **ckpt)
 {
-    hd_source *s;
+    hd_source *s = NULL;
     hd_error err = {0};
     if (hd_checkpoint_open(ckpt, path, &err) != HD_OK || hd_source_open_gguf(&s, *ckpt, NULL, "tiny", &err) != HD_OK)
         fail_msg("%s", err.text);
