@@ -34,14 +34,11 @@ typedef struct hd_engine_options {
     const char *cache_type; /* numbers that the cache is kept in: "f32", "f16", "bf16", "q8_0" (8 bits and a scale for
                              * each 32, half of f16's memory; the model's heads must be multiples of 32 wide); "auto"
                              * (also NULL): f32 on the reference tier, else f16 */
-    int experts;            /* routed experts that a token goes to, fewer than the model's own number; 0: that number */
-    double expert_share; /* a token goes to the fewest of its experts that have this share of all their weights, above
-                          * 0, at most 1; 0: to all that it chose */
-    double ffn_keep;     /* share of the channels of feed-forward networks that a token keeps, above 0, at most 1: those
-                          * that its gate opens most; 0: all (docs/models.md).  All change what the model says; ffn_keep
-                          * saves no time yet */
-    bool ffn_by_product; /* ... those whose values are largest behind gate and up: nearer to the whole model, but less
-                          * is saved */
+    /* Less arithmetic and worse answers (docs/models.md); 0: off.  A token goes to so many of its experts, ... */
+    int experts;
+    double expert_share; /* ... or to the fewest that have this share of all their weights, */
+    double ffn_keep;     /* and keeps this share of its feed-forward channels, those that its gate opens most, */
+    bool ffn_by_product; /* or those whose values are largest behind gate and up */
     int lora_rank;       /* largest rank of adapters (hd_lora_open); 0: there are none.  Not beside ffn_keep */
     bool share_threads;  /* compute on the threads that all engines of the process opened so share: they take turns by
                             step, first come, first served, and load tensor by tensor.  The first engine's `threads`
@@ -69,8 +66,7 @@ typedef struct hd_engine_info {
     int layers;
     int hidden;              /* width of hidden states, and of embeddings */
     int64_t parameters;      /* weights, all experts counted */
-    const char *weight_type; /* "BF16", "Q4_K": what most weights are stored as, in the words of `hadal inspect`;
-                                "none": the scripted model of tests */
+    const char *weight_type; /* "BF16", "Q4_K": of most weights, as `hadal inspect` says; "none": a scripted model */
     uint64_t weight_bytes;   /* in the files */
     uint64_t packed_bytes;   /* repacked copies in memory */
     const char *cache_type;  /* "f32", "f16", "bf16", "q8_0" */
@@ -87,8 +83,7 @@ void hd_engine_get_info(const hd_engine *engine, hd_engine_info *out);
 /* Multiplications with weights for a token under `experts`, `expert_share` and `ffn_keep`, as a share of the model's
  * own: 1 without them.  What a token that is decoded alone would not need to compute counts as spared. */
 typedef struct hd_arithmetic_left {
-    double all;    /* with the output matrix */
-    double layers; /* without it */
+    double all, layers; /* with the output matrix, and without it */
 } hd_arithmetic_left;
 
 void hd_engine_get_arithmetic(const hd_engine *engine, hd_arithmetic_left *out); /* of the tokens so far */
