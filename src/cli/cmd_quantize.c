@@ -271,6 +271,15 @@ static hd_status report_only(command *c, hd_error *err)
 {
     hd_calibration *i = &c->importance;
     bool weighted = i->text || i->from, given = c->type || hd_budget_given(&c->budget);
+    struct stat st;
+    if (stat(c->model.out, &st) == 0 && !S_ISREG(st.st_mode))
+        return hd_fail(err, HD_E_ARGUMENT, "%s: is no GGUF file; 'hadal eval %s --against %s --text FILE' compares it",
+                       c->model.out, c->model.out, c->model.in);
+    if (hd_prune_given(&c->prune))
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "%s: is there already, and only the run that prunes knows what to compare it with; 'hadal eval "
+                       "%s --against %s --text FILE' compares the whole models",
+                       c->model.out, c->model.out, c->model.in);
     if (given)
         fprintf(stderr, "hadal: quantize: %s is there already: a report of it is made, nothing else\n", c->model.out);
     HD_TRY(hd_rewrite_open(&c->model, HD_FORMAT_GGUF, err));
@@ -340,16 +349,20 @@ static int check_usage(command *c, const char *name)
     int rc = hd_calibration_usage(&c->importance, hd_budget_given(&c->budget) && !c->budget.load, name);
     if (rc == HD_ARGS_OK) rc = hd_budget_usage(&c->budget, c->type, name);
     if (rc == HD_ARGS_OK) rc = hd_prune_usage(&c->prune, &c->importance, &c->budget, name);
-    const char *written[] = {c->importance.to, c->budget.save};
+    const char *written[] = {c->importance.to, c->budget.save}, *text = c->importance.text;
     if (rc == HD_ARGS_OK)
         rc = hd_report_usage(&c->report, c->model.out, written, HD_ARRAY_LEN(written), c->dry_run, name);
     if (rc != HD_ARGS_OK) return rc;
+    if (c->model.merge.count && (text || c->report.path || c->low_rank.rank))
+        return hd_cli_usage(name,
+                            "--merge: --calibrate, --report and --low-rank look at IN without the adapter; write the "
+                            "merged model first, with 'hadal convert IN merged.gguf --merge ADAPTER'");
+    if (c->model.merge.count && !c->model.out) return hd_cli_usage(name, "--merge: OUT.gguf is needed");
     bool others =
         c->type || c->split || c->dry_run || c->report.path || hd_budget_given(&c->budget) || hd_prune_given(&c->prune);
     rc = hd_low_rank_usage(&c->low_rank, others, name);
     if (rc != HD_ARGS_OK) return rc;
     bool chosen = c->low_rank.rank || c->type || hd_budget_given(&c->budget);
-    const char *text = c->importance.text;
     if (text && strcmp(text, "-") == 0 && hd_budget_given(&c->budget))
         return hd_cli_usage(name, "--calibrate -: with a budget the text is read twice; put it in a file");
     if (!c->model.in || (!c->model.out && !c->importance.to)) return hd_cli_usage(name, "IN and OUT.gguf are needed");

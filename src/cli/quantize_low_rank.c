@@ -11,7 +11,7 @@
 #include "cli/quantize.h"
 #include "cli/terminal.h"
 
-#define RANK_MAX 4096 /* as many as a matrix of a large model has rows */
+#define RANK_MAX 1024 /* of adapters that can be read: HD_ADAPTER_RANK_MAX */
 #define DEFAULT_OF "blk.*"
 
 hd_opt_group hd_low_rank_group(hd_low_rank_flags *l)

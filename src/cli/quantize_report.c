@@ -271,8 +271,8 @@ static void add_sizes(making *m, const hd_checkpoint *written)
     }
     for (size_t i = 0; i < hd_checkpoint_tensor_count(m->w->ckpt); i++)
         m->bytes_before += hd_checkpoint_tensor(m->w->ckpt, i)->bytes;
-    for (size_t i = 0; i < hd_source_count(m->w->source); i++)
-        values_before += (uint64_t)hd_tensor_values(hd_source_tensor(m->w->source, i));
+    for (size_t i = 0; i < hd_checkpoint_tensor_count(m->w->ckpt); i++) /* the source may be pruned */
+        values_before += (uint64_t)hd_tensor_values(hd_checkpoint_tensor(m->w->ckpt, i));
     json_object_set_new(o, "bytes", json_integer((json_int_t)m->bytes));
     json_object_set_new(o, "bpw", hd_json_real(8 * (double)m->bytes / (double)values));
     json_object_set_new(o, "bytes_before", json_integer((json_int_t)m->bytes_before));

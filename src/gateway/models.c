@@ -349,7 +349,7 @@ static hd_status hold_base(hd_models *m, const char *base, const char *name, hd_
         status = hd_fail(err, HD_E_ARGUMENT, "a model is called '%s'; give the adapter another name", name);
     else if (!s)
         status = not_found(str_of(base), err);
-    *ready = status == HD_OK && s->state == HD_MODEL_READY;
+    *ready = status == HD_OK && s && s->state == HD_MODEL_READY;
     if (*ready) s->users++;
     pthread_mutex_unlock(&m->lock);
     return status;

@@ -129,7 +129,7 @@ static hd_status bind(hd_lora *l, const hd_adapter *adapter, float scale, hd_err
         return hd_fail(err, HD_E_ARGUMENT, "the model was opened without room for adapters (lora_rank is 0)");
     HD_TRY(hd_adapter_check(adapter, &m->config, err));
     if (info.rank > m->lora_rank)
-        return hd_fail(err, HD_E_LIMIT, "the adapter has a rank of %lld, the largest allowed is %lld (--max-lora-rank)",
+        return hd_fail(err, HD_E_LIMIT, "the adapter has a rank of %lld, the largest allowed is %lld",
                        (long long)info.rank, (long long)m->lora_rank);
     l->layers = m->config.layers;
     l->pairs = hd_calloc((size_t)l->layers, HD_LORA_SLOTS * sizeof *l->pairs);

@@ -151,7 +151,7 @@ static hd_status decode_all(hd_weights *w, const hd_tensor *t, int64_t n, float 
 
 static hd_status take_scales(hd_weights *w, hd_matrix *m, const char *name, hd_error *err)
 {
-    hd_scale_layout layout;
+    hd_scale_layout layout = {0};
     const hd_tensor *t;
     float *scale;
     HD_TRY(hd_model_scales_find(&layout, w->ckpt, name, m->type, m->rows, m->cols, err));

@@ -315,8 +315,10 @@ static hd_status check_written(run *r, size_t i, size_t position)
     HD_TRY(find_columns(r, i));
     HD_TRY(make_stretch(r, i, 0, rows, &bytes));
     if (hd_file_writer_has(r->writer, position, bytes, bytes_of(r->types[i], rows * cols))) return HD_OK;
-    return hd_fail(r->err, HD_E_IO, "%s%s: was begun from another model or importance matrix; remove it to start anew",
-                   r->path, HD_PART_SUFFIX);
+    return hd_fail(
+        r->err, HD_E_IO,
+        "%s%s: was begun from another model or importance matrix, adapter or pruning; remove it to start anew", r->path,
+        HD_PART_SUFFIX);
 }
 
 static hd_status write_file(run *r, size_t file)

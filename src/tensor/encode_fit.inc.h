@@ -81,7 +81,7 @@ HD_INLINE void batch_own_weights(batch *b, int size)
 {
     const int group = 32;
     for (int g = 0; g < size; g += group) {
-        vf sum = {0}, root;
+        vf sum = {0}, root = {0};
         for (int i = g; i < g + group; i++)
             sum += b->x[i] * b->x[i];
         for (int l = 0; l < ENCODE_LANES; l++)
