@@ -286,7 +286,7 @@ const hd_tensor *hd_source_take(hd_source *s, const char *name)
 /* The scales of a matrix of 8 bits, as float32. */
 static hd_status take_scales(hd_source *s, const hd_tensor *t, hd_matrix *m, hd_error *err)
 {
-    hd_scale_layout layout;
+    hd_scale_layout layout = {0};
     HD_TRY(hd_model_scales_find(&layout, s->ckpt, t->name, t->type, m->rows, m->cols, err));
     int64_t rows = layout.shape[0], cols = layout.shape[1];
     const hd_tensor *scales = hd_source_take(s, layout.name);

@@ -305,7 +305,8 @@ static hd_status add_entry(hd_imatrix *to, const hd_source *s, const hd_imatrix_
 {
     hd_imatrix_entry *entry;
     const hd_cut none = {0}, *cut = &none;
-    size_t matrices = e->rows, cols = e->cols, all = e->cols, rows = e->rows;
+    size_t matrices = e->rows, cols = e->cols;
+    size_t rows = matrices, all = cols;
     for (size_t i = 0; i < s->count; i++) {
         const hd_tensor *t = &s->tensors[i], *was = &s->base->tensors[i];
         if (t->dims < 2 || !is_cut(&s->cuts[i]) || strcmp(t->name, e->name) != 0) continue;
