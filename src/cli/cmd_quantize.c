@@ -253,10 +253,7 @@ static hd_status check_release(const command *c, hd_error *err)
 /* Before any work: --save-recipe replaces nothing. */
 static hd_status check_recipe_name(const command *c, hd_error *err)
 {
-    struct stat st;
-    if (!c->budget.save || lstat(c->budget.save, &st) != 0) return HD_OK;
-    return hd_fail(err, HD_E_ARGUMENT, "%s: is there already and is not replaced; take another name or remove it",
-                   c->budget.save);
+    return c->budget.save ? hd_path_check_free(c->budget.save, err) : HD_OK;
 }
 
 static hd_status print_all(const command *c, hd_error *err)

@@ -75,6 +75,14 @@ hd_status hd_tree_remove(const char *path, hd_error *err)
     return remove_at(AT_FDCWD, path, 0, err);
 }
 
+hd_status hd_path_check_free(const char *path, hd_error *err)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0) return HD_OK;
+    return hd_fail(err, HD_E_ARGUMENT, "%s: is there already and is not replaced; take another name or remove it",
+                   path);
+}
+
 hd_status hd_folder_check(const char *path, hd_error *err)
 {
     const char *base = hd_path_base(path);

@@ -19,6 +19,9 @@ bool hd_path_is_safe(const char *relative);
 /* Removes a file, or a folder with all that is in it; does not follow links.  What does not exist is fine. */
 hd_status hd_tree_remove(const char *path, hd_error *err);
 
+/* Whether nothing of that name is there, which a command would have to replace; HD_E_ARGUMENT. */
+hd_status hd_path_check_free(const char *path, hd_error *err);
+
 /* Whether a file can be made in the folder of that path; HD_E_IO says why not. */
 hd_status hd_folder_check(const char *path, hd_error *err);
 

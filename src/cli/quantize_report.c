@@ -84,20 +84,11 @@ int hd_report_usage(const hd_report_flags *r, const char *out, const char *const
     return HD_ARGS_OK;
 }
 
-/* Asked again at the end: hours lie between. */
-static hd_status check_free(const hd_report_flags *r, hd_error *err)
-{
-    struct stat st;
-    if (lstat(r->path, &st) != 0) return HD_OK;
-    return hd_fail(err, HD_E_ARGUMENT, "%s: is there already and is not replaced; take another name or remove it",
-                   r->path);
-}
-
 hd_status hd_report_check(const hd_report_flags *r, hd_error *err)
 {
     hd_mapping *text = NULL;
     if (!r->path) return HD_OK;
-    HD_TRY(check_free(r, err));
+    HD_TRY(hd_path_check_free(r->path, err));
     HD_TRY(hd_folder_check(r->path, err));
     if (!r->text) return HD_OK;
     HD_TRY(hd_mapping_open(&text, r->text, err));
@@ -269,10 +260,11 @@ static void add_sizes(making *m, const hd_checkpoint *written)
         m->bytes += t->bytes;
         values += (uint64_t)hd_tensor_values(t);
     }
-    for (size_t i = 0; i < hd_checkpoint_tensor_count(m->w->ckpt); i++)
-        m->bytes_before += hd_checkpoint_tensor(m->w->ckpt, i)->bytes;
-    for (size_t i = 0; i < hd_checkpoint_tensor_count(m->w->ckpt); i++) /* the source may be pruned */
-        values_before += (uint64_t)hd_tensor_values(hd_checkpoint_tensor(m->w->ckpt, i));
+    for (size_t i = 0; i < hd_checkpoint_tensor_count(m->w->ckpt); i++) { /* the source may be pruned */
+        const hd_tensor *t = hd_checkpoint_tensor(m->w->ckpt, i);
+        m->bytes_before += t->bytes;
+        values_before += (uint64_t)hd_tensor_values(t);
+    }
     json_object_set_new(o, "bytes", json_integer((json_int_t)m->bytes));
     json_object_set_new(o, "bpw", hd_json_real(8 * (double)m->bytes / (double)values));
     json_object_set_new(o, "bytes_before", json_integer((json_int_t)m->bytes_before));
@@ -388,7 +380,8 @@ static hd_status make_all(making *m, hd_error *err)
     (void)json_object_del(m->r->made, "tensors");
     json_object_set_new(m->r->made, "tensors", tensors);
     HD_TRY(fill_metadata(m, err));
-    HD_TRY(check_free(m->r, err));
+    /* asked again: hours lie between */
+    HD_TRY(hd_path_check_free(m->r->path, err));
     return hd_file_write_json(m->r->path, json_incref(m->r->made), err);
 }
 

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "base/cpu.h"
 #include "cli/adapters.h"
@@ -124,10 +123,7 @@ uint64_t hd_rewrite_bytes(const hd_rewrite *w)
 
 hd_status hd_rewrite_check_name(const hd_rewrite *w, hd_error *err)
 {
-    struct stat st;
-    if (lstat(w->out, &st) != 0) return HD_OK;
-    return hd_fail(err, HD_E_ARGUMENT, "%s: is there already and is not replaced; take another name or remove it",
-                   w->out);
+    return hd_path_check_free(w->out, err);
 }
 
 /* ---- the run ---- */

@@ -325,6 +325,14 @@ hd_status hd_file_writer_put(hd_file_writer *w, const void *data, size_t bytes, 
     return HD_OK;
 }
 
+hd_status hd_file_writer_put_whole(hd_file_writer *w, size_t tensor, const void *data, size_t bytes, const char *other,
+                                   hd_error *err)
+{
+    if (w->next <= tensor) return hd_file_writer_put(w, data, bytes, err);
+    if (hd_file_writer_has(w, tensor, data, bytes)) return HD_OK;
+    return hd_fail(err, HD_E_IO, "%s: %s; remove it to start anew", w->part, other);
+}
+
 /* Never in the place of a file that came meanwhile: where a link of that name can be made, there was none. */
 static hd_status take_name(const hd_file_writer *w, hd_error *err)
 {

@@ -158,6 +158,11 @@ uint64_t hd_file_writer_written(const hd_file_writer *w);
 /* The next bytes of that tensor: all of them, or a piece.  Errors: HD_E_IO, HD_E_ARGUMENT (more than it has). */
 hd_status hd_file_writer_put(hd_file_writer *w, const void *data, size_t bytes, hd_error *err);
 
+/* A whole tensor, the next one or one that is written already: that must be the same.  `other` says what the part that
+ * was found is where it is not ("was begun from another adapter"): HD_E_IO. */
+hd_status hd_file_writer_put_whole(hd_file_writer *w, size_t tensor, const void *data, size_t bytes, const char *other,
+                                   hd_error *err);
+
 /* With all tensors written: makes PATH.part last and renames it to PATH, where nothing is replaced.
  * Errors: HD_E_IO (also: something came there meanwhile), HD_E_ARGUMENT (tensors are missing). */
 hd_status hd_file_writer_finish(hd_file_writer *w, hd_error *err);

@@ -29,13 +29,11 @@ static hd_status make_tensors(const hd_imatrix *m, hd_tensor *tensors, hd_buf *n
 #define STR(text) ((hd_str){text, sizeof(text) - 1})
 
 /* A part that was found is of another text, unless it has our bytes: it would not be seen by its header alone. */
-static hd_status put_tensors(hd_file_writer *w, const hd_tensor *tensors, size_t count, const char *path, hd_error *err)
+static hd_status put_tensors(hd_file_writer *w, const hd_tensor *tensors, size_t count, hd_error *err)
 {
-    for (size_t i = 0; i < hd_file_writer_next(w); i++)
-        if (!hd_file_writer_has(w, i, tensors[i].data, tensors[i].bytes))
-            return hd_fail(err, HD_E_IO, "%s.part: is of another importance matrix; remove it", path);
-    for (size_t i = hd_file_writer_next(w); i < count; i++)
-        HD_TRY(hd_file_writer_put(w, tensors[i].data, tensors[i].bytes, err));
+    for (size_t i = 0; i < count; i++)
+        HD_TRY(
+            hd_file_writer_put_whole(w, i, tensors[i].data, tensors[i].bytes, "is of another importance matrix", err));
     return hd_file_writer_finish(w, err);
 }
 
@@ -54,7 +52,7 @@ static hd_status write_tensors(const hd_imatrix *m, const hd_tensor *tensors, co
     };
     hd_file_writer *w;
     HD_TRY(hd_gguf_writer_open(&w, path, meta, HD_ARRAY_LEN(meta), tensors, 2 * m->count, false, err));
-    hd_status status = put_tensors(w, tensors, 2 * m->count, path, err);
+    hd_status status = put_tensors(w, tensors, 2 * m->count, err);
     hd_file_writer_close(&w);
     return status;
 }

@@ -117,12 +117,8 @@ static hd_status write_gguf(const writing *w, const hd_meta_list *metas)
     HD_TRY(hd_gguf_writer_open(&file, w->to->path, metas->items, metas->count, w->tensors, count, false, w->err));
     hd_status status = HD_OK;
     for (size_t i = 0; status == HD_OK && i < count; i++) {
-        const hd_tensor *t = &w->tensors[i];
-        if (hd_file_writer_next(file) <= i)
-            status = hd_file_writer_put(file, t->data, t->bytes, w->err);
-        else if (!hd_file_writer_has(file, i, t->data, t->bytes)) /* the header is that of other trainings, too */
-            status = hd_fail(w->err, HD_E_IO, "%s%s: was begun from another adapter; remove it to start anew",
-                             w->to->path, HD_PART_SUFFIX);
+        const hd_tensor *t = &w->tensors[i]; /* the header of another training is the same */
+        status = hd_file_writer_put_whole(file, i, t->data, t->bytes, "was begun from another adapter", w->err);
     }
     if (status == HD_OK) status = hd_file_writer_finish(file, w->err);
     hd_file_writer_close(&file);

@@ -149,15 +149,10 @@ static hd_status fill(matrix *m)
  * files it was made. */
 static hd_status put(const writing *w, hd_file_writer *file, size_t i, const float *x, size_t n)
 {
-    hd_status status = HD_OK;
     void *half = hd_alloc_array(n, 2);
     if (!half) return no_memory(w);
     (void)hd_encode_row(HD_TYPE_F16, x, half, (int64_t)n);
-    if (hd_file_writer_next(file) <= i)
-        status = hd_file_writer_put(file, half, 2 * n, w->err);
-    else if (!hd_file_writer_has(file, i, half, 2 * n))
-        status = hd_fail(w->err, HD_E_IO, "%s%s: was begun from other files; remove it to start anew", w->path,
-                         HD_PART_SUFFIX);
+    hd_status status = hd_file_writer_put_whole(file, i, half, 2 * n, "was begun from other files", w->err);
     hd_free(half);
     return status;
 }

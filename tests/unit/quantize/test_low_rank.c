@@ -92,15 +92,6 @@ static void test_no_error(void **state)
     assert_true(left == 0 && rest(e, a, b, NULL, 12, 5, 2) == 0);
 }
 
-static hd_source *open_source(const char *path, hd_checkpoint **ckpt)
-{
-    hd_source *s = NULL;
-    hd_error err = {0};
-    if (hd_checkpoint_open(ckpt, path, &err) != HD_OK || hd_source_open_gguf(&s, *ckpt, NULL, "tiny", &err) != HD_OK)
-        fail_msg("%s", err.text);
-    return s;
-}
-
 static float *decode(const hd_checkpoint *ckpt, const char *name)
 {
     const hd_tensor *t = hd_checkpoint_find(ckpt, name);
@@ -160,7 +151,7 @@ static void test_file(void **state)
     hd_checkpoint *from_ckpt, *base, *factors;
     hd_error err = {0};
     hd_low_rank_report r;
-    hd_source *from = open_source(original, &from_ckpt);
+    hd_source *from = tiny_open_source(original, &from_ckpt);
     assert_int_equal(hd_checkpoint_open(&base, quantized, &err), HD_OK);
     hd_low_rank_options o = {.rank = RANK, .pattern = "blk.*.ffn_*"};
     assert_int_equal(stop_at_once(from, base, o), HD_E_CANCELLED); /* and gone on with */
@@ -194,7 +185,7 @@ static void refused(const char *base_path, const char *pattern, int rank, const 
     hd_checkpoint *from_ckpt, *base;
     hd_error err = {0};
     hd_low_rank_report r;
-    hd_source *from = open_source(original, &from_ckpt);
+    hd_source *from = tiny_open_source(original, &from_ckpt);
     hd_low_rank_options o = {.rank = rank, .pattern = pattern};
     assert_int_equal(hd_checkpoint_open(&base, base_path, &err), HD_OK);
     assert_int_equal(hd_low_rank_write(from, base, adapter, &o, &r, &err), HD_E_ARGUMENT);
@@ -225,7 +216,7 @@ static int make_files(void **state)
     snprintf(quantized, sizeof quantized, "%s.q", original);
     snprintf(adapter, sizeof adapter, "%s.lora", original);
     snprintf(part, sizeof part, "%s.part", adapter);
-    hd_source *from = open_source(original, &ckpt);
+    hd_source *from = tiny_open_source(original, &ckpt);
     const hd_quant_mix *mix = hd_quant_mix_find("Q4_0");
     hd_quant_types(types, hd_source_tensors(from), hd_source_count(from), mix, false);
     hd_status status = hd_quantize(from, types, mix, quantized, &o, &err);

@@ -11,15 +11,6 @@ enum { HIDDEN = 64, FFN = 128, EXPERTS = 8, WIDTH = 32, LAYER = 1 };
 
 static char paths[2][TINY_PATH]; /* gate and up of the experts apart, joint */
 
-static hd_source *open_source(const char *path, hd_checkpoint **ckpt)
-{
-    hd_source *s = NULL;
-    hd_error err = {0};
-    if (hd_checkpoint_open(ckpt, path, &err) != HD_OK || hd_source_open_gguf(&s, *ckpt, NULL, "tiny", &err) != HD_OK)
-        fail_msg("%s", err.text);
-    return s;
-}
-
 static size_t find(const hd_source *s, const char *name)
 {
     for (size_t i = 0; i < hd_source_count(s); i++)
@@ -228,7 +219,7 @@ static void prune_and_check(bool joint, double ffn, int multiple, int experts, i
     hd_checkpoint *ckpt, *second;
     hd_error err = {0};
     hd_pruned facts;
-    hd_source *base = open_source(paths[joint], &ckpt), *from = open_source(paths[joint], &second), *pruned;
+    hd_source *base = tiny_open_source(paths[joint], &ckpt), *from = tiny_open_source(paths[joint], &second), *pruned;
     hd_imatrix *m = make_importance(true);
     hd_prune_options o = {.ffn = ffn, .multiple = multiple, .experts = experts, .imatrix = m};
     if (hd_source_open_pruned(&pruned, from, &o, &facts, &err) != HD_OK) fail_msg("%s", err.text);
@@ -277,7 +268,7 @@ static void test_widths(void **state)
     for (size_t i = 0; i < HD_ARRAY_LEN(cases); i++) {
         hd_checkpoint *ckpt;
         hd_pruned facts;
-        hd_source *from = open_source(paths[0], &ckpt), *pruned;
+        hd_source *from = tiny_open_source(paths[0], &ckpt), *pruned;
         hd_prune_options o = {.ffn = cases[i].share, .multiple = cases[i].multiple};
         assert_int_equal(hd_source_open_pruned(&pruned, from, &o, &facts, NULL), HD_OK);
         assert_int_equal(facts.after.ffn, cases[i].ffn);
@@ -292,7 +283,7 @@ static void refused(double ffn, int multiple, int experts, const hd_imatrix *m, 
     hd_checkpoint *ckpt;
     hd_pruned facts;
     hd_error err = {0};
-    hd_source *from = open_source(paths[0], &ckpt), *pruned;
+    hd_source *from = tiny_open_source(paths[0], &ckpt), *pruned;
     hd_prune_options o = {.ffn = ffn, .multiple = multiple, .experts = experts, .imatrix = m};
     assert_int_equal(hd_source_open_pruned(&pruned, from, &o, &facts, &err), HD_E_ARGUMENT);
     if (!strstr(err.text, why)) fail_msg("'%s' lacks '%s'", err.text, why);

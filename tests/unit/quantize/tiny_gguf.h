@@ -3,6 +3,7 @@
 #ifndef HD_TESTS_TINY_GGUF_H
 #define HD_TESTS_TINY_GGUF_H
 
+#include "quantize/source.h"
 #include "unit/models/bad_config_gguf.h"
 #include "unit/tiny_model.h"
 
@@ -101,6 +102,16 @@ static inline void tiny_gguf(char path[TINY_PATH], bool joint)
 static inline void tiny_gguf_remove(const char *path)
 {
     unlink(path);
+}
+
+/* The file as a source of GGUF; fails the test where it is none. */
+static inline hd_source *tiny_open_source(const char *path, hd_checkpoint **ckpt)
+{
+    hd_source *s = NULL;
+    hd_error err = {0};
+    if (hd_checkpoint_open(ckpt, path, &err) != HD_OK || hd_source_open_gguf(&s, *ckpt, NULL, "tiny", &err) != HD_OK)
+        fail_msg("%s", err.text);
+    return s;
 }
 
 #endif
