@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/adapters.h"
 #include "cli/cli.h"
 #include "cli/engine.h"
 #include "cli/evaluate.h"
@@ -34,8 +35,9 @@ static const hd_manual manual = {
         "it "
         "(in nats: the expected extra loss when MODEL stands in for OTHER), how often both agree on the most likely "
         "token, and the largest difference of a logit.  Both must have the same vocabulary.  With --against-cpu "
-        "or --against-cache-type alone, OTHER is the same model.  --experts, --expert-share, --ffn-keep and --lora "
-        "count for MODEL alone: --against MODEL then tells what they cost.\n\n"
+        "or --against-cache-type alone, OTHER is the same model.  --experts, --expert-share and --ffn-keep always "
+        "count for MODEL alone; --lora does so with --against, while with those two alone both have the adapter: "
+        "--against MODEL tells what they do to it.  --json says of each which it had.\n\n"
         "--record-experts and --force-experts store and replay which experts every token was routed to: a rounding in "
         "a "
         "faster tier can flip a choice, which says nothing about its arithmetic.",
@@ -118,29 +120,40 @@ static hd_status check_outputs(const eval *e, hd_error *err)
 
 /* ---- opening ---- */
 
-static hd_status open_side(const eval *e, hd_eval_side *side, const char *model, const char *cpu,
-                           const char *cache_type, hd_error *err)
+/* What `side` is opened with: what is compared with has none of the dials, and no adapter either where it is named; the
+ * same model computed otherwise keeps it. */
+static hd_engine_flags flags_of(const eval *e, const hd_eval_side *side)
 {
     hd_engine_flags flags = e->flags;
-    flags.cpu = cpu;
-    flags.cache_type = cache_type;
-    if (side == &e->run.other) { /* what is compared with is the model as it is */
-        flags.experts = 0;
-        flags.expert_share = 0;
-        flags.ffn_keep = 0;
-        if (e->against) flags.lora = NULL;
-    }
-    return hd_eval_side_open(side, model, &flags, err);
+    if (side == &e->run.own) return flags;
+    flags.cpu = e->against_cpu;
+    flags.cache_type = e->against_cache;
+    flags.experts = 0;
+    flags.expert_share = 0;
+    flags.ffn_keep = 0;
+    if (e->against) flags.lora = NULL;
+    return flags;
+}
+
+static const char *model_of(const eval *e, const hd_eval_side *side)
+{
+    return side == &e->run.other && e->against ? e->against : e->model;
+}
+
+static hd_status open_side(const eval *e, hd_eval_side *side, hd_error *err)
+{
+    hd_engine_flags flags = flags_of(e, side);
+    return hd_eval_side_open(side, model_of(e, side), &flags, err);
 }
 
 static hd_status open_models(eval *e, hd_error *err)
 {
     hd_evaluation *r = &e->run;
-    HD_TRY(open_side(e, &r->own, e->model, e->flags.cpu, e->flags.cache_type, err));
+    HD_TRY(open_side(e, &r->own, err));
     if (e->force) HD_TRY(hd_engine_force_experts(r->own.engine, e->force, err));
     if (e->record) HD_TRY(hd_engine_record_experts(r->own.engine, (int64_t)e->ids.len, err));
     if (!r->compares) return HD_OK;
-    return open_side(e, &r->other, e->against ? e->against : e->model, e->against_cpu, e->against_cache, err);
+    return open_side(e, &r->other, err);
 }
 
 /* Room for the logits of --logits. */
@@ -183,11 +196,33 @@ static hd_status eval_all(eval *e, hd_error *err)
 
 /* ---- report ---- */
 
-static json_t *side_json(const eval *e, const hd_eval_side *s, const char *model)
+/* The adapter and the dials that a side was evaluated with; those that were not given are not there. */
+static hd_status add_settings(json_t *o, const hd_engine_flags *f, hd_error *err)
+{
+    char *path = NULL;
+    double scale;
+    if (f->lora) {
+        HD_TRY(hd_cli_adapter_words("lora", f->lora, &path, &scale, err));
+        json_object_set_new(o, "lora", hd_json_text(path, strlen(path)));
+        json_object_set_new(o, "lora_scale", json_real(scale));
+        hd_free(path);
+    }
+    if (f->experts) json_object_set_new(o, "experts", json_integer(f->experts));
+    if (f->expert_share > 0) json_object_set_new(o, "expert_share", json_real(f->expert_share));
+    if (f->ffn_keep > 0) {
+        json_object_set_new(o, "ffn_keep", json_real(f->ffn_keep));
+        json_object_set_new(o, "ffn_by", json_string(f->ffn_by ? f->ffn_by : "gate"));
+    }
+    return HD_OK;
+}
+
+static hd_status side_json(json_t **out, const eval *e, const hd_eval_side *s, hd_error *err)
 {
     hd_engine_info info;
+    const char *model = model_of(e, s);
+    const hd_engine_flags flags = flags_of(e, s);
     hd_engine_get_info(s->engine, &info);
-    json_t *o = json_pack("{s:o, s:s}", "model", hd_json_text(model, strlen(model)), "cpu", info.cpu);
+    json_t *o = *out = json_pack("{s:o, s:s}", "model", hd_json_text(model, strlen(model)), "cpu", info.cpu);
     json_object_set_new(o, "cache_type", json_string(info.cache_type));
     hd_arithmetic_left left;
     hd_engine_get_arithmetic(s->engine, &left);
@@ -196,37 +231,47 @@ static json_t *side_json(const eval *e, const hd_eval_side *s, const char *model
     json_object_set_new(o, "perplexity",
                         e->run.predicted ? hd_json_real(hd_evaluation_perplexity(&e->run, s)) : json_null());
     json_object_set_new(o, "loss", e->run.predicted ? hd_json_real(hd_evaluation_loss(&e->run, s)) : json_null());
-    return o;
+    return add_settings(o, &flags, err);
+}
+
+static hd_status add_comparison(json_t *o, eval *e, hd_error *err)
+{
+    hd_divergence kl = hd_evaluation_divergence(&e->run);
+    json_t *other;
+    hd_status status = side_json(&other, e, &e->run.other, err);
+    json_object_set_new(o, "kl_mean", hd_json_real(kl.mean));
+    json_object_set_new(o, "kl_median", hd_json_real(kl.median));
+    json_object_set_new(o, "kl_p99", hd_json_real(kl.p99));
+    json_object_set_new(o, "kl_max", hd_json_real(kl.max));
+    json_object_set_new(o, "top1", json_real(kl.top1));
+    json_object_set_new(other, "largest_logit_difference", hd_json_real(e->run.difference));
+    json_object_set_new(other, "compared_tokens", json_integer((json_int_t)e->run.compared));
+    json_object_set_new(o, "against", other);
+    return status;
 }
 
 static hd_status print_json(eval *e, hd_error *err)
 {
-    json_t *o = side_json(e, &e->run.own, e->model);
+    json_t *o;
+    hd_status status = side_json(&o, e, &e->run.own, err);
     json_object_set_new(o, "tokens", json_integer((json_int_t)e->ids.len));
     json_object_set_new(o, "predicted_tokens", json_integer((json_int_t)e->run.predicted));
     json_object_set_new(o, "window", json_integer(e->run.window));
     json_object_set_new(o, "windows", json_integer((json_int_t)e->run.windows));
     if (e->logits_path) json_object_set_new(o, "logits", hd_json_text(e->logits_path, strlen(e->logits_path)));
-    if (e->run.compares) {
-        hd_divergence kl = hd_evaluation_divergence(&e->run);
-        json_t *other = side_json(e, &e->run.other, e->against ? e->against : e->model);
-        json_object_set_new(o, "kl_mean", hd_json_real(kl.mean));
-        json_object_set_new(o, "kl_median", hd_json_real(kl.median));
-        json_object_set_new(o, "kl_p99", hd_json_real(kl.p99));
-        json_object_set_new(o, "kl_max", hd_json_real(kl.max));
-        json_object_set_new(o, "top1", json_real(kl.top1));
-        json_object_set_new(other, "largest_logit_difference", hd_json_real(e->run.difference));
-        json_object_set_new(other, "compared_tokens", json_integer((json_int_t)e->run.compared));
-        json_object_set_new(o, "against", other);
-    }
-    return hd_json_print(stdout, o, false, err);
+    if (e->run.compares && status == HD_OK) status = add_comparison(o, e, err);
+    if (status == HD_OK) return hd_json_print(stdout, o, false, err);
+    json_decref(o);
+    return status;
 }
 
-static void print_side(const eval *e, const hd_eval_side *s, const char *title, const char *model)
+static void print_side(const eval *e, const hd_eval_side *s, const char *title)
 {
     hd_engine_info info;
+    const hd_engine_flags flags = flags_of(e, s);
     hd_engine_get_info(s->engine, &info);
-    printf("%-24s %s (%s, cache %s)\n", title, model, info.cpu, info.cache_type);
+    printf("%-24s %s (%s, cache %s)\n", title, model_of(e, s), info.cpu, info.cache_type);
+    if (flags.lora) printf("  adapter                %s\n", flags.lora);
     hd_arithmetic_left left;
     hd_engine_get_arithmetic(s->engine, &left);
     if (left.layers < 1)
@@ -239,7 +284,7 @@ static void print_side(const eval *e, const hd_eval_side *s, const char *title, 
 
 static void print_text(eval *e)
 {
-    print_side(e, &e->run.own, "model", e->model);
+    print_side(e, &e->run.own, "model");
     printf("  tokens                 %zu, in %zu window%s of at most %lld\n", e->ids.len, e->run.windows,
            e->run.windows == 1 ? "" : "s", (long long)e->run.window);
     if (e->logits_path)
@@ -247,7 +292,7 @@ static void print_text(eval *e)
                e->logits_path);
     if (!e->run.compares) return;
     hd_divergence kl = hd_evaluation_divergence(&e->run);
-    print_side(e, &e->run.other, "against", e->against ? e->against : e->model);
+    print_side(e, &e->run.other, "against");
     printf("divergence               over %zu positions\n", e->run.compared);
     printf("  KL, nats               mean %.4g, median %.4g, 99 %% %.4g, max %.4g\n", kl.mean, kl.median, kl.p99,
            kl.max);

@@ -97,6 +97,24 @@ class Files(Cli):
                     else:
                         os.unlink(self.path(out))
 
+    def test_eval_says_what_it_used(self):
+        words = ("eval", self.base, "--ids", comma(expected("llama")["prompt.1"][1]), "--json")
+        plain = json.loads(self.hadal(*words, "--against", self.base))
+        self.assertFalse({"lora", "lora_scale", "experts", "ffn_keep"} & set(plain) | {"lora"} & set(plain["against"]))
+        dialled = json.loads(self.hadal(*words, "--ffn-keep", "50%", "--against-cpu", "reference"))
+        self.assertEqual((dialled["ffn_keep"], dialled["ffn_by"]), (0.5, "gate"))
+        self.assertFalse({"ffn_keep", "ffn_by"} & set(dialled["against"]))
+        said = json.loads(self.hadal(*words, "--lora", self.adapter + ":0.5", "--against", self.base))
+        self.assertEqual((said["lora"], said["lora_scale"]), (self.adapter, 0.5))
+        self.assertFalse({"lora", "lora_scale"} & set(said["against"]))
+        self.assertEqual(said["against"]["loss"], plain["loss"])
+        # The same model computed otherwise has the adapter, too.
+        said = json.loads(self.hadal(*words, "--lora", self.adapter, "--against-cpu", "reference"))
+        self.assertEqual((said["against"]["lora"], said["against"]["lora_scale"]), (self.adapter, 1))
+        whole = json.loads(self.hadal(*words, "--lora", self.adapter, "--cpu", "reference"))
+        self.assertEqual(said["against"]["loss"], whole["loss"])
+        self.assertIn("  adapter                " + self.adapter, self.hadal(*words[:-1], "--lora", self.adapter))
+
     def test_what_is_refused(self):
         for words, text in (
             (("eval", self.base, "--ids", "1", "--lora", self.path("none")), "none"),
