@@ -329,8 +329,7 @@ static hd_status correct(command *c, hd_error *err)
 static hd_status gather_only(command *c, hd_error *err)
 {
     HD_TRY(hd_calibration_check(&c->importance, err));
-    HD_TRY(hd_model_resolve(c->model.in, &c->model.path, err));
-    HD_TRY(hd_checkpoint_open(&c->model.ckpt, c->model.path, err));
+    HD_TRY(hd_rewrite_open_checkpoint(&c->model, err));
     HD_TRY(check_calibration(c, err));
     HD_TRY(hd_calibration_make(&c->importance, c->model.in, (int)c->model.threads, err));
     if (c->json) return hd_json_print(stdout, hd_calibration_json(&c->importance), true, err);

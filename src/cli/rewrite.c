@@ -74,11 +74,28 @@ static hd_status merge_one(hd_rewrite *w, const char *words, hd_error *err)
     return status;
 }
 
+/* A GGUF adapter is a file of tensors like any other: asked before, since nothing else would notice. */
+static hd_status check_model(const hd_rewrite *w, hd_error *err)
+{
+    if (!hd_adapter_is_one(w->path)) return HD_OK;
+    return hd_fail(
+        err, HD_E_ARGUMENT,
+        "%s: is an adapter (LoRA), no model; 'hadal convert BASE OUT --merge %s' makes a model of it and its "
+        "base, or the base is quantized and the adapter given with --lora",
+        w->in, w->in);
+}
+
+hd_status hd_rewrite_open_checkpoint(hd_rewrite *w, hd_error *err)
+{
+    HD_TRY(hd_model_resolve(w->in, &w->path, err));
+    HD_TRY(check_model(w, err));
+    return hd_checkpoint_open(&w->ckpt, w->path, err);
+}
+
 hd_status hd_rewrite_open(hd_rewrite *w, hd_format layout, hd_error *err)
 {
     hd_buf name;
-    HD_TRY(hd_model_resolve(w->in, &w->path, err));
-    HD_TRY(hd_checkpoint_open(&w->ckpt, w->path, err));
+    HD_TRY(hd_rewrite_open_checkpoint(w, err));
     HD_TRY(open_tokenizer(w, layout, err));
     hd_buf_init(&name, 1 << 16);
     hd_status status = model_name(w->path, &name, err);

@@ -26,6 +26,9 @@ typedef struct hd_rewrite {
 
 /* Opens `in` (a path or a name) as `layout` has it, adapters merged.  Close it also after a failure. */
 hd_status hd_rewrite_open(hd_rewrite *w, hd_format layout, hd_error *err);
+
+/* Only w->path and w->ckpt of it.  HD_E_ARGUMENT where `in` is an adapter. */
+hd_status hd_rewrite_open_checkpoint(hd_rewrite *w, hd_error *err);
 void hd_rewrite_close(hd_rewrite *w);
 
 /* A release, just opened, in 8 bits: `codes` is F8_E4M3 or I8; `option` names what was asked for ("FP8").  Errors also:

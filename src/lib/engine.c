@@ -6,6 +6,7 @@
 #include "kernels/kernels.h"
 #include "kernels/profile.h"
 #include "lib/engine_internal.h"
+#include "models/adapter.h"
 
 #define DEFAULT_CHUNK 512
 /* For models that come without sampling values: what DeepSeek recommends for R1 and its distillations. */
@@ -110,7 +111,7 @@ hd_status hd_engine_open(hd_engine **out, const char *path, const hd_engine_opti
     hd_status status = hd_core_open(&e->core, path, &co, err);
     if (status != HD_OK) {
         hd_free(e);
-        return status;
+        return hd_adapter_explain(status, path, err);
     }
     fill_info(e);
     *out = e;

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "models/adapter.h"
+
 /* ---- opening ---- */
 
 static int32_t find_marker(const hd_tokenizer *tok, hd_answer_marker marker)
@@ -27,7 +29,7 @@ hd_status hd_text_open(hd_text **out, const char *path, hd_error *err)
     *out = NULL;
     hd_text *text = hd_calloc(1, sizeof *text);
     if (!text) return hd_fail(err, HD_E_MEMORY, "out of memory for a tokenizer");
-    hd_status status = hd_tokenizer_open(&text->tok, path, err);
+    hd_status status = hd_adapter_explain(hd_tokenizer_open(&text->tok, path, err), path, err);
     if (status == HD_OK) status = open_template(text, err);
     if (status != HD_OK) {
         hd_text_close(&text);

@@ -334,6 +334,16 @@ bool hd_adapter_is_one(const char *path)
     return found;
 }
 
+hd_status hd_adapter_explain(hd_status status, const char *path, hd_error *err)
+{
+    bool unread = status == HD_E_NOT_FOUND || status == HD_E_FORMAT || status == HD_E_UNSUPPORTED;
+    if (!unread || !hd_adapter_is_one(path)) return status;
+    return hd_fail(err, HD_E_ARGUMENT,
+                   "%s: is an adapter (LoRA), no model: give its base model, and the adapter with --lora, or merge the "
+                   "two with 'hadal convert BASE OUT --merge ADAPTER'",
+                   path);
+}
+
 /* ---- facts ---- */
 
 void hd_adapter_get_info(const hd_adapter *adapter, hd_adapter_info *out)

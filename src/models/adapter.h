@@ -47,6 +47,10 @@ void hd_adapter_close(hd_adapter **adapter);
 /* Whether there is a PEFT folder or a GGUF adapter at `path`; a look at names and metadata only. */
 bool hd_adapter_is_one(const char *path);
 
+/* For callers that wanted a model at `path` and failed with `status`: the same, but where there is an adapter
+ * HD_E_ARGUMENT, which says so and what to do. */
+hd_status hd_adapter_explain(hd_status status, const char *path, hd_error *err);
+
 /* Texts live as long as the adapter. */
 void hd_adapter_get_info(const hd_adapter *adapter, hd_adapter_info *out);
 

@@ -126,6 +126,20 @@ class Files(Cli):
         ):
             self.refused(1, text, *words)
 
+    def test_an_adapter_is_no_model(self):
+        gguf = self.path("a.gguf")
+        self.hadal("convert", self.adapter, gguf, "--base", self.base)
+        for one in (gguf, self.adapter):
+            for words in (("run", one, "-p", "x"), ("run", one, "--ids", "1"), ("eval", one, "--ids", "1"), ("bench", one),
+                          ("chat", one), ("tokenize", one, "-p", "x")):
+                self.refused(1, "is an adapter (LoRA), no model: give its base model, and the adapter with --lora", *words)
+            for words in (("--type", "Q8_0"), ("--type", "Q8_0", "--dry-run"), ("--target-bpw", "5"), ("--type", "INT8")):
+                self.refused(1, f"is an adapter (LoRA), no model; 'hadal convert BASE OUT --merge {one}'", "quantize", one,
+                             self.path("out"), *words)
+            self.refused(1, "is an adapter (LoRA), no model", "quantize", one, "--calibrate", __file__, "--imatrix-out",
+                         self.path("x"))
+        self.assertEqual(sorted(os.listdir(self.place)), ["a.gguf", "adapter"])
+
 
 class Service(Case):
     @classmethod
