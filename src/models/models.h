@@ -83,6 +83,10 @@ bool hd_model_has_scales(hd_type type);
 hd_status hd_model_scales_find(hd_scale_layout *out, const hd_checkpoint *ckpt, const char *name, hd_type type,
                                int64_t rows, int64_t cols, hd_error *err);
 
+/* Whether the scales of m, filled in and read from the tensor `name`, are finite and above 0, or 0 where all their
+ * codes are (some programs write that for a block of zeros).  HD_E_FORMAT names the first that isn't. */
+hd_status hd_model_scales_check(const hd_matrix *m, const char *name, hd_error *err);
+
 /* Whether a tensor of that name holds the scales of another one. */
 bool hd_model_is_scale(const hd_checkpoint *ckpt, const char *name);
 
@@ -155,7 +159,7 @@ typedef struct hd_model_options {
     int64_t context;        /* longest sequence */
     const char *cache_type; /* "f32", "f16", "bf16", "q8_0"; NULL or "auto": what the backend prefers */
     hd_dials dials;
-    int lora_rank;          /* largest rank of adapters; 0: spans have none */
+    int lora_rank; /* largest rank of adapters; 0: spans have none */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
 } hd_model_options;

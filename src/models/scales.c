@@ -2,6 +2,7 @@
  *
  * Two layouts: DeepSeek-V3's FP8 ("NAME_scale_inv", one for each block) and that of compressed-tensors ("NAME_scale",
  * one for each row: what it calls a channel). */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -79,6 +80,33 @@ hd_status hd_model_scales_find(hd_scale_layout *out, const hd_checkpoint *ckpt, 
     }
     out->shape[0] = (rows + out->rows - 1) / out->rows;
     out->shape[1] = (cols + out->cols - 1) / out->cols;
+    return HD_OK;
+}
+
+/* Whether all codes that scale [i][j] stands for are 0; one bit of e4m3 is the sign. */
+static bool codes_are_zero(const hd_matrix *m, int64_t i, int64_t j)
+{
+    uint8_t mask = m->type == HD_TYPE_F8_E4M3 ? 0x7f : 0xff, any = 0;
+    int64_t end = HD_MIN((i + 1) * m->scale_rows, m->rows), stop = HD_MIN((j + 1) * m->scale_cols, m->cols);
+    for (int64_t r = i * m->scale_rows; r < end; r++)
+        for (int64_t c = j * m->scale_cols; c < stop; c++)
+            any |= m->data[(size_t)r * m->row_bytes + (size_t)c] & mask;
+    return !any;
+}
+
+hd_status hd_model_scales_check(const hd_matrix *m, const char *name, hd_error *err)
+{
+    int64_t rows = (m->rows + m->scale_rows - 1) / m->scale_rows;
+    for (int64_t i = 0; i < rows * m->scale_stride; i++) {
+        float scale = m->scale[i];
+        if (isfinite(scale) && scale > 0) continue;
+        if (scale == 0 && codes_are_zero(m, i / m->scale_stride, i % m->scale_stride)) continue;
+        return hd_fail(
+            err, HD_E_FORMAT,
+            "tensor %.200s: the scale in row %lld, column %lld is %g, and must be finite and above 0; the model "
+            "is damaged",
+            name, (long long)(i / m->scale_stride), (long long)(i % m->scale_stride), (double)scale);
+    }
     return HD_OK;
 }
 

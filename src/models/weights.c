@@ -161,7 +161,7 @@ static hd_status take_scales(hd_weights *w, hd_matrix *m, const char *name, hd_e
     m->scale_stride = layout.shape[1];
     m->scale_rows = layout.rows;
     m->scale_cols = layout.cols;
-    return HD_OK;
+    return hd_model_scales_check(m, layout.name, err);
 }
 
 static hd_status fill_matrix(hd_weights *w, hd_matrix *m, const hd_tensor *t, int64_t rows, int64_t cols, hd_error *err)

@@ -305,7 +305,7 @@ static hd_status take_scales(hd_source *s, const hd_tensor *t, hd_matrix *m, hd_
     m->scale_stride = cols;
     m->scale_rows = layout.rows;
     m->scale_cols = layout.cols;
-    return HD_OK;
+    return hd_model_scales_check(m, layout.name, err);
 }
 
 hd_status hd_source_parts(hd_source *s, const hd_tensor *t, size_t count, bool column, hd_matrix *parts, hd_error *err)

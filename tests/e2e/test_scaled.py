@@ -199,6 +199,20 @@ class Scaled(Cli):
         self.damage("INT8", narrow("_scale"))
         self.wrong("up_proj.weight_scale")
 
+        def scale(suffix, value):
+            def change(t):
+                dtype, shape, content = t[name + suffix]
+                raw = struct.pack("<f", value)[-(4 if dtype == "F32" else 2):]
+                t[name + suffix] = [dtype, shape, content[: -len(raw)] + raw]
+            return change
+
+        for type, suffix in (("FP8", "_scale_inv"), ("INT8", "_scale")):
+            for value in (float("nan"), float("inf"), -1.0, 0.0):
+                self.damage(type, scale(suffix, value))
+                self.wrong(f"{name}{suffix}: the scale in row ")
+                self.refused(1, f"{name}{suffix}: the scale in row ", "quantize", self.out, self.file("other.gguf"),
+                             "--type", "Q8_0")
+
         def group(q):
             return q["config_groups"]["group_0"]["weights"]
 

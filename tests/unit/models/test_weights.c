@@ -299,6 +299,43 @@ static void rows_need_scales_of_the_right_shape(void **state)
     must_refuse(&m, HD_E_FORMAT, "not part of this architecture as configured: model.layers.0.mlp.gate_proj.weight_sc");
 }
 
+static void set_scale(tiny_model *m, const char *name, int64_t i, float value)
+{
+    ((float *)(uintptr_t)tiny_find(m, name)->data)[i] = value;
+}
+
+static void scales_are_finite_and_above_0(void **state)
+{
+    (void)state;
+    static const float bad[] = {NAN, INFINITY, -INFINITY, -0.5f};
+    tiny_model m;
+    for (size_t i = 0; i < HD_ARRAY_LEN(bad); i++) {
+        tiny_llama(&m, 52);
+        make_fp8(&m, 16);
+        set_block(&m, json_pack("[i,i]", 16, 16));
+        set_scale(&m, fp8_scale, 3, bad[i]);
+        must_refuse(&m, HD_E_FORMAT, "gate_proj.weight_scale_inv: the scale in row 1, column 1 is ");
+        tiny_llama(&m, 52);
+        make_rows(&m, HD_TYPE_I8);
+        set_scale(&m, row_scale, 39, bad[i]);
+        must_refuse(&m, HD_E_FORMAT, "gate_proj.weight_scale: the scale in row 39, column 0 is ");
+    }
+    for (int code = 0; code < 2; code++) { /* a block of zeros may have a scale of 0, even of negative ones */
+        tiny_llama(&m, 52);
+        make_fp8(&m, 16);
+        set_block(&m, json_pack("[i,i]", 16, 16));
+        set_scale(&m, fp8_scale, 5, 0.0f);
+        uint8_t *codes = (uint8_t *)(uintptr_t)tiny_find(&m, fp8)->data;
+        codes[32 * TINY_HIDDEN + 31] = 0x80;
+        codes[32 * TINY_HIDDEN + 15] = 0x38; /* its neighbour's */
+        if (code) codes[39 * TINY_HIDDEN + 16] = 0x01;
+        if (code)
+            must_refuse(&m, HD_E_FORMAT, "the scale in row 2, column 1 is 0,");
+        else
+            must_open(&m);
+    }
+}
+
 static void weight_block_size_is_checked(void **state)
 {
     (void)state;
@@ -385,6 +422,7 @@ int main(void)
         cmocka_unit_test(biases_follow_the_configuration),
         cmocka_unit_test(fp8_needs_scales_of_the_right_shape),
         cmocka_unit_test(rows_need_scales_of_the_right_shape),
+        cmocka_unit_test(scales_are_finite_and_above_0),
         cmocka_unit_test(weight_block_size_is_checked),
         cmocka_unit_test(absurd_widths_fail_on_the_first_tensor),
         cmocka_unit_test(products_have_bounds_too),
