@@ -140,6 +140,18 @@ typedef struct rounder {
     hd_error *err;
 } rounder;
 
+/* Matrices are found by the address of their bytes, so each must lie in the checkpoint just so. */
+static hd_status check_source(const hd_source *from, const int *classes, hd_error *err)
+{
+    for (size_t i = 0; i < hd_source_count(from); i++)
+        if (classes[i] >= 0 && !hd_source_tensor(from, i)->data)
+            return hd_fail(err, HD_E_UNSUPPORTED,
+                           "tensor '%s' is not in the file as it is: what errors cost is measured on GGUF files without "
+                           "adapters or pruning; write such a file first",
+                           hd_source_tensor(from, i)->name);
+    return HD_OK;
+}
+
 /* The tensor whose bytes have this address; hd_source_count: none. */
 static size_t find_tensor(const rounder *r, const void *data)
 {
@@ -356,7 +368,8 @@ hd_status hd_sensitivity_measure(double *cost, hd_sensitivity *out, const int *c
     r.table = *options->backend;
     r.table.prepare = prepare;
     reading x = {.r = &r, .out = out};
-    hd_status status = hd_model_config_read(&config, hd_source_checkpoint(from), err);
+    hd_status status = check_source(from, classes, err);
+    if (status == HD_OK) status = hd_model_config_read(&config, hd_source_checkpoint(from), err);
     if (status == HD_OK) status = take_room(&x, config.vocab);
     if (status == HD_OK) status = take_turns(&x);
     if (status == HD_OK) find_costs(cost, out, from, classes, choices, probe);

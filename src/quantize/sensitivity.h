@@ -45,8 +45,8 @@ void hd_sensitivity_classes(int *classes, hd_sensitivity *out, const hd_source *
 /* Measures all classes of `from`, whose checkpoint is GGUF, as hd_sensitivity_classes gave them, with probe[i] as the
  * type of tensor i when its turn comes, and gives each tensor the cost of a unit of its error (budget.h) in
  * cost[hd_source_count].  Opens the model once more than there are classes; beside it 256 MB of logits and the matrices
- * of one class are held.  Errors: those of opening a model, HD_E_CANCELLED, HD_E_ARGUMENT (a text too short),
- * HD_E_MEMORY. */
+ * of one class are held.  Errors: those of opening a model, HD_E_UNSUPPORTED (a matrix that is put together, as of a
+ * pruned or merged source), HD_E_CANCELLED, HD_E_ARGUMENT (a text too short), HD_E_MEMORY. */
 hd_status hd_sensitivity_measure(double *cost, hd_sensitivity *out, const int *classes, const hd_source *from,
                                  const hd_choices *choices, const hd_type *probe, const hd_sensitivity_options *options,
                                  hd_error *err);

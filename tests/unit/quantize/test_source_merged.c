@@ -2,7 +2,8 @@
 #include <math.h>
 
 #include "base/base.h"
-#include "quantize/source.h"
+#include "kernels/kernels.h"
+#include "quantize/sensitivity.h"
 #include "unit/engine_fixture.h"
 #include "unit/tiny_adapter.h"
 
@@ -165,6 +166,32 @@ static void another_base_is_refused(void **state)
     close_fixture(&deepseek);
 }
 
+/* Sensitivities find matrices by their bytes in the file; those that are put together are not skipped but named. */
+static void what_is_put_together_has_no_measured_cost(void **state)
+{
+    (void)state;
+    fixture f;
+    hd_source *s;
+    hd_error err = {0};
+    hd_sensitivity report;
+    hd_sensitivity_options o = {.threads = 1, .window = 64};
+    static hd_choices choices[64];
+    int classes[64];
+    hd_type probe[64];
+    double cost[64];
+    open_fixture(&f, false);
+    must(hd_kernels_cpu(&o.backend, HD_CPU_REFERENCE, &err), &err);
+    must(hd_source_open_gguf(&s, f.ckpt, NULL, "tiny", &err), &err);
+    assert_true(hd_source_count(s) < HD_ARRAY_LEN(classes));
+    for (size_t i = 0; i < hd_source_count(s); i++)
+        probe[i] = HD_TYPE_Q8_0;
+    hd_sensitivity_classes(classes, &report, s);
+    must_fail(hd_sensitivity_measure(cost, &report, classes, s, choices, probe, &o, &err), HD_E_UNSUPPORTED, &err,
+              "tensor 'blk.0.attn_q.weight' is not in the file as it is");
+    hd_source_close(&s);
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +199,7 @@ int main(void)
         cmocka_unit_test(rotated_rows_take_their_delta_along),
         cmocka_unit_test(latent_heads_take_their_delta_along),
         cmocka_unit_test(another_base_is_refused),
+        cmocka_unit_test(what_is_put_together_has_no_measured_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
