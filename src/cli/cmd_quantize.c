@@ -121,21 +121,41 @@ static hd_status find_mix(command *c, hd_error *err)
 
 /* ---- what it will be ---- */
 
-static void add_up(command *c)
+static void add_tensor(command *c, const hd_tensor *t, hd_type type)
 {
-    for (size_t i = 0; i < hd_source_count(c->model.source); i++) {
-        const hd_tensor *t = hd_source_tensor(c->model.source, i);
-        hd_type type = c->model.types[i];
-        size_t bytes = hd_quant_bytes(t, type);
-        c->values += (uint64_t)hd_tensor_values(t);
-        c->bytes += bytes;
-        c->type_bytes[type] += bytes;
-        c->type_tensors[type]++;
-    }
-    c->values_before = c->values; /* but for what is pruned, the tensors of both are the same values */
-    if (hd_prune_given(&c->prune)) c->values_before = c->prune.facts.values_before;
+    size_t bytes = hd_quant_bytes(t, type);
+    c->values += (uint64_t)hd_tensor_values(t);
+    c->bytes += bytes;
+    c->type_bytes[type] += bytes;
+    c->type_tensors[type]++;
+}
+
+static void add_up_before(command *c)
+{
+    for (size_t i = 0; i < hd_source_count(c->model.source); i++)
+        c->values_before += (uint64_t)hd_tensor_values(hd_source_tensor(c->model.source, i));
+    if (hd_prune_given(&c->prune)) c->values_before = c->prune.facts.values_before; /* the source is what is left */
     for (size_t i = 0; i < hd_checkpoint_tensor_count(c->model.ckpt); i++)
         c->bytes_before += hd_checkpoint_tensor(c->model.ckpt, i)->bytes;
+}
+
+static void add_up(command *c)
+{
+    for (size_t i = 0; i < hd_source_count(c->model.source); i++)
+        add_tensor(c, hd_source_tensor(c->model.source, i), c->model.types[i]);
+    add_up_before(c);
+}
+
+/* Of an OUT that is there: it may be a pruned model, with other shapes than IN's. */
+static hd_status add_up_written(command *c, hd_error *err)
+{
+    hd_checkpoint *written = NULL;
+    HD_TRY(hd_checkpoint_open(&written, c->model.out, err));
+    for (size_t i = 0; i < hd_checkpoint_tensor_count(written); i++)
+        add_tensor(c, hd_checkpoint_tensor(written, i), hd_checkpoint_tensor(written, i)->type);
+    hd_checkpoint_close(&written);
+    add_up_before(c);
+    return HD_OK;
 }
 
 static double bits_per_weight(uint64_t values, uint64_t bytes)
@@ -284,7 +304,7 @@ static hd_status report_only(command *c, hd_error *err)
     if (!i->from && i->to && access(i->to, R_OK) == 0) i->from = i->to;
     if (i->from) HD_TRY(hd_imatrix_read(&i->matrix, i->from, err));
     c->model.imatrix = i->matrix;
-    add_up(c);
+    HD_TRY(add_up_written(c, err));
     HD_TRY(hd_report_make(&c->report, &c->model, i, given ? recipe_name(c) : NULL, err));
     return print_all(c, err);
 }

@@ -77,6 +77,22 @@ class Prune(Cli):
         self.prune(original, "--prune-ffn", "25%")
         self.assertEqual(self.check_convert("qwen2")["intermediate_size"], 384)
 
+    def test_a_report_of_a_pruned_model_that_is_there(self):
+        """Without the options of the run that made it: sizes are OUT's, and what has other shapes is counted."""
+        original, report = self.gather("qwen2"), self.file("report.json")
+        made = self.prune(original, "--prune-ffn", "25%", type="Q8_0")
+        words = ("quantize", original, self.out, "--report", report, "--report-text", self.text, "--report-window", "64")
+        said = json.loads(self.hadal(*words, "--json"))
+        for key in ("bytes", "bpw", "bytes_before", "bpw_before", "tensor_types"):
+            self.assertEqual(said[key], made[key], key)
+        self.assertEqual(said["report"]["bytes"], said["bytes"])
+        self.assertEqual(said["report"]["tensors_of_other_shapes"], 9)
+        os.unlink(report)
+        self.assertIn("weights   ", self.hadal(*words))
+        os.unlink(report)
+        self.refused(1, "is there already, and only the run that prunes knows", *words, "--prune-ffn", "25%", "--imatrix",
+                     self.matrix)
+
     def test_blocks_of_256(self):
         original = self.gather("qwen2")
         self.assertEqual(self.prune(original, "--prune-ffn", "30%", type="Q4_K_M")["prune"]["ffn"], 256)
