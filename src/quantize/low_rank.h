@@ -10,7 +10,7 @@
  *
  * No architecture's file has a place for two factors where a matrix is, so they go where peers look for such things: a
  * LoRA adapter in GGUF (general.type "adapter"; NAME.lora_a [r][cols] and NAME.lora_b [rows][r], F16; alpha is the
- * rank, so that the scale is 1), which llama.cpp loads with --lora.
+ * rank, so that the scale is 1), which our --lora and llama.cpp's take.
  */
 #ifndef HD_QUANTIZE_LOW_RANK_H
 #define HD_QUANTIZE_LOW_RANK_H

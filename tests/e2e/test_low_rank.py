@@ -54,6 +54,16 @@ class LowRank(Cli):
             os.unlink(self.out)
         self.assertEqual(left, sorted(left, reverse=True))
 
+    def test_our_own_lora_runs_it(self):
+        self.make("--low-rank", "64")
+        said = [json.loads(self.hadal("eval", self.base, "--text", self.text, "--context", "128", "--against", self.original,
+                                      "--json", *more)) for more in ((), ("--lora", self.out))]
+        self.assertLess(said[1]["kl_mean"], 0.8 * said[0]["kl_mean"])
+        self.assertEqual(said[1]["lora"], self.out)
+        for command in ("run", "eval", "serve"):
+            self.assertIn("--lora", self.hadal(command, "--help"))
+        self.assertIn("Give it with --lora to 'hadal run'", " ".join(self.hadal("quantize", "--help").split()))
+
     def test_importance_and_patterns(self):
         said = json.loads(self.make("--low-rank", "4", "--low-rank-of", "blk.*.attn_*", "--calibrate", self.text, "--context",
                                     "64", "--imatrix-out", self.matrix, "--json"))
