@@ -83,6 +83,12 @@ static hd_status check_new(const hd_source *s, const hd_tensor *t, hd_type codes
 {
     const hd_tensor *there = hd_checkpoint_find(s->ckpt, t->name);
     if (!there || there->type != codes) return HD_OK;
+    if (s->delta_count) /* what the adapter leaves alone would be rounded again */
+        return hd_fail(
+            err, HD_E_ARGUMENT,
+            "%s: tensor '%s' is %s already, and an adapter is not merged into its codes: merge it with --type "
+            "BF16, then give the result this type",
+            hd_checkpoint_path(s->ckpt), t->name, hd_type_name(codes));
     return hd_fail(err, HD_E_ARGUMENT, "%s: tensor '%s' is %s already; copy the folder, or take --type BF16",
                    hd_checkpoint_path(s->ckpt), t->name, hd_type_name(codes));
 }
