@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "quantize/part_folder.h"
 #include "tensor/quant.h"
 
 #define PATH_BYTES ((size_t)1 << 16)
@@ -218,17 +218,26 @@ static json_t *config_of(const writing *w)
                      targets(w));
 }
 
+/* Another training's are written over: they have the same names. */
+static const char *stranger(const void *arg, const char *name)
+{
+    (void)arg;
+    bool own = strcmp(name, "adapter_config.json") == 0 || strcmp(name, "adapter_model.safetensors") == 0;
+    return own ? NULL : "is none of this command's files";
+}
+
 static hd_status write_folder(const writing *w, const char *folder)
 {
     hd_buf path;
     json_t *config = config_of(w);
     if (!config) return no_memory(w);
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
+    hd_status status = hd_part_folder_open(folder, stranger, NULL, w->err);
+    if (status != HD_OK) {
         json_decref(config);
-        return hd_fail(w->err, HD_E_IO, "%s: cannot make the folder: %s", folder, strerror(errno));
+        return status;
     }
     hd_buf_init(&path, PATH_BYTES);
-    hd_status status = hd_buf_printf(&path, "%s/adapter_config.json", folder);
+    status = hd_buf_printf(&path, "%s/adapter_config.json", folder);
     if (status == HD_OK)
         status = hd_file_write_json(path.data, config, w->err);
     else {

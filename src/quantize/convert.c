@@ -2,7 +2,6 @@
  * single file of weights, and the small files beside it where they are missing. */
 #include "quantize/convert.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 
 #include "base/dirs.h"
 #include "quantize/output.h"
+#include "quantize/part_folder.h"
 
 #define PATH_LENGTH ((size_t)1 << 16)
 #define SMALL_FILE_MAX ((size_t)64 << 20) /* tokenizer.json of 130,000 words with merges has 10 MB */
@@ -208,31 +208,16 @@ static bool is_own_name(const char *name)
     return false;
 }
 
-/* A folder that is there must be an earlier run's: no link, and nothing else in it, which would go into the model. */
-static hd_status check_folder(const folder *f)
+static const char *stranger(const void *arg, const char *name)
 {
-    struct stat st;
-    hd_status status = HD_OK;
-    if (lstat(f->path, &st) != 0 || !S_ISDIR(st.st_mode))
-        return hd_fail(f->err, HD_E_IO, "%s: is in the way: no folder; remove it to start anew", f->path);
-    DIR *dir = opendir(f->path);
-    if (!dir) return hd_fail(f->err, HD_E_IO, "%s: cannot read the folder: %s", f->path, strerror(errno));
-    for (struct dirent *e; status == HD_OK && (e = readdir(dir));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !is_own_name(e->d_name))
-            status = hd_fail(f->err, HD_E_IO, "%s: is in the way: '%s' in it is none of this command's files", f->path,
-                             e->d_name);
-    closedir(dir);
-    return status;
+    (void)arg;
+    return is_own_name(name) ? NULL : "is none of this command's files";
 }
 
 /* The small files come last: weights that an earlier run began are held against the model first. */
 static hd_status write_folder(const folder *f, const hd_tokenizer *tok, const hd_quant_options *options)
 {
-    if (mkdir(f->path, 0777) != 0) {
-        if (errno != EEXIST)
-            return hd_fail(f->err, HD_E_IO, "%s: cannot make the folder: %s", f->path, strerror(errno));
-        HD_TRY(check_folder(f));
-    }
+    HD_TRY(hd_part_folder_open(f->path, stranger, NULL, f->err));
     HD_TRY(hd_quantize(f->from, f->types, NULL, f->path, options, f->err));
     return put_small_files(f, tok);
 }

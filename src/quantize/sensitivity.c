@@ -145,10 +145,11 @@ static hd_status check_source(const hd_source *from, const int *classes, hd_erro
 {
     for (size_t i = 0; i < hd_source_count(from); i++)
         if (classes[i] >= 0 && !hd_source_tensor(from, i)->data)
-            return hd_fail(err, HD_E_UNSUPPORTED,
-                           "tensor '%s' is not in the file as it is: what errors cost is measured on GGUF files without "
-                           "adapters or pruning; write such a file first",
-                           hd_source_tensor(from, i)->name);
+            return hd_fail(
+                err, HD_E_UNSUPPORTED,
+                "tensor '%s' is not in the file as it is: what errors cost is measured on GGUF files without "
+                "adapters or pruning; write such a file first",
+                hd_source_tensor(from, i)->name);
     return HD_OK;
 }
 

@@ -50,8 +50,8 @@ struct hd_source {
     bool *taken;    /* [tensors of the checkpoint] */
     size_t scratch; /* values of the widest row of a part */
     const char *left_out;
-    hd_source *base; /* owned: a source of which this one shows a part; NULL: none */
-    hd_cut *cuts;    /* [count]; NULL without a base */
+    hd_source *base;         /* owned: a source of which this one shows a part; NULL: none */
+    hd_cut *cuts;            /* [count]; NULL without a base */
     hd_source_delta *deltas; /* of merged adapters; NULL: none */
     size_t delta_count;
 };

@@ -126,6 +126,51 @@ class Files(Cli):
         ):
             self.refused(1, text, *words)
 
+    def test_merging_into_codes_of_8_bits(self):
+        """Only through 16 bits, and the error says so."""
+        for type, name in (("FP8", "F8_E4M3"), ("INT8", "I8")):
+            codes, plain, out = (self.path(type + end) for end in ("", "-bf16", "-again"))
+            self.hadal("convert", self.base, codes, "--type", type)
+            for command in ("convert", "quantize"):
+                self.refused(1, f"is {name} already, and an adapter is not merged into its codes: merge it with --type BF16, "
+                                "then give the result this type", command, codes, out, "--type", type, "--merge", self.adapter)
+            self.hadal("convert", codes, plain, "--type", "BF16", "--merge", self.adapter)
+            self.hadal("convert", plain, out, "--type", type)
+            other = "INT8" if type == "FP8" else "FP8"
+            self.hadal("convert", codes, out + "-other", "--type", other, "--merge", self.adapter)
+
+    def test_merge_and_other_options(self):
+        """Beside a budget and --dry-run: what is said is what is written, and the adapter is in it."""
+        gguf, out, want = self.path("base.gguf"), self.path("out.gguf"), self.path("want.gguf")
+        self.hadal("convert", self.base, gguf)
+        self.hadal("convert", gguf, want, "--merge", self.adapter, "--type", "F32")
+        merged = self.logits(want)
+        far = max(abs(x - y) for x, y in zip(self.logits(gguf), merged))
+        for words in (("--target-bpw", "8.6"), ("--type", "Q8_0"), ("--target-size", "2MB")):
+            q = ("quantize", gguf, out, *words, "--merge", self.adapter, "--json")
+            planned = json.loads(self.hadal(*q, "--dry-run"))
+            self.assertFalse(os.path.exists(out))
+            said = json.loads(self.hadal(*q))
+            for key in ("bytes", "bpw", "tensor_types"):
+                self.assertEqual(said[key], planned[key], key)
+            self.assertLess(max(abs(x - y) for x, y in zip(self.logits(out), merged)), far / 2)
+            os.unlink(out)
+        self.refused(2, "--merge: --calibrate, --report and --low-rank look at IN without the adapter", "quantize", gguf, out,
+                     "--target-bpw", "5", "--merge", self.adapter, "--calibrate", __file__)
+
+    def test_a_foreign_part_stays(self):
+        """Adapters are written beside what somebody left under the name of the part: it is refused, not written over."""
+        folder, gguf = self.path("back"), self.path("a.gguf")
+        Path(gguf + ".part").write_text("notes")
+        self.refused(1, "is in the way", "convert", self.adapter, gguf, "--base", self.base)
+        self.assertEqual(Path(gguf + ".part").read_text(), "notes")
+        os.unlink(gguf + ".part")
+        self.hadal("convert", self.adapter, gguf, "--base", self.base)
+        os.mkdir(folder + ".part")
+        Path(folder + ".part", "notes").write_text("notes")
+        self.refused(1, "is in the way", "convert", gguf, folder, "--base", self.base)
+        self.assertEqual(os.listdir(folder + ".part"), ["notes"])
+
     def test_an_adapter_is_no_model(self):
         gguf = self.path("a.gguf")
         self.hadal("convert", self.adapter, gguf, "--base", self.base)
