@@ -221,8 +221,11 @@ static hd_status check_calibration(const command *c, hd_error *err)
 {
     bool gguf = hd_checkpoint_format(c->model.ckpt) == HD_FORMAT_GGUF;
     if (gguf || !c->importance.text) return HD_OK;
-    return hd_fail(err, HD_E_UNSUPPORTED, "--calibrate needs a GGUF file; 'hadal convert %s x.gguf' makes one",
-                   c->model.in);
+    return hd_fail(
+        err, HD_E_UNSUPPORTED,
+        "--calibrate needs a GGUF file: 'hadal convert %s x.gguf' makes one, to be given as IN; what --imatrix-out "
+        "keeps of it goes with %s, too, by --imatrix",
+        c->model.in, c->model.in);
 }
 
 static const char *recipe_name(const command *c)

@@ -388,7 +388,8 @@ static hd_status make_all(making *m, hd_error *err)
 static hd_status find_out(making *m, hd_error *err)
 {
     const hd_rewrite *w = m->w;
-    if (!hd_report_alone(m->r, w)) return hd_quant_first_file(&m->out, w->source, w->types, w->out, w->split, err);
+    const hd_quant_options o = {.split = w->split};
+    if (!hd_report_alone(m->r, w)) return hd_quant_files(NULL, &m->out, w->source, w->types, w->out, &o, err);
     m->out = hd_strdup(w->out);
     return m->out ? HD_OK : hd_fail(err, HD_E_MEMORY, "no memory for a path");
 }

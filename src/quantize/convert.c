@@ -21,6 +21,8 @@ typedef struct folder {
     const char *path; /* PATH.part; with `shared` the folder that the file of weights comes to */
     bool shared;      /* somebody's folder: what is there stays, and must say the same */
     bool dry;         /* only that is checked */
+    size_t shards;    /* files of weights */
+    hd_release_files files;
     hd_error *err;
 } folder;
 
@@ -195,12 +197,11 @@ static hd_status put_small_files(const folder *f, const hd_tokenizer *tok)
     return make_tokenizer(f, tok);
 }
 
-/* Whether a file of that name may be an earlier run's: weights, or a small file. */
-static bool is_own_name(const char *name)
+/* Whether a file of that name is one of the small ones. */
+static bool is_small_name(const char *name)
 {
     static const char *const made[] = {"config.json", "generation_config.json", "tokenizer.json",
                                        "tokenizer_config.json"};
-    if (strncmp(name, "model", 5) == 0) return true;
     for (size_t i = 0; i < HD_ARRAY_LEN(made); i++)
         if (strcmp(name, made[i]) == 0) return true;
     for (size_t i = 0; i < HD_ARRAY_LEN(copied); i++)
@@ -208,16 +209,31 @@ static bool is_own_name(const char *name)
     return false;
 }
 
+/* Whether it is one of our weights, or what there is of it. */
+static bool is_shard(const folder *f, const char *name)
+{
+    char shard[64];
+    for (size_t i = 0; i < f->shards; i++) {
+        hd_output_shard_name(f->files, i, f->shards, shard);
+        size_t len = strlen(shard);
+        if (strncmp(name, shard, len) == 0 && (!name[len] || strcmp(name + len, HD_PART_SUFFIX) == 0)) return true;
+    }
+    return false;
+}
+
 static const char *stranger(const void *arg, const char *name)
 {
-    (void)arg;
-    return is_own_name(name) ? NULL : "is none of this command's files";
+    const folder *f = arg;
+    bool index = strncmp(name, "model.", 6) == 0 && hd_text_ends_with(name, ".index.json");
+    if (is_small_name(name) || is_shard(f, name) || (index && f->shards > 1)) return NULL;
+    return strncmp(name, "model", 5) == 0 ? "is of a run with another --split-size or layout"
+                                          : "is none of this command's files";
 }
 
 /* The small files come last: weights that an earlier run began are held against the model first. */
 static hd_status write_folder(const folder *f, const hd_tokenizer *tok, const hd_quant_options *options)
 {
-    HD_TRY(hd_part_folder_open(f->path, stranger, NULL, f->err));
+    HD_TRY(hd_part_folder_open(f->path, stranger, f, f->err));
     HD_TRY(hd_quantize(f->from, f->types, NULL, f->path, options, f->err));
     return put_small_files(f, tok);
 }
@@ -229,7 +245,11 @@ static hd_status convert_folder(folder *f, const hd_tokenizer *tok, const char *
     hd_buf_init(&part, PATH_LENGTH);
     hd_status status = hd_buf_printf(&part, "%s%s", path, HD_PART_SUFFIX);
     f->path = part.data;
-    status = status == HD_OK ? write_folder(f, tok, options) : hd_fail(f->err, status, "no memory for a path");
+    f->files = options->files;
+    if (status != HD_OK)
+        status = hd_fail(f->err, status, "no memory for a path");
+    else if ((status = hd_quant_files(&f->shards, NULL, f->from, f->types, path, options, f->err)) == HD_OK)
+        status = write_folder(f, tok, options);
     if (status == HD_OK && rename(part.data, path) != 0)
         status = hd_fail(f->err, HD_E_IO, "%s: cannot rename it to %s: %s", part.data, path, strerror(errno));
     hd_buf_free(&part);

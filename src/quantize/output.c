@@ -113,18 +113,22 @@ bool hd_output_is_file(hd_release_files files, const char *path)
     return files == HD_FILES_MINDSPORE && len > end && strcmp(path + len - end, CKPT) == 0;
 }
 
-static const char *shard_suffix(const hd_output *o)
+static const char *shard_suffix(hd_release_files files)
 {
-    return o->plan->files == HD_FILES_MINDSPORE ? CKPT : ".safetensors";
+    return files == HD_FILES_MINDSPORE ? CKPT : ".safetensors";
 }
 
-/* The name of a file within the folder of a release. */
+void hd_output_shard_name(hd_release_files files, size_t file, size_t count, char name[64])
+{
+    if (count == 1)
+        snprintf(name, 64, "model%s", shard_suffix(files));
+    else
+        snprintf(name, 64, "model-%05zu-of-%05zu%s", file + 1, count, shard_suffix(files));
+}
+
 static void shard_name(const hd_output *o, size_t file, char name[64])
 {
-    if (o->files == 1)
-        snprintf(name, 64, "model%s", shard_suffix(o));
-    else
-        snprintf(name, 64, "model-%05zu-of-%05zu%s", file + 1, o->files, shard_suffix(o));
+    hd_output_shard_name(o->plan->files, file, o->files, name);
 }
 
 static hd_status file_path(const hd_output *o, size_t file, hd_buf *path)
@@ -252,7 +256,7 @@ hd_status hd_output_finish(hd_output *o, hd_error *err)
     if (o->plan->format != HD_FORMAT_SAFETENSORS || o->files == 1) return HD_OK;
     hd_buf path;
     hd_buf_init(&path, PATH_LENGTH);
-    hd_status status = hd_buf_printf(&path, "%s/model%s.index.json", o->plan->path, shard_suffix(o));
+    hd_status status = hd_buf_printf(&path, "%s/model%s.index.json", o->plan->path, shard_suffix(o->plan->files));
     status = status == HD_OK ? hd_file_write_json(path.data, make_index(o), err)
                              : hd_fail(err, status, "no memory for a path");
     hd_buf_free(&path);

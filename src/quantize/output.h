@@ -39,6 +39,9 @@ uint64_t hd_output_there(const hd_output *o);
 /* The name of a file; *out is the caller's (hd_free).  HD_E_MEMORY. */
 hd_status hd_output_path(char **out, const hd_output *o, size_t file, hd_error *err);
 
+/* The name of file `file` of `count` within the folder of a release. */
+void hd_output_shard_name(hd_release_files files, size_t file, size_t count, char name[64]);
+
 /* Opens a file for writing; *writer belongs to the output until _end, which finishes and closes it. */
 hd_status hd_output_begin(hd_output *o, size_t file, hd_file_writer **writer, hd_error *err);
 hd_status hd_output_end(hd_output *o, hd_error *err);

@@ -376,17 +376,44 @@ static hd_tensor *retyped(const hd_source *from, const hd_type *types, hd_error 
     return tensors;
 }
 
-hd_status hd_quant_first_file(char **out, const hd_source *from, const hd_type *types, const char *path, uint64_t split,
-                              hd_error *err)
+/* The output that a run will have, without metadata; *tensors is the caller's (hd_free) and must outlive it. */
+static hd_status open_output(hd_output **out, hd_output_plan *plan, hd_tensor **tensors, const run *r)
 {
-    hd_output *o = NULL;
-    hd_tensor *tensors = retyped(from, types, err);
-    hd_output_plan plan = {
-        .format = HD_FORMAT_GGUF, .path = path, .split = split, .tensors = tensors, .count = hd_source_count(from)};
     *out = NULL;
-    hd_status status = tensors ? hd_output_open(&o, &plan, err) : HD_E_MEMORY;
-    if (status == HD_OK) status = hd_output_path(out, o, 0, err);
-    hd_output_close(&o);
+    *tensors = retyped(r->from, r->types, r->err);
+    *plan = (hd_output_plan){.format = hd_source_layout(r->from),
+                             .path = r->path,
+                             .split = r->options->split,
+                             .files = r->options->files,
+                             .tensors = *tensors,
+                             .count = hd_source_count(r->from)};
+    return *tensors ? hd_output_open(out, plan, r->err) : HD_E_MEMORY;
+}
+
+hd_status hd_quant_files(size_t *count, char **first, const hd_source *from, const hd_type *types, const char *path,
+                         const hd_quant_options *options, hd_error *err)
+{
+    run r = {.from = from, .types = types, .options = options, .path = path, .err = err};
+    hd_output_plan plan;
+    hd_tensor *tensors;
+    if (first) *first = NULL;
+    hd_status status = open_output(&r.output, &plan, &tensors, &r);
+    if (status == HD_OK && count) *count = hd_output_files(r.output);
+    if (status == HD_OK && first) status = hd_output_path(first, r.output, 0, err);
+    hd_output_close(&r.output);
+    hd_free(tensors);
+    return status;
+}
+
+hd_status hd_quant_check_room(const hd_source *from, const hd_type *types, const char *path,
+                              const hd_quant_options *options, hd_error *err)
+{
+    run r = {.from = from, .types = types, .options = options, .path = path, .err = err};
+    hd_output_plan plan;
+    hd_tensor *tensors;
+    hd_status status = open_output(&r.output, &plan, &tensors, &r);
+    if (status == HD_OK) status = check_room(&r, &plan);
+    hd_output_close(&r.output);
     hd_free(tensors);
     return status;
 }

@@ -73,10 +73,15 @@ typedef struct hd_quant_options {
 /* Whether encoding to `type` searches for scales, so that it makes use of an importance matrix. */
 bool hd_quant_weighs(hd_type type);
 
-/* The name of the first file that hd_quantize writes for a GGUF source, the one with the metadata: `path`, or the first
- * of several of at most `split` bytes.  *out is the caller's (hd_free).  HD_E_LIMIT, HD_E_MEMORY. */
-hd_status hd_quant_first_file(char **out, const hd_source *from, const hd_type *types, const char *path, uint64_t split,
-                              hd_error *err);
+/* How many files hd_quantize makes of the source in options->split and ->files, and the name of the first, which has a
+ * GGUF model's metadata; *first is the caller's (hd_free), either may be NULL.  HD_E_LIMIT, HD_E_MEMORY. */
+hd_status hd_quant_files(size_t *count, char **first, const hd_source *from, const hd_type *types, const char *path,
+                         const hd_quant_options *options, hd_error *err);
+
+/* Whether the disk has room for what hd_quantize would still write; it asks again.  HD_E_IO says how much is missing;
+ * HD_E_LIMIT, HD_E_MEMORY. */
+hd_status hd_quant_check_room(const hd_source *from, const hd_type *types, const char *path,
+                              const hd_quant_options *options, hd_error *err);
 
 /* Writes the source with types[hd_source_count] as `path`: a GGUF file, or a release's folder, which is there (or its
  * only file, NAME.ckpt), by the source's layout.  `mix` NULL: the recipe has no name, and general.file_type tells of

@@ -176,6 +176,38 @@ class Convert(Cli):
             os.unlink(self.gguf)
         os.unlink(whole)
 
+    def test_importance_of_a_release(self):
+        """Gathered from its GGUF file, as the error says, and used with the folder: the same file by both ways."""
+        text, matrix, out = self.file("text.txt"), self.file("x.imatrix.gguf"), self.file("q4.gguf")
+        Path(text).write_text("The quick brown fox jumps over the lazy dog. " * 40)
+        self.refused(1, f"--calibrate needs a GGUF file: 'hadal convert {self.release} x.gguf' makes one, to be given as IN; "
+                        f"what --imatrix-out keeps of it goes with {self.release}, too, by --imatrix",
+                     "quantize", self.release, out, "--type", "Q4_0", "--calibrate", text)
+        self.hadal("convert", self.release, self.gguf)
+        self.hadal("quantize", self.gguf, "--calibrate", text, "--imatrix-out", matrix)
+        written = []
+        for one in (self.release, self.gguf):
+            self.hadal("quantize", one, out, "--type", "Q4_0", "--imatrix", matrix)
+            self.assertEqual(self.said, "")
+            written.append(Path(out).read_bytes()[-100000:])
+            os.unlink(out)
+        os.unlink(matrix)
+        self.assertEqual(*written)
+
+    def test_shards_of_another_size_are_not_taken_along(self):
+        """They lie in the part, which gets the final name as a whole."""
+        self.hadal("convert", self.release, self.back, "--type", "BF16", "--split-size", "500kB")
+        names = sorted(n for n in os.listdir(self.back) if n.startswith("model-"))
+        self.assertGreater(len(names), 2)
+        os.rename(self.back, self.back + ".part")
+        for more in ((), ("--split-size", "1MB")):
+            self.refused(1, "' in it is of a run with another --split-size or layout; remove the folder to start anew",
+                         "convert", self.release, self.back, "--type", "BF16", "--to", "safetensors", *more)
+        self.assertEqual(sorted(n for n in os.listdir(self.back + ".part") if n.startswith("model-")), names)
+        os.unlink(self.back + ".part/" + names[-1])
+        self.hadal("convert", self.release, self.back, "--type", "BF16", "--split-size", "500kB")  # its own are gone on with
+        self.assertEqual(sorted(n for n in os.listdir(self.back) if n.startswith("model-")), names)
+
     def test_refusals(self):
         release, gguf = self.release, self.gguf
         self.refused(1, "is GGUF already; 'hadal quantize'", "convert", model("qwen2/model.gguf"), gguf)
