@@ -233,11 +233,26 @@ static const char *recipe_name(const command *c)
     return c->mix ? c->mix->name : c->budget.load ? c->budget.load : "chosen by budget";
 }
 
+/* What can be known of recipe and disk before a text is read; of a pruned model the sizes are not known yet. */
+static hd_status check_recipe(command *c, hd_error *err)
+{
+    hd_rewrite *w = &c->model;
+    const hd_quant_options o = {.split = w->split};
+    if (c->release || hd_prune_given(&c->prune)) return HD_OK;
+    if (c->mix)
+        hd_quant_types(w->types, hd_source_tensors(w->source), hd_source_count(w->source), c->mix,
+                       c->importance.text || c->importance.from);
+    else
+        HD_TRY(hd_budget_check(&c->budget, w, err));
+    return c->dry_run ? HD_OK : hd_quant_check_room(w->source, w->types, w->out, &o, err);
+}
+
 static hd_status make_recipe(command *c, hd_error *err)
 {
     hd_calibration *i = &c->importance;
     bool reads = !c->release && (!c->dry_run || !c->mix); /* a mix has its size without looking at anything */
     HD_TRY(check_calibration(c, err));
+    HD_TRY(check_recipe(c, err));
     if (reads) HD_TRY(hd_calibration_make(i, c->model.in, (int)c->model.threads, err));
     bool weighted = i->text || i->from;
     if (hd_prune_given(&c->prune))
@@ -279,7 +294,9 @@ static hd_status check_release(const command *c, hd_error *err)
 /* Before any work: --save-recipe replaces nothing. */
 static hd_status check_recipe_name(const command *c, hd_error *err)
 {
-    return c->budget.save ? hd_path_check_free(c->budget.save, err) : HD_OK;
+    if (!c->budget.save) return HD_OK;
+    HD_TRY(hd_path_check_free(c->budget.save, err));
+    return hd_folder_check(c->budget.save, err);
 }
 
 static hd_status print_all(const command *c, hd_error *err)
@@ -327,6 +344,7 @@ static hd_status run_all(command *c, hd_error *err)
     if (!c->type && !hd_budget_given(&c->budget))
         return hd_fail(err, HD_E_NOT_FOUND, "%s: is not there; --type or a budget says what to write", c->model.out);
     HD_TRY(hd_rewrite_check_name(&c->model, err));
+    if (!c->dry_run) HD_TRY(hd_folder_check(c->model.out, err));
     HD_TRY(hd_calibration_check(&c->importance, err));
     HD_TRY(check_recipe_name(c, err));
     HD_TRY(hd_rewrite_open(&c->model, c->release ? HD_FORMAT_SAFETENSORS : HD_FORMAT_GGUF, err));
@@ -344,6 +362,7 @@ static hd_status correct(command *c, hd_error *err)
 {
     HD_TRY(hd_low_rank_check(err));
     HD_TRY(hd_rewrite_check_name(&c->model, err));
+    HD_TRY(hd_folder_check(c->model.out, err));
     HD_TRY(hd_calibration_check(&c->importance, err));
     HD_TRY(hd_rewrite_open(&c->model, HD_FORMAT_GGUF, err));
     HD_TRY(check_calibration(c, err));

@@ -82,6 +82,10 @@ bool hd_budget_given(const hd_budget_flags *b);
 /* HD_ARGS_OK, or the exit code of wrong usage. */
 int hd_budget_usage(const hd_budget_flags *b, const char *type, const char *command);
 
+/* Before hours of work: whether the recipe can be read and fits the model, or whether any recipe is as small as the
+ * budget asks.  Fills w->types with the recipe, or with the smallest types that there are. */
+hd_status hd_budget_check(hd_budget_flags *b, hd_rewrite *w, hd_error *err);
+
 /* Fills w->types. */
 hd_status hd_budget_make(hd_budget_flags *b, hd_rewrite *w, const hd_calibration *calibration, hd_error *err);
 

@@ -109,6 +109,25 @@ static uint64_t overhead(const hd_rewrite *w)
     return all - tensors + 32 * (uint64_t)count; /* other types may need all the padding that there can be */
 }
 
+static hd_status too_small(hd_error *err)
+{
+    return hd_fail(err, HD_E_ARGUMENT, "no recipe is that small: all matrices as their smallest types have more bytes");
+}
+
+/* Of the budget, what tensors may have. */
+static uint64_t tensor_bytes(const hd_budget_flags *b, const hd_rewrite *w)
+{
+    uint64_t over = b->bpw > 0 ? 0 : overhead(w);
+    return b->bytes > over ? b->bytes - over : 0;
+}
+
+hd_status hd_budget_check(hd_budget_flags *b, hd_rewrite *w, hd_error *err)
+{
+    if (b->load) return hd_recipe_load(w->types, w->source, b->load, err);
+    HD_TRY(find_bytes(b, w, err));
+    return hd_budget_least(w->types, w->source) <= tensor_bytes(b, w) ? HD_OK : too_small(err);
+}
+
 /* ---- choosing ---- */
 
 typedef struct choosing {
@@ -184,7 +203,7 @@ static void guess_costs(choosing *c)
 static hd_status choose(choosing *c, hd_error *err)
 {
     hd_budget_flags *b = c->b;
-    uint64_t over = b->bpw > 0 ? 0 : overhead(c->w), bytes = b->bytes > over ? b->bytes - over : 0;
+    uint64_t bytes = tensor_bytes(b, c->w);
     hd_budget_options o = {.pool = c->pool, .imatrix = c->calibration->matrix, .progress = show, .arg = c};
     c->doing = "measuring errors";
     HD_TRY(hd_budget_measure(c->choices, c->w->source, &o, err));
@@ -193,9 +212,7 @@ static hd_status choose(choosing *c, hd_error *err)
     b->measured = c->calibration->text != NULL;
     if (b->measured) HD_TRY(measure_sensitivity(c, err));
     if (!b->measured) guess_costs(c);
-    if (!hd_budget_choose(c->w->types, c->choices, c->cost, c->count, bytes))
-        return hd_fail(err, HD_E_ARGUMENT,
-                       "no recipe is that small: all matrices as their smallest types have more bytes");
+    if (!hd_budget_choose(c->w->types, c->choices, c->cost, c->count, bytes)) return too_small(err);
     for (size_t i = 0; b->measured && i < c->count; i++)
         b->predicted += c->cost[i] * hd_choices_error(&c->choices[i], c->w->types[i]);
     return HD_OK;

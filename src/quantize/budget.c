@@ -176,6 +176,22 @@ hd_status hd_budget_measure(hd_choices *choices, const hd_source *from, const hd
     return HD_OK;
 }
 
+uint64_t hd_budget_least(hd_type *types, const hd_source *from)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < hd_source_count(from); i++) {
+        const hd_tensor *t = hd_source_tensor(from, i);
+        hd_choices c = {.count = 1, .items = {{.type = t->type, .bytes = hd_quant_bytes(t, t->type)}}};
+        if (hd_quant_is_weight(t)) list_choices(&c, t);
+        const hd_choice *least = &c.items[0];
+        for (int k = 1; k < c.count; k++)
+            if (c.items[k].bytes < least->bytes) least = &c.items[k];
+        types[i] = least->type;
+        sum += least->bytes;
+    }
+    return sum;
+}
+
 /* ---- choosing ---- */
 
 double hd_choices_error(const hd_choices *c, hd_type type)

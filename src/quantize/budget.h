@@ -34,6 +34,9 @@ typedef struct hd_budget_options {
     void *arg;
 } hd_budget_options;
 
+/* The smallest type of each tensor, and the bytes that they have together: no choice is smaller.  Nothing is read. */
+uint64_t hd_budget_least(hd_type *types, const hd_source *from);
+
 /* Encodes a sample of every matrix (evenly spread rows, a quarter of a million values) as each type that fits its rows,
  * and measures the errors: choices[hd_source_count].  Tensors that recipes leave as they are have one choice.  Errors:
  * HD_E_CANCELLED, HD_E_FORMAT (a number that is not finite), HD_E_MODEL_LOST, HD_E_MEMORY. */

@@ -160,6 +160,25 @@ class Quantize(Cli):
         self.assertFalse(os.path.exists(self.out + ".part"))
 
 
+    def test_cheap_checks_come_before_the_text(self):
+        """What is known without it is said before: here the text is not even there, which would be said instead."""
+        q, text = ("quantize", self.original, self.out), ("--calibrate", self.file("no-such-text"))
+        recipe = self.file("bad-recipe.json")
+        self.refused(1, "no-such-text", *q, "--type", "Q4_0", *text)
+        self.refused(1, "no-such-recipe", *q, "--recipe", self.file("no-such-recipe.json"), *text)
+        for content, said in (("{", "bad-recipe.json"), ('{"types": {"x": "Q8_0"}}', "no tensor of the model is 'x'"),
+                              ('{"types": {"output.weight": "Q9"}}', "'Q9', which is no type")):
+            Path(recipe).write_text(content)
+            self.refused(1, said, *q, "--recipe", recipe, *text)
+        self.refused(1, "'5 pounds' is not a size", *q, "--target-size", "5 pounds", *text)
+        self.refused(1, "no recipe is that small", *q, "--target-size", "100kB", *text)
+        self.refused(1, "there is no type 'Q9'", *q, "--type", "Q9", *text)
+        self.refused(1, "cannot write there", "quantize", self.original, "/no/such/folder/x.gguf", "--type", "Q4_0", *text)
+        self.refused(1, "cannot write there", *q, "--target-bpw", "5", "--save-recipe", "/no/such/folder/r.json", *text)
+        Path(self.out).write_text("notes")
+        self.refused(1, "is there already", *q, "--type", "Q4_0", *text)
+
+
 class Importance(Cli):
     """--calibrate, --imatrix and --imatrix-out."""
 
