@@ -141,6 +141,11 @@ static hd_status finish(json_t **out, object *o, hd_error *err)
     return hd_fail(err, HD_E_MEMORY, "no memory for the model's configuration");
 }
 
+const char *hd_model_torch_type(hd_type type)
+{
+    return type == HD_TYPE_F16 ? "float16" : type == HD_TYPE_F32 ? "float32" : "bfloat16";
+}
+
 hd_status hd_model_config_to_json(json_t **out, const hd_model_config *c, hd_type type, hd_error *err)
 {
     release name = release_of(c);
@@ -158,7 +163,7 @@ hd_status hd_model_config_to_json(json_t **out, const hd_model_config *c, hd_typ
     set(o, "hidden_act", json_string("silu"));
     set_number(o, "rope_theta", c->rope.theta);
     set(o, "rope_scaling", rope_scaling(&c->rope));
-    set(o, "torch_dtype", json_string(type == HD_TYPE_F16 ? "float16" : type == HD_TYPE_F32 ? "float32" : "bfloat16"));
+    set(o, "torch_dtype", json_string(hd_model_torch_type(type)));
     if (c->arch == HD_ARCH_DEEPSEEK2)
         put_deepseek(o, c);
     else

@@ -95,6 +95,7 @@ bool hd_model_is_scale(const hd_checkpoint *ckpt, const char *name);
  * from one reads the same from the other, but for multi-token prediction layers, which are left out.  Errors:
  * HD_E_UNSUPPORTED (a setting that GGUF has no key for), HD_E_MEMORY. */
 hd_status hd_model_config_to_gguf(const hd_model_config *config, hd_meta_list *list, hd_error *err);
+const char *hd_model_torch_type(hd_type type); /* what "torch_dtype" calls it */
 hd_status hd_model_config_to_json(json_t **out, const hd_model_config *config, hd_type type, hd_error *err);
 hd_status hd_model_generation_to_json(json_t **out, const hd_model_config *config, hd_error *err);
 

@@ -2,6 +2,7 @@
  * single file of weights, and the small files beside it where they are missing. */
 #include "quantize/convert.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,15 +29,28 @@ typedef struct folder {
 
 /* ---- small files ---- */
 
-/* Whether two texts of JSON say the same. */
+/* Keys of config.json for the type of the weights: each tensor says its own. */
+static const char *const type_keys[] = {"torch_dtype", "dtype"};
+
+/* Whether two texts of JSON say the same of a model. */
 static bool same_json(const void *a, size_t a_len, const void *b, size_t b_len)
 {
     json_t *x = NULL, *y = NULL;
-    bool same = hd_json_parse(&x, a, a_len, NULL) == HD_OK && hd_json_parse(&y, b, b_len, NULL) == HD_OK &&
-                json_equal(x, y) == 1;
+    bool same = hd_json_parse(&x, a, a_len, NULL) == HD_OK && hd_json_parse(&y, b, b_len, NULL) == HD_OK;
+    for (size_t i = 0; same && i < HD_ARRAY_LEN(type_keys); i++) {
+        (void)json_object_del(x, type_keys[i]);
+        (void)json_object_del(y, type_keys[i]);
+    }
+    same = same && json_equal(x, y) == 1;
     json_decref(x);
     json_decref(y);
     return same;
+}
+
+/* LICENSE, LICENSE-MODEL, LICENSE.txt, NOTICE. */
+static bool is_licence(const char *name)
+{
+    return strncmp(name, "LICENSE", 7) == 0 || strncmp(name, "NOTICE", 6) == 0;
 }
 
 /* A file that is there may stay when it says what ours would; a licence may say anything. */
@@ -47,7 +61,7 @@ static hd_status check_there(const folder *f, const char *path, const char *name
     const uint8_t *there = hd_mapping_data(map);
     size_t size = hd_mapping_size(map), end = strlen(name);
     bool json = end > 5 && strcmp(name + end - 5, ".json") == 0;
-    bool same = (size == len && (!len || memcmp(there, data, len) == 0)) || strcmp(name, "LICENSE") == 0 ||
+    bool same = (size == len && (!len || memcmp(there, data, len) == 0)) || is_licence(name) ||
                 (json && same_json(there, size, data, len));
     hd_mapping_close(&map);
     if (same) return HD_OK;
@@ -85,18 +99,6 @@ static hd_status put_json(const folder *f, const char *name, json_t *value)
 
 /* ---- made ---- */
 
-/* The type that most values will have that are no codes of 8 bits. */
-static hd_type commonest_type(const folder *f)
-{
-    int64_t values[HD_TYPE_COUNT] = {0};
-    hd_type best = HD_TYPE_BF16;
-    for (size_t i = 0; i < hd_source_count(f->from); i++)
-        if (hd_type_is_plain(f->types[i])) values[f->types[i]] += hd_tensor_values(hd_source_tensor(f->from, i));
-    for (int type = 0; type < HD_TYPE_COUNT; type++)
-        if (values[type] > values[best]) best = (hd_type)type;
-    return best;
-}
-
 /* Says in config.json what type matrices of 8 bits have, if there are any. */
 static hd_status add_quantization(const folder *f, json_t *config)
 {
@@ -118,11 +120,17 @@ static hd_status put_config(const folder *f, json_t *config)
     return status;
 }
 
+/* That most values will have that are no codes of 8 bits. */
+static hd_type plain_type(const folder *f)
+{
+    return hd_quant_commonest(f->from, f->types, true, HD_TYPE_BF16);
+}
+
 static hd_status make_configs(const folder *f)
 {
     json_t *json;
     const hd_model_config *c = hd_source_config(f->from);
-    HD_TRY(hd_model_config_to_json(&json, c, commonest_type(f), f->err));
+    HD_TRY(hd_model_config_to_json(&json, c, plain_type(f), f->err));
     HD_TRY(put_config(f, json));
     HD_TRY(hd_model_generation_to_json(&json, c, f->err));
     return put_json(f, "generation_config.json", json);
@@ -141,16 +149,17 @@ static hd_status make_tokenizer(const folder *f, const hd_tokenizer *tok)
 
 /* ---- copied ---- */
 
-/* A small file of the release, if it has it. */
+/* A small file of the release; links are followed, as those of hub caches. */
 static hd_status copy_file(const folder *f, const char *folder_from, const char *name)
 {
     hd_buf from;
+    struct stat st;
     hd_mapping *map = NULL;
     hd_buf_init(&from, PATH_LENGTH);
     hd_status status = hd_buf_printf(&from, "%s/%s", folder_from, name);
     if (status != HD_OK)
         status = hd_fail(f->err, status, "no memory for a path");
-    else if (access(from.data, F_OK) == 0) {
+    else if (stat(from.data, &st) == 0 && S_ISREG(st.st_mode)) {
         status = hd_mapping_open(&map, from.data, f->err);
         if (status == HD_OK) status = put_file(f, name, hd_mapping_data(map), hd_mapping_size(map));
         hd_mapping_close(&map);
@@ -159,31 +168,62 @@ static hd_status copy_file(const folder *f, const char *folder_from, const char 
     return status;
 }
 
-/* config.json with the quantization that there will be in place of the one that is undone. */
+/* config.json with the quantization and the type of weights that there will be. */
 static hd_status copy_config(const folder *f)
 {
     json_t *config = json_copy((json_t *)hd_checkpoint_config(hd_source_checkpoint(f->from)));
-    if (!config) return hd_fail(f->err, HD_E_MEMORY, "no memory for config.json");
+    bool made = config != NULL;
+    for (size_t i = 0; made && i < HD_ARRAY_LEN(type_keys); i++)
+        if (json_is_string(json_object_get(config, type_keys[i])))
+            made = json_object_set_new(config, type_keys[i], json_string(hd_model_torch_type(plain_type(f)))) == 0;
+    if (!made) {
+        json_decref(config);
+        return hd_fail(f->err, HD_E_MEMORY, "no memory for config.json");
+    }
     (void)json_object_del(config, "quantization_config");
     return put_config(f, config);
 }
 
-/* What stands beside the weights of a release and goes along. */
-static const char *const copied[] = {"generation_config.json",
-                                     "tokenizer.json",
-                                     "tokenizer_config.json",
-                                     "special_tokens_map.json",
-                                     "chat_template.jinja",
-                                     "vocab.json",
-                                     "merges.txt",
-                                     "LICENSE"};
+/* What stands beside the weights of a release and goes along: the tokenizer in all its forms, licences, and the code
+ * that "auto_map" in config.json names.  Not what people put there besides. */
+static bool is_copied(const char *name)
+{
+    static const char *const names[] = {"generation_config.json",
+                                        "tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "chat_template.json",
+                                        "chat_template.jinja",
+                                        "vocab.json",
+                                        "vocab.txt",
+                                        "merges.txt",
+                                        "tokenizer.model",
+                                        "spiece.model"};
+    static const char *const code[] = {"configuration_", "modeling_", "tokenization_", "generation_"};
+    for (size_t i = 0; i < HD_ARRAY_LEN(names); i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    for (size_t i = 0; i < HD_ARRAY_LEN(code); i++)
+        if (strncmp(name, code[i], strlen(code[i])) == 0 && hd_text_ends_with(name, ".py")) return true;
+    return is_licence(name);
+}
+
+static hd_status copy_folder(const folder *f, const char *from)
+{
+    hd_status status = HD_OK;
+    DIR *dir = opendir(from);
+    if (!dir) return hd_fail(f->err, HD_E_IO, "%s: cannot read the folder: %s", from, strerror(errno));
+    for (struct dirent *e; status == HD_OK && (e = readdir(dir));)
+        if (is_copied(e->d_name)) status = copy_file(f, from, e->d_name);
+    closedir(dir);
+    return status;
+}
 
 static hd_status copy_files(const folder *f)
 {
     char *from = hd_folder_of(hd_checkpoint_path(hd_source_checkpoint(f->from)));
     hd_status status = from ? copy_config(f) : hd_fail(f->err, HD_E_MEMORY, "no memory for a path");
-    for (size_t i = 0; status == HD_OK && i < HD_ARRAY_LEN(copied); i++)
-        status = copy_file(f, from, copied[i]);
+    if (status == HD_OK) status = copy_folder(f, from);
     hd_free(from);
     return status;
 }
@@ -200,13 +240,7 @@ static hd_status put_small_files(const folder *f, const hd_tokenizer *tok)
 /* Whether a file of that name is one of the small ones. */
 static bool is_small_name(const char *name)
 {
-    static const char *const made[] = {"config.json", "generation_config.json", "tokenizer.json",
-                                       "tokenizer_config.json"};
-    for (size_t i = 0; i < HD_ARRAY_LEN(made); i++)
-        if (strcmp(name, made[i]) == 0) return true;
-    for (size_t i = 0; i < HD_ARRAY_LEN(copied); i++)
-        if (strcmp(name, copied[i]) == 0) return true;
-    return false;
+    return strcmp(name, "config.json") == 0 || is_copied(name); /* what is made is among what is copied */
 }
 
 /* Whether it is one of our weights, or what there is of it. */

@@ -42,17 +42,25 @@ static bool key_is(const hd_meta *m, const char *key)
     return m->key.len == strlen(key) && memcmp(m->key.data, key, m->key.len) == 0;
 }
 
+hd_type hd_quant_commonest(const hd_source *from, const hd_type *types, bool plain, hd_type otherwise)
+{
+    int64_t values[HD_TYPE_COUNT] = {0};
+    for (size_t i = 0; i < hd_source_count(from); i++) {
+        bool scales = i && hd_model_has_scales(types[i - 1]) && hd_source_codes(from, i - 1) == types[i - 1];
+        if (!plain || (hd_type_is_plain(types[i]) && !scales))
+            values[types[i]] += hd_tensor_values(hd_source_tensor(from, i));
+    }
+    for (int type = 0; type < HD_TYPE_COUNT; type++)
+        if (values[type] > values[otherwise]) otherwise = (hd_type)type;
+    return otherwise;
+}
+
 /* general.file_type of a recipe without a name: that of the largest mix of the commonest type. */
 static uint32_t file_type_of(const run *r)
 {
-    int64_t values[HD_TYPE_COUNT] = {0};
-    hd_type commonest = HD_TYPE_F32;
     size_t count;
+    hd_type commonest = hd_quant_commonest(r->from, r->types, false, HD_TYPE_F32);
     const hd_quant_mix *mixes = hd_quant_mixes(&count);
-    for (size_t i = 0; i < hd_source_count(r->from); i++)
-        values[r->types[i]] += hd_tensor_values(hd_source_tensor(r->from, i));
-    for (int type = 0; type < HD_TYPE_COUNT; type++)
-        if (values[type] > values[commonest]) commonest = (hd_type)type;
     for (size_t i = 0; i < count; i++)
         if (mixes[i].type == commonest) return mixes[i].gguf_id;
     return 0;

@@ -70,6 +70,10 @@ typedef struct hd_quant_options {
 #define HD_QUANT_REPORT_KEY "hadal.quantize.report"
 #define HD_QUANT_REPORT_BYTES 4096
 
+/* The type of most values; `plain`: of those of F32, F16 and BF16, without scales.  `otherwise` where there are none.
+ */
+hd_type hd_quant_commonest(const hd_source *from, const hd_type *types, bool plain, hd_type otherwise);
+
 /* Whether encoding to `type` searches for scales, so that it makes use of an importance matrix. */
 bool hd_quant_weighs(hd_type type);
 

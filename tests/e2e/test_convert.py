@@ -194,6 +194,35 @@ class Convert(Cli):
         os.unlink(matrix)
         self.assertEqual(*written)
 
+    def test_what_goes_along_from_release_to_release(self):
+        """The type that config.json names is that of the weights; small files that belong to the model, and no others."""
+        copy = self.file("copy")
+        shutil.copytree(self.release, copy)
+        goes = ("LICENSE-MODEL", "modeling_x.py", "configuration_x.py", "added_tokens.json", "tokenizer.model", "NOTICE")
+        stays = ("notes.txt", "secret.json", "run.py", ".hidden", "README.md")
+        for name in goes + stays:
+            Path(copy, name).write_text("{}")
+        os.rename(copy + "/tokenizer.json", self.file("blob"))  # as in a hub's cache
+        os.symlink(self.file("blob"), copy + "/tokenizer.json")
+        for key in ("torch_dtype", "dtype"):
+            config = json.loads(Path(copy, "config.json").read_text())
+            config.pop("torch_dtype", None)
+            config[key] = "float64"
+            Path(copy, "config.json").write_text(json.dumps(config))
+            for type, name in (("BF16", "bfloat16"), ("F16", "float16"), ("F32", "float32"), ("INT8", "bfloat16"),
+                               ("FP8", "bfloat16")):
+                self.hadal("convert", copy, self.back, "--type", type)
+                said = json.loads(Path(self.back, "config.json").read_text())
+                self.assertEqual([said.get(k) for k in ("torch_dtype", "dtype")],
+                                 [name, None] if key == "torch_dtype" else [None, name])
+                there = os.listdir(self.back)
+                self.assertEqual([n for n in goes if n not in there], [])
+                self.assertEqual([n for n in stays if n in there], [])
+                self.assertFalse(os.path.islink(self.back + "/tokenizer.json"))
+                self.logits(self.back)
+                shutil.rmtree(self.back)
+        shutil.rmtree(copy)
+
     def test_shards_of_another_size_are_not_taken_along(self):
         """They lie in the part, which gets the final name as a whole."""
         self.hadal("convert", self.release, self.back, "--type", "BF16", "--split-size", "500kB")
