@@ -97,24 +97,29 @@ static hd_status check_layouts(const command *c, hd_error *err)
 
 static hd_status print_json(const command *c, uint64_t bytes, hd_error *err)
 {
+    char *first = NULL;
+    size_t files = 1;
     const char *left_out = hd_source_left_out(c->model.source);
-    json_t *o = json_pack("{s:o, s:s, s:I, s:I, s:f, s:s*}", "path", hd_json_text(c->model.out, strlen(c->model.out)),
-                          "layout", c->to, "tensors", (json_int_t)hd_source_count(c->model.source), "bytes",
-                          (json_int_t)bytes, "seconds", c->model.seconds, "left_out", left_out);
+    HD_TRY(hd_rewrite_files(&c->model, &first, &files, err));
+    json_t *o = json_pack("{s:o, s:s, s:I, s:I, s:f, s:s*}", "path", hd_json_text(first, strlen(first)), "layout",
+                          c->to, "tensors", (json_int_t)hd_source_count(c->model.source), "bytes", (json_int_t)bytes,
+                          "seconds", c->model.seconds, "left_out", left_out);
+    hd_free(first);
+    if (o && c->split) json_object_set_new(o, "files", json_integer((json_int_t)files));
     return hd_json_print(stdout, o, true, err);
 }
 
-static void print_text(const command *c, uint64_t bytes)
+static hd_status print_text(const command *c, uint64_t bytes, hd_error *err)
 {
     char size[HD_SIZE_TEXT];
     const char *left_out = hd_source_left_out(c->model.source);
-    fputs("wrote     ", stdout);
-    hd_terminal_name(stdout, c->model.out, 0);
+    HD_TRY(hd_rewrite_print_out(&c->model, "wrote     ", err));
     if (hd_output_is_file(c->model.files, c->model.out))
         fputs(", with config.json and the tokenizer beside it", stdout);
     printf("\nweights   %zu tensors, %s\n", hd_source_count(c->model.source), hd_size_text(size, bytes));
     if (left_out) printf("left out  %s\n", left_out);
     printf("time      %.1f s\n", c->model.seconds);
+    return HD_OK;
 }
 
 /* What OUT will be: as --to says, else as its name does. */
@@ -213,9 +218,7 @@ static hd_status run_all(command *c, hd_error *err)
     HD_TRY(choose_types(c, err));
     uint64_t bytes = hd_rewrite_bytes(&c->model);
     HD_TRY(hd_rewrite_run(&c->model, NULL, "converting", err));
-    if (c->json) return print_json(c, bytes, err);
-    print_text(c, bytes);
-    return HD_OK;
+    return c->json ? print_json(c, bytes, err) : print_text(c, bytes, err);
 }
 
 int hd_cmd_convert(int argc, char **argv)
@@ -268,9 +271,9 @@ int hd_cmd_convert(int argc, char **argv)
     int rc = hd_args_parse(&args, argc, argv);
     if (rc != HD_ARGS_OK) return rc;
     c.model.in = args.operands[0];
-    c.model.out = args.operands[1];
     hd_error err = {0};
-    hd_status status = run_all(&c, &err);
+    hd_status status = hd_rewrite_set_out(&c.model, args.operands[1], &err);
+    if (status == HD_OK) status = run_all(&c, &err);
     hd_rewrite_close(&c.model);
     return status == HD_OK ? HD_EXIT_OK : hd_cli_fail(argv[0], &err);
 }

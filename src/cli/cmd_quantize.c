@@ -175,6 +175,13 @@ static const char *type_name(const command *c)
 
 static hd_status print_json(const command *c, hd_error *err)
 {
+    char *first = NULL;
+    size_t files = 1;
+    if (c->there)
+        first = hd_strdup(c->model.out);
+    else
+        HD_TRY(hd_rewrite_files(&c->model, &first, &files, err));
+    if (!first) return hd_fail(err, HD_E_MEMORY, "no memory for a path");
     json_t *types = json_object();
     for (int t = 0; t < HD_TYPE_COUNT; t++) {
         if (!c->type_tensors[t]) continue;
@@ -182,11 +189,12 @@ static hd_status print_json(const command *c, hd_error *err)
             types, hd_type_name((hd_type)t),
             json_pack("{s:I, s:I}", "tensors", (json_int_t)c->type_tensors[t], "bytes", (json_int_t)c->type_bytes[t]));
     }
-    json_t *o =
-        json_pack("{s:o, s:s, s:I, s:f, s:I, s:f, s:o}", "path", hd_json_text(c->model.out, strlen(c->model.out)),
-                  "type", type_name(c), "bytes", (json_int_t)c->bytes, "bpw", bits_per_weight(c->values, c->bytes),
-                  "bytes_before", (json_int_t)c->bytes_before, "bpw_before",
-                  bits_per_weight(c->values_before, c->bytes_before), "tensor_types", types);
+    json_t *o = json_pack("{s:o, s:s, s:I, s:f, s:I, s:f, s:o}", "path", hd_json_text(first, strlen(first)), "type",
+                          type_name(c), "bytes", (json_int_t)c->bytes, "bpw", bits_per_weight(c->values, c->bytes),
+                          "bytes_before", (json_int_t)c->bytes_before, "bpw_before",
+                          bits_per_weight(c->values_before, c->bytes_before), "tensor_types", types);
+    hd_free(first);
+    if (o && c->model.split && !c->there) json_object_set_new(o, "files", json_integer((json_int_t)files));
     if (o && !c->dry_run && !c->there) json_object_set_new(o, "seconds", json_real(c->model.seconds));
     if (o && c->importance.matrix) json_object_set_new(o, "imatrix", hd_calibration_json(&c->importance));
     if (o && hd_prune_given(&c->prune)) json_object_set_new(o, "prune", hd_prune_json(&c->prune));
@@ -195,11 +203,14 @@ static hd_status print_json(const command *c, hd_error *err)
     return hd_json_print(stdout, o, true, err);
 }
 
-static void print_text(const command *c)
+static hd_status print_text(const command *c, hd_error *err)
 {
     char before[HD_SIZE_TEXT], after[HD_SIZE_TEXT];
-    fputs(c->dry_run ? "would be  " : c->there ? "there is  " : "wrote     ", stdout);
-    hd_terminal_name(stdout, c->model.out, 0);
+    if (c->there) {
+        fputs("there is  ", stdout);
+        hd_terminal_name(stdout, c->model.out, 0);
+    } else
+        HD_TRY(hd_rewrite_print_out(&c->model, c->dry_run ? "would be  " : "wrote     ", err));
     printf("\nweights   %s, %.2f bits each (before: %s, %.2f)\n", hd_size_text(after, c->bytes),
            bits_per_weight(c->values, c->bytes), hd_size_text(before, c->bytes_before),
            bits_per_weight(c->values_before, c->bytes_before));
@@ -212,6 +223,7 @@ static void print_text(const command *c)
     if (c->importance.matrix) hd_calibration_print(&c->importance);
     if (!c->dry_run && !c->there) printf("time      %.1f s\n", c->model.seconds);
     hd_report_print(&c->report);
+    return HD_OK;
 }
 
 /* ---- the run ---- */
@@ -301,9 +313,7 @@ static hd_status check_recipe_name(const command *c, hd_error *err)
 
 static hd_status print_all(const command *c, hd_error *err)
 {
-    if (c->json) return print_json(c, err);
-    print_text(c);
-    return HD_OK;
+    return c->json ? print_json(c, err) : print_text(c, err);
 }
 
 /* OUT is there already: what --calibrate would gather is not gathered again; a matrix that it wrote is read. */
@@ -466,7 +476,9 @@ int hd_cmd_quantize(int argc, char **argv)
     rc = check_usage(&c, argv[0]);
     if (rc != HD_ARGS_OK) return rc;
     hd_error err = {0};
-    hd_status status = !c.model.out ? gather_only(&c, &err) : c.low_rank.rank ? correct(&c, &err) : run_all(&c, &err);
+    hd_status status = c.model.out ? hd_rewrite_set_out(&c.model, c.model.out, &err) : HD_OK;
+    if (status == HD_OK)
+        status = !c.model.out ? gather_only(&c, &err) : c.low_rank.rank ? correct(&c, &err) : run_all(&c, &err);
     hd_calibration_free(&c.importance);
     hd_budget_free(&c.budget);
     hd_report_free(&c.report);

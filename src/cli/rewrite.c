@@ -14,7 +14,17 @@
 
 /* ---- opening ---- */
 
-/* The last part of the path, without the suffix of a file: what a model without a name is called. */
+hd_status hd_rewrite_set_out(hd_rewrite *w, const char *out, hd_error *err)
+{
+    size_t len = strlen(out);
+    while (len > 1 && out[len - 1] == '/')
+        len--;
+    w->out = w->out_owned = hd_strndup(out, len);
+    return w->out ? HD_OK : hd_fail(err, HD_E_MEMORY, "no memory for a path");
+}
+
+/* The last part of the path, without the suffix of a file: what a model without a name is called.  Paths may have any
+ * bytes, GGUF's texts are UTF-8. */
 static hd_status model_name(const char *path, hd_buf *name, hd_error *err)
 {
     static const char *const suffixes[] = {
@@ -30,7 +40,10 @@ static hd_status model_name(const char *path, hd_buf *name, hd_error *err)
         size_t n = strlen(suffixes[i]);
         if (len - begin > n && strncmp(path + len - n, suffixes[i], n) == 0) len -= n;
     }
-    if (hd_buf_printf(name, "%.*s", (int)(len - begin), path + begin) == HD_OK) return HD_OK;
+    if (hd_buf_printf(name, "%.*s", (int)(len - begin), path + begin) == HD_OK) {
+        hd_text_clean(name->data);
+        return HD_OK;
+    }
     return hd_fail(err, name->status, "no memory for a name");
 }
 
@@ -126,6 +139,7 @@ void hd_rewrite_close(hd_rewrite *w)
     if (w->tok) hd_tokenizer_close(&w->tok);
     hd_checkpoint_close(&w->ckpt);
     hd_free(w->path);
+    hd_free(w->out_owned);
 }
 
 /* ---- the place ---- */
@@ -193,6 +207,33 @@ hd_status hd_rewrite_run(hd_rewrite *w, const hd_quant_mix *mix, const char *doi
     w->seconds = (double)(hd_clock_ns() - start) / 1e9;
     hd_pool_close(&options.pool);
     return status;
+}
+
+/* ---- what was written ---- */
+
+hd_status hd_rewrite_files(const hd_rewrite *w, char **first, size_t *count, hd_error *err)
+{
+    const hd_quant_options o = {.split = w->split, .files = w->files};
+    HD_TRY(hd_quant_files(count, first, w->source, w->types, w->out, &o, err));
+    if (hd_source_layout(w->source) == HD_FORMAT_GGUF) return HD_OK;
+    hd_free(*first); /* a folder's own name says more */
+    *first = hd_strdup(w->out);
+    return *first ? HD_OK : hd_fail(err, HD_E_MEMORY, "no memory for a path");
+}
+
+hd_status hd_rewrite_print_out(const hd_rewrite *w, const char *verb, hd_error *err)
+{
+    char *first = NULL;
+    size_t count = 1;
+    HD_TRY(hd_rewrite_files(w, &first, &count, err));
+    fputs(verb, stdout);
+    hd_terminal_name(stdout, first, 0);
+    if (count > 1 && hd_source_layout(w->source) == HD_FORMAT_GGUF)
+        printf(" and %zu more", count - 1);
+    else if (count > 1)
+        printf(", with the weights in %zu files", count);
+    hd_free(first);
+    return HD_OK;
 }
 
 /* ---- sizes ---- */

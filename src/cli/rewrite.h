@@ -12,6 +12,7 @@ typedef struct hd_rewrite {
     uint64_t split;         /* bytes of a file at most; 0: one file */
     hd_release_files files; /* of a release */
     hd_opt_list merge;      /* adapters, PATH[:SCALE] */
+    char *out_owned;        /* by hd_rewrite_set_out */
     /* filled by _open */
     char *path; /* of `in` */
     hd_checkpoint *ckpt;
@@ -23,6 +24,9 @@ typedef struct hd_rewrite {
     const char *report; /* the same: hd_quant_options.report */
     double seconds;     /* of the run */
 } hd_rewrite;
+
+/* Sets `out`, without slashes at its end: parts grow beside it under its name.  HD_E_MEMORY. */
+hd_status hd_rewrite_set_out(hd_rewrite *w, const char *out, hd_error *err);
 
 /* Opens `in` (a path or a name) as `layout` has it, adapters merged.  Close it also after a failure. */
 hd_status hd_rewrite_open(hd_rewrite *w, hd_format layout, hd_error *err);
@@ -40,6 +44,12 @@ hd_status hd_rewrite_check_name(const hd_rewrite *w, hd_error *err);
 
 /* Writes it, with a line of progress; Ctrl-C ends it in good order. */
 hd_status hd_rewrite_run(hd_rewrite *w, const hd_quant_mix *mix, const char *doing, hd_error *err);
+
+/* What the run makes: *first is `out`, or the first of several GGUF files, and the caller's (hd_free); *count files. */
+hd_status hd_rewrite_files(const hd_rewrite *w, char **first, size_t *count, hd_error *err);
+
+/* Behind the run, the line "wrote", without its end: `out`, or the first of several GGUF files and how many more. */
+hd_status hd_rewrite_print_out(const hd_rewrite *w, const char *verb, hd_error *err);
 
 /* Bytes of all tensors as `types`. */
 uint64_t hd_rewrite_bytes(const hd_rewrite *w);

@@ -223,6 +223,40 @@ class Convert(Cli):
                 shutil.rmtree(self.back)
         shutil.rmtree(copy)
 
+    def test_names_that_are_said_and_made(self):
+        """Several files are named as they are; a slash behind OUT changes nothing; a name that is no UTF-8 is replaced."""
+        said = self.hadal("convert", self.release, self.back + "//", "--split-size", "500kB")
+        self.assertRegex(said, r"\Awrote     \S+/converted, with the weights in \d+ files\n")
+        self.assertIn("model.safetensors.index.json", os.listdir(self.back))
+        shutil.rmtree(self.back)
+        self.hadal("convert", self.release, self.back + "/", "--to", "mindspore")
+        self.assertIn("model.ckpt", os.listdir(self.back))
+        place = os.path.join(self.folder, "several")
+        os.mkdir(place)
+        words = ("quantize", self.release, place + "/x.gguf", "--type", "Q8_0", "--split-size", "300kB")
+        planned = self.hadal(*words, "--dry-run")
+        self.assertEqual(os.listdir(place), [])
+        said = self.hadal(*words)
+        names = sorted(os.listdir(place))
+        for text, verb in ((planned, "would be  "), (said, "wrote     ")):
+            self.assertEqual(text.splitlines()[0], f"{verb}{place}/{names[0]} and {len(names) - 1} more")
+        shutil.rmtree(place)
+        os.mkdir(place)
+        said = json.loads(self.hadal(*words, "--json"))
+        self.assertEqual((said["path"], said["files"]), (f"{place}/{names[0]}", len(names)))
+        shutil.rmtree(place)
+        os.mkdir(place)
+        said = json.loads(self.hadal("convert", self.release, place + "/x.gguf", "--split-size", "500kB", "--json"))
+        self.assertEqual((said["path"], said["files"]), (place + "/" + min(os.listdir(place)), len(os.listdir(place))))
+        shutil.rmtree(place)
+        odd = os.fsencode(self.folder) + b"/na\xffme\n"
+        shutil.copytree(os.fsencode(self.release), odd)
+        subprocess.run([PROGRAM, b"convert", odd, os.fsencode(self.gguf)], check=True, env=self.environment,
+                       stdout=subprocess.DEVNULL)
+        self.assertIn(b"na?me?", Path(self.gguf).read_bytes())
+        self.assertNotIn(b"na\xffme", Path(self.gguf).read_bytes())
+        shutil.rmtree(odd)
+
     def test_shards_of_another_size_are_not_taken_along(self):
         """They lie in the part, which gets the final name as a whole."""
         self.hadal("convert", self.release, self.back, "--type", "BF16", "--split-size", "500kB")
