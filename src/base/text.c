@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <utf8proc.h>
 
 #include "base/base.h"
@@ -35,6 +36,12 @@ bool hd_text_ends_with(const char *text, const char *end)
 {
     size_t len = strlen(text), n = strlen(end);
     return len >= n && strcmp(text + len - n, end) == 0;
+}
+
+bool hd_text_ends_like(const char *text, const char *suffix)
+{
+    size_t len = strlen(text), n = strlen(suffix);
+    return len > n && strcasecmp(text + len - n, suffix) == 0;
 }
 
 void hd_text_clean(char *text)

@@ -16,6 +16,9 @@ bool hd_text_is_utf8(const char *text);
 /* Whether `text` ends with `end`, letter for letter. */
 bool hd_text_ends_with(const char *text, const char *end);
 
+/* Whether it is longer and ends so in any case: a file's name with that suffix. */
+bool hd_text_ends_like(const char *text, const char *suffix);
+
 /* Replaces in place, by '?', every byte of `text` that is not valid UTF-8 (RFC 3629) and each byte of a control
  * character (C0 with line ends, DEL, C1): file names and keys come from hostile files and would otherwise drive a
  * terminal, forge a log line or break the JSON that carries an error. */

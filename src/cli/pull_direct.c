@@ -3,18 +3,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #include "cli/files.h"
 #include "cli/models_dir.h"
 #include "cli/pull.h"
-
-static bool has_suffix(const char *text, const char *suffix)
-{
-    size_t n = strlen(text), m = strlen(suffix);
-    return n > m && strcasecmp(text + n - m, suffix) == 0;
-}
 
 /* ---- https:// ---- */
 
@@ -33,7 +26,8 @@ static hd_status name_of_url(char *name, size_t size, const char *url, hd_error 
     if (parts > 1)
         return hd_fail(err, HD_E_ARGUMENT,
                        "%s: this is one of %d parts; pull them together, as hf:owner/repo:QUANTIZATION", shown, parts);
-    if (has_suffix(name, ".gguf") || has_suffix(name, ".safetensors") || has_suffix(name, ".whl")) return HD_OK;
+    if (hd_text_ends_like(name, ".gguf") || hd_text_ends_like(name, ".safetensors") || hd_text_ends_like(name, ".whl"))
+        return HD_OK;
     return hd_fail(err, HD_E_ARGUMENT, "%s: a .gguf, .safetensors or .whl file is wanted", shown);
 }
 
@@ -47,7 +41,7 @@ hd_status hd_pull_plan_url(hd_pull_plan *plan, const hd_pull_settings *settings,
     HD_TRY(hd_pull_address(address, url, err));
     HD_TRY(hd_pull_set(&plan->source, err, "%s", address));
     HD_TRY(hd_pull_set(&plan->name, err, "%.*s", (int)(strrchr(name, '.') - name), name));
-    plan->archive = has_suffix(name, ".whl");
+    plan->archive = hd_text_ends_like(name, ".whl");
     return hd_pull_plan_add(plan, name, url, NULL, NULL, err);
 }
 
@@ -86,8 +80,8 @@ static hd_status plan_file(hd_pull_plan *plan, const char *path, uint64_t size, 
 {
     int part, parts;
     const char *base = hd_path_base(path), *dot = strrchr(base, '.');
-    plan->archive = has_suffix(base, ".whl");
-    if (!dot || (!has_suffix(base, ".gguf") && !has_suffix(base, ".safetensors") && !plan->archive))
+    plan->archive = hd_text_ends_like(base, ".whl");
+    if (!dot || (!hd_text_ends_like(base, ".gguf") && !hd_text_ends_like(base, ".safetensors") && !plan->archive))
         return hd_fail(err, HD_E_ARGUMENT, "file:%s: a .gguf, .safetensors or .whl file, or a folder, is wanted", path);
     (void)hd_gguf_split_name(base, &part, &parts);
     if (parts == 1) {

@@ -124,12 +124,6 @@ hd_status hd_pull_get_json(json_t **out, const hd_pull_settings *settings, const
 
 /* ---- choosing ---- */
 
-static bool has_suffix(const char *text, const char *suffix)
-{
-    size_t n = strlen(text), m = strlen(suffix);
-    return n > m && strcasecmp(text + n - m, suffix) == 0;
-}
-
 /* The other files of the official layout that we read, or that a person wants beside the weights. */
 static bool is_companion(const char *name)
 {
@@ -145,12 +139,12 @@ static bool is_companion(const char *name)
                                         "merges.txt"};
     for (size_t i = 0; i < HD_ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0) return true;
-    return strncmp(name, "LICENSE", 7) == 0 || has_suffix(name, ".safetensors.index.json");
+    return strncmp(name, "LICENSE", 7) == 0 || hd_text_ends_like(name, ".safetensors.index.json");
 }
 
 bool hd_pull_is_model_file(const char *name)
 {
-    return has_suffix(name, ".gguf") || has_suffix(name, ".safetensors") || is_companion(name);
+    return hd_text_ends_like(name, ".gguf") || hd_text_ends_like(name, ".safetensors") || is_companion(name);
 }
 
 /* The official layout: safetensors at the root and what belongs to them; "consolidated" files hold the same weights
@@ -158,7 +152,7 @@ bool hd_pull_is_model_file(const char *name)
 static bool in_layout(const char *path)
 {
     if (strchr(path, '/')) return false;
-    return is_companion(path) || (has_suffix(path, ".safetensors") && strncmp(path, "consolidated", 12) != 0);
+    return is_companion(path) || (hd_text_ends_like(path, ".safetensors") && strncmp(path, "consolidated", 12) != 0);
 }
 
 /* Keeps the files for which keep[i]; `flat` drops their folders. */
@@ -212,7 +206,8 @@ static bool is_gguf_model(const char *path)
 {
     int part, parts;
     const char *base = hd_path_base(path);
-    if (!has_suffix(path, ".gguf") || strncasecmp(base, "mmproj", 6) == 0 || strcasestr(base, "imatrix")) return false;
+    if (!hd_text_ends_like(path, ".gguf") || strncasecmp(base, "mmproj", 6) == 0 || strcasestr(base, "imatrix"))
+        return false;
     (void)hd_gguf_split_name(path, &part, &parts);
     return part == 1;
 }
@@ -255,7 +250,7 @@ static hd_status take_wanted(hd_pull_plan *plan, const char *wanted, bool *keep,
 {
     for (size_t i = 0; i < plan->count; i++) {
         if (strcmp(plan->files[i].path, wanted) != 0) continue;
-        if (has_suffix(wanted, ".gguf")) return take_gguf(plan, i, keep, err);
+        if (hd_text_ends_like(wanted, ".gguf")) return take_gguf(plan, i, keep, err);
         keep[i] = true;
         HD_TRY(hd_pull_set(&plan->name, err, "%.*s", (int)strcspn(hd_path_base(wanted), "."), hd_path_base(wanted)));
         return retain(plan, keep, true, err);
@@ -285,7 +280,7 @@ static hd_status take_default(hd_pull_plan *plan, bool *keep, hd_error *err)
     bool weights = false;
     for (size_t i = 0; i < plan->count; i++) {
         keep[i] = in_layout(plan->files[i].path);
-        weights = weights || (keep[i] && has_suffix(plan->files[i].path, ".safetensors"));
+        weights = weights || (keep[i] && hd_text_ends_like(plan->files[i].path, ".safetensors"));
     }
     if (weights) return retain(plan, keep, false, err);
     choice all, usual;

