@@ -101,21 +101,6 @@ static void sort_out(hd_choices *c)
     c->count = kept;
 }
 
-static hd_status find_columns(sampler *s, float **columns, hd_error *err)
-{
-    const hd_tensor *t = hd_source_tensor(s->from, s->tensor);
-    const hd_imatrix *m = s->options->imatrix;
-    const hd_imatrix_entry *e = m ? hd_imatrix_find(m, t->name) : NULL;
-    *columns = NULL;
-    s->matrix_rows = t->dims > 1 ? t->shape[t->dims - 2] : 1;
-    int64_t matrices = hd_tensor_rows(t) / s->matrix_rows;
-    if (!e || !hd_importance_fits(e, matrices, s->cols)) return HD_OK;
-    *columns = hd_alloc_array((size_t)matrices, (size_t)s->cols * sizeof **columns);
-    if (!*columns) return hd_fail(err, HD_E_MEMORY, "no memory for the importance of '%s'", t->name);
-    (void)hd_importance_columns(*columns, e, matrices, s->cols);
-    return HD_OK;
-}
-
 static hd_status run_sample(sampler *s, hd_error *err)
 {
     const hd_tensor *t = hd_source_tensor(s->from, s->tensor);
@@ -147,8 +132,10 @@ static hd_status measure_tensor(hd_choices *c, const hd_source *from, size_t i, 
 {
     sampler s = {.from = from, .options = options, .tensor = i, .choices = c};
     float *columns;
-    s.cols = hd_tensor_cols(hd_source_tensor(from, i));
-    HD_TRY(find_columns(&s, &columns, err));
+    const hd_tensor *t = hd_source_tensor(from, i);
+    s.cols = hd_tensor_cols(t);
+    s.matrix_rows = t->dims > 1 ? t->shape[t->dims - 2] : 1;
+    HD_TRY(hd_importance_of(&columns, options->imatrix, t, err));
     s.columns = columns;
     hd_status status = run_sample(&s, err);
     hd_free(columns);
@@ -225,26 +212,70 @@ static uint64_t bytes_at(int *picked, const hd_choices *choices, const double *c
     return sum;
 }
 
-/* With what is left over, the step up that gains most for a byte, as long as one fits. */
-static void spend_rest(int *picked, const hd_choices *choices, const double *cost, size_t count, uint64_t left)
+/* A tensor's best step up. */
+typedef struct step {
+    double gain; /* for a byte */
+    size_t at;
+    int to;
+} step;
+
+static bool before(const step *a, const step *b)
+{
+    return a->gain != b->gain ? a->gain > b->gain : a->at < b->at;
+}
+
+/* False: none fits that gains anything. */
+static bool best_step(step *s, const hd_choices *c, int from, double cost, uint64_t left)
+{
+    s->gain = 0;
+    for (int k = from + 1; k < c->count; k++) {
+        const hd_choice *a = &c->items[from], *b = &c->items[k];
+        uint64_t more = b->bytes - a->bytes;
+        double gain = cost * (a->error - b->error) / (double)HD_MAX(more, 1);
+        if (more > left || !(gain > s->gain)) continue;
+        s->gain = gain;
+        s->to = k;
+    }
+    return s->gain > 0;
+}
+
+static void sift_down(step *heap, size_t count, size_t i)
 {
     for (;;) {
-        double most = 0;
-        size_t at = count;
-        int step = 0;
-        for (size_t i = 0; i < count; i++)
-            for (int k = picked[i] + 1; k < choices[i].count; k++) {
-                const hd_choice *a = &choices[i].items[picked[i]], *b = &choices[i].items[k];
-                uint64_t more = b->bytes - a->bytes;
-                double gain = (cost ? cost[i] : 1.0) * (a->error - b->error) / (double)HD_MAX(more, 1);
-                if (more > left || !(gain > most)) continue;
-                most = gain;
-                at = i;
-                step = k;
-            }
-        if (at == count) return;
-        left -= choices[at].items[step].bytes - choices[at].items[picked[at]].bytes;
-        picked[at] = step;
+        size_t best = i, child = 2 * i + 1;
+        for (size_t c = child; c < count && c < child + 2; c++)
+            if (before(&heap[c], &heap[best])) best = c;
+        if (best == i) return;
+        step swap = heap[i];
+        heap[i] = heap[best];
+        heap[best] = swap;
+        i = best;
+    }
+}
+
+/* With what is left over, the step up that gains most for a byte, as long as one fits.  Gains in the heap were right
+ * when more was left, so none is too small: the first that is still as good is the best. */
+static void spend_rest(step *heap, int *picked, const hd_choices *choices, const double *cost, size_t count,
+                       uint64_t left)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        heap[n].at = i;
+        n += best_step(&heap[n], &choices[i], picked[i], cost ? cost[i] : 1.0, left);
+    }
+    for (size_t i = n / 2; i-- > 0;)
+        sift_down(heap, n, i);
+    while (n) {
+        size_t at = heap[0].at;
+        step now = {.at = at};
+        bool any = best_step(&now, &choices[at], picked[at], cost ? cost[at] : 1.0, left);
+        if (any && now.gain == heap[0].gain) {
+            left -= choices[at].items[now.to].bytes - choices[at].items[picked[at]].bytes;
+            picked[at] = now.to;
+            any = best_step(&now, &choices[at], picked[at], cost ? cost[at] : 1.0, left);
+        }
+        heap[0] = any ? now : heap[--n];
+        sift_down(heap, n, 0);
     }
 }
 
@@ -254,7 +285,12 @@ bool hd_budget_choose(hd_type *types, const hd_choices *choices, const double *c
     double low = 1e-300, high = 1e300;
     bool fits = false;
     int *picked = hd_alloc_array(HD_MAX(count, 1), sizeof *picked);
-    if (!picked) return false;
+    step *heap = hd_alloc_array(HD_MAX(count, 1), sizeof *heap);
+    if (!picked || !heap) {
+        hd_free(picked);
+        hd_free(heap);
+        return false;
+    }
     for (int i = 0; i < STEPS; i++) {
         double price = exp((log(low) + log(high)) / 2);
         if (bytes_at(picked, choices, cost, count, price) <= bytes)
@@ -264,9 +300,10 @@ bool hd_budget_choose(hd_type *types, const hd_choices *choices, const double *c
     }
     uint64_t used = bytes_at(picked, choices, cost, count, high);
     fits = used <= bytes;
-    if (fits) spend_rest(picked, choices, cost, count, bytes - used);
+    if (fits) spend_rest(heap, picked, choices, cost, count, bytes - used);
     for (size_t i = 0; fits && i < count; i++)
         types[i] = choices[i].items[picked[i]].type;
     hd_free(picked);
+    hd_free(heap);
     return fits;
 }

@@ -80,22 +80,6 @@ static void add_pieces(void *arg, int64_t begin, int64_t end, int thread)
     }
 }
 
-/* p->columns of the tensor under way. */
-static hd_status find_columns(pass *p, hd_error *err)
-{
-    const hd_tensor *t = p->before;
-    int64_t matrices = p->rows / HD_MAX(p->matrix_rows, 1);
-    const hd_imatrix_entry *e = NULL;
-    hd_free(p->columns);
-    p->columns = NULL;
-    if (p->options->imatrix && t->dims > 1) e = hd_imatrix_find(p->options->imatrix, t->name);
-    if (!e || !hd_importance_fits(e, matrices, p->cols)) return HD_OK;
-    p->columns = hd_alloc_array((size_t)matrices, (size_t)p->cols * sizeof *p->columns);
-    if (!p->columns) return hd_fail(err, HD_E_MEMORY, "no memory for the importance of '%s'", t->name);
-    (void)hd_importance_columns(p->columns, e, matrices, p->cols);
-    return HD_OK;
-}
-
 static void add_step(hd_tensor_error *e, const pass *p, int64_t pieces)
 {
     for (int64_t i = 0; i < pieces; i++) {
@@ -114,7 +98,8 @@ static hd_status measure_tensor(pass *p, hd_tensor_error *e, const hd_checkpoint
     p->matrix_rows = t->dims > 1 ? t->shape[t->dims - 2] : 1;
     if (p->cols * p->rows == 0 || !hd_type_is_weight(t->type) || !hd_type_is_weight(p->after->type)) return HD_OK;
     p->piece_rows = HD_MAX(PIECE_VALUES / p->cols, 1);
-    HD_TRY(find_columns(p, err));
+    hd_free(p->columns);
+    HD_TRY(hd_importance_of(&p->columns, p->options->imatrix, t, err));
     e->weighted = p->columns != NULL;
     int64_t pieces = (p->rows + p->piece_rows - 1) / p->piece_rows;
     for (p->first = 0; p->first < pieces; p->first += STEP_PIECES) {

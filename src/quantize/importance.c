@@ -424,3 +424,17 @@ hd_status hd_importance_gather(hd_imatrix **out, const char *path, const int32_t
     hd_free(g);
     return status;
 }
+
+hd_status hd_importance_of(float **out, const hd_imatrix *matrix, const hd_tensor *t, hd_error *err)
+{
+    const hd_imatrix_entry *e = matrix && t->dims > 1 ? hd_imatrix_find(matrix, t->name) : NULL;
+    int64_t cols = t->dims ? t->shape[t->dims - 1] : 1, matrices = 1;
+    *out = NULL;
+    for (int d = 0; d < t->dims - 2; d++)
+        matrices *= t->shape[d];
+    if (!e || !hd_importance_fits(e, matrices, cols)) return HD_OK;
+    *out = hd_alloc_array((size_t)matrices, (size_t)cols * sizeof **out);
+    if (!*out) return hd_fail(err, HD_E_MEMORY, "no memory for the importance of '%s'", t->name);
+    (void)hd_importance_columns(*out, e, matrices, cols);
+    return HD_OK;
+}

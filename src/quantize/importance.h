@@ -53,6 +53,10 @@ bool hd_importance_skips(const char *name);
  * False: the entry has other shapes (see below). */
 bool hd_importance_columns(float *columns, const hd_imatrix_entry *entry, int64_t matrices, int64_t cols);
 
+/* The same of tensor t as the matrix has it, by name: *out is the caller's (hd_free), [matrices][cols]; NULL where
+ * nothing is known: no matrix, a vector, no entry, or one of other shapes.  HD_E_MEMORY. */
+hd_status hd_importance_of(float **out, const hd_imatrix *matrix, const hd_tensor *t, hd_error *err);
+
 /* Whether an entry is of a tensor of that shape; else it is one of another model. */
 bool hd_importance_fits(const hd_imatrix_entry *entry, int64_t matrices, int64_t cols);
 

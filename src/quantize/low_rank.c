@@ -106,11 +106,8 @@ static hd_status find_weight(matrix *m)
 {
     const writing *w = m->w;
     const char *name = m->c->base->name;
-    const hd_imatrix_entry *e = w->o->imatrix ? hd_imatrix_find(w->o->imatrix, name) : NULL;
-    if (!e) return HD_OK;
-    m->weight = hd_alloc_array((size_t)m->cols, sizeof *m->weight);
-    if (!m->weight) return no_memory(w);
-    if (hd_importance_columns(m->weight, e, 1, m->cols)) return HD_OK;
+    HD_TRY(hd_importance_of(&m->weight, w->o->imatrix, hd_source_tensor(w->from, m->c->from), w->err));
+    if (m->weight || !w->o->imatrix || !hd_imatrix_find(w->o->imatrix, name)) return HD_OK;
     return hd_fail(w->err, HD_E_ARGUMENT, "the importance matrix has another shape for '%s'; it is of another model",
                    name);
 }

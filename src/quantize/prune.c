@@ -204,13 +204,13 @@ static hd_status best(const chooser *c, const double *scores, int n, int left, i
     return HD_OK;
 }
 
-/* squares[matrices][cols] times the mean squares of the inputs. */
-static hd_status weigh(const chooser *c, double *squares, const hd_imatrix_entry *e, int64_t matrices, int64_t cols)
+/* squares[matrices][cols] of tensor t times the mean squares of the inputs. */
+static hd_status weigh(const chooser *c, double *squares, const hd_tensor *t)
 {
-    float *mean = hd_alloc_array((size_t)(matrices * cols), sizeof *mean);
-    if (!mean) return no_memory(c);
-    (void)hd_importance_columns(mean, e, matrices, cols); /* it fits: find_entry */
-    for (int64_t i = 0; i < matrices * cols; i++)
+    float *mean;
+    size_t n = (size_t)(t->dims > 2 ? t->shape[0] : 1) * (size_t)hd_tensor_cols(t);
+    HD_TRY(hd_importance_of(&mean, c->o->imatrix, t, c->err));
+    for (size_t i = 0; mean && i < n; i++) /* there is one that fits: find_entry */
         squares[i] *= (double)mean[i];
     hd_free(mean);
     return HD_OK;
@@ -228,7 +228,7 @@ static hd_status choose_channels(chooser *c, size_t tensor, int left, int32_t **
     if (!c->o->imatrix) return best(c, NULL, width, left, 0, *out);
     HD_TRY(find_entry(c, t, false, &e));
     HD_TRY(column_squares(c, tensor, &scores));
-    hd_status status = weigh(c, scores, e, 1, width);
+    hd_status status = weigh(c, scores, t);
     if (status == HD_OK) status = best(c, scores, width, left, 0, *out);
     hd_free(scores);
     return status;
@@ -253,10 +253,10 @@ static hd_status choose_experts(const chooser *c, const double *squares, const h
 }
 
 /* Of the experts that stay, the best channels of each. */
-static hd_status choose_routed(const chooser *c, double *squares, const hd_imatrix_entry *e, const hd_kept *k)
+static hd_status choose_routed(const chooser *c, double *squares, const hd_tensor *t, const hd_kept *k)
 {
     const hd_model_config *b = &c->facts->before, *a = &c->facts->after;
-    if (squares) HD_TRY(weigh(c, squares, e, b->experts, b->expert_ffn));
+    if (squares) HD_TRY(weigh(c, squares, t));
     for (int i = 0; i < a->experts; i++) {
         int x = k->experts ? k->experts[i] : i;
         const double *scores = squares ? squares + (size_t)x * (size_t)b->expert_ffn : NULL;
@@ -279,7 +279,7 @@ static hd_status choose_in_experts(chooser *c, size_t tensor, hd_kept *k)
         HD_TRY(column_squares(c, tensor, &squares));
     }
     hd_status status = fewer ? choose_experts(c, squares, e, k->experts) : HD_OK;
-    if (status == HD_OK && thinner) status = choose_routed(c, squares, e, k);
+    if (status == HD_OK && thinner) status = choose_routed(c, squares, hd_source_tensor(c->base, tensor), k);
     hd_free(squares);
     return status;
 }

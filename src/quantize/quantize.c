@@ -241,12 +241,8 @@ static hd_status find_columns(run *r, size_t i)
     int64_t matrices, cols;
     hd_free(r->columns);
     r->columns = NULL;
-    const hd_imatrix_entry *e = entry_of(r, i, &matrices, &cols);
-    if (!e) return HD_OK;
-    r->columns = hd_alloc_array((size_t)matrices, (size_t)cols * sizeof *r->columns);
-    if (!r->columns) return hd_fail(r->err, HD_E_MEMORY, "no memory for the importance of '%s'", e->name);
-    (void)hd_importance_columns(r->columns, e, matrices, cols); /* it fits: check_imatrix */
-    return HD_OK;
+    if (!entry_of(r, i, &matrices, &cols)) return HD_OK; /* it fits: check_imatrix */
+    return hd_importance_of(&r->columns, r->options->imatrix, hd_source_tensor(r->from, i), r->err);
 }
 
 static hd_status write_tensor(run *r, size_t i)

@@ -132,14 +132,17 @@ static hd_status add_rope_factors(const maker *m)
 /* Multi-token prediction layers behind the last one are not carried: no program evaluates them in a GGUF file. */
 static void leave_out_mtp(hd_source *s)
 {
-    char prefix[HD_NAME_MAX];
-    for (int layer = s->config.layers; layer < s->config.layers + s->config.mtp_layers; layer++) {
-        snprintf(prefix, sizeof prefix, "model.layers.%d.", layer);
-        for (size_t i = 0; i < hd_checkpoint_tensor_count(s->ckpt); i++) {
-            if (strncmp(hd_checkpoint_tensor(s->ckpt, i)->name, prefix, strlen(prefix)) != 0) continue;
-            s->taken[i] = true;
-            s->left_out = "the layers of multi-token prediction";
-        }
+    static const char prefix[] = "model.layers.";
+    for (size_t i = 0; i < hd_checkpoint_tensor_count(s->ckpt); i++) {
+        const char *name = hd_checkpoint_tensor(s->ckpt, i)->name, *at = name + sizeof prefix - 1;
+        int64_t layer = 0;
+        if (strncmp(name, prefix, sizeof prefix - 1) != 0) continue;
+        for (; *at >= '0' && *at <= '9' && layer < INT32_MAX; at++)
+            layer = 10 * layer + (*at - '0');
+        if (*at != '.' || layer < s->config.layers || layer >= (int64_t)s->config.layers + s->config.mtp_layers)
+            continue;
+        s->taken[i] = true;
+        s->left_out = "the layers of multi-token prediction";
     }
 }
 

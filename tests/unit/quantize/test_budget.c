@@ -81,6 +81,32 @@ static void test_the_best_choice(void **state)
     assert_int_equal(types[5], HD_TYPE_Q2_K);
 }
 
+/* At one price all of many like tensors step up or none does, so that the rest is spent one by one: the first ones get
+ * it, a costly one before, and a step that no longer fits lets smaller ones through. */
+static void test_what_is_left_over(void **state)
+{
+    (void)state;
+    enum { MANY = 100000 };
+    hd_choices *c = hd_alloc_array(MANY, sizeof *c);
+    hd_type *types = hd_alloc_array(MANY, sizeof *types);
+    double *cost = hd_alloc_array(MANY, sizeof *cost);
+    assert_true(c && types && cost);
+    for (size_t i = 0; i < MANY; i++) {
+        cost[i] = 1;
+        c[i] = (hd_choices){.count = 2, .free = true, .items = {{HD_TYPE_Q2_K, 10, 100}, {HD_TYPE_Q8_0, 30, 1}}};
+    }
+    cost[MANY - 1] = 1.5;
+    c[MANY - 2].items[1] = (hd_choice){HD_TYPE_Q4_0, 17, 80}; /* a small step for little gain */
+    assert_true(hd_budget_choose(types, c, cost, MANY, 10 * MANY + 20 * 40000 + 7));
+    for (size_t i = 0; i < MANY; i++) {
+        hd_type want = i < 39999 || i == MANY - 1 ? HD_TYPE_Q8_0 : i == MANY - 2 ? HD_TYPE_Q4_0 : HD_TYPE_Q2_K;
+        if (types[i] != want) fail_msg("tensor %zu has %s", i, hd_type_name(types[i]));
+    }
+    hd_free(c);
+    hd_free(types);
+    hd_free(cost);
+}
+
 static char folder[] = "/tmp/hadal-budget-XXXXXX", path[96], recipe[96];
 
 static int make_folder(void **state)
@@ -196,6 +222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_best_choice),
+        cmocka_unit_test(test_what_is_left_over),
         cmocka_unit_test(test_errors_fall_as_bytes_rise),
         cmocka_unit_test(test_recipes_come_back),
     };
