@@ -112,7 +112,8 @@ hd_status hd_engine_force_experts(hd_engine *engine, const char *path, hd_error 
 typedef struct hd_lora hd_lora;
 
 /* Loads a PEFT folder or a GGUF adapter for this engine's model, `scale` times as strong as it says.  Errors: those of
- * a file, HD_E_ARGUMENT (of another base; lora_rank was 0), HD_E_LIMIT (its rank), HD_E_UNSUPPORTED, HD_E_MEMORY. */
+ * a file, HD_E_ARGUMENT (of another base; lora_rank was 0), HD_E_LIMIT (its rank; a scale that takes its values beyond
+ * float32), HD_E_UNSUPPORTED, HD_E_MEMORY. */
 hd_status hd_lora_open(hd_lora **out, hd_engine *engine, const char *path, double scale, hd_error *err);
 hd_lora *hd_lora_share(hd_lora *lora); /* one reference more; NULL is fine */
 void hd_lora_close(hd_lora **lora);    /* gives one back; NULL-safe */

@@ -69,6 +69,7 @@ const float *hd_seq_hidden(const hd_seq *seq); /* [hidden] behind the last norm;
 /* What its tokens are evaluated with, from the first one on; NULL: the model as it is.  The sequence keeps a reference,
  * and so do its forks.  HD_E_ARGUMENT: it holds tokens. */
 hd_status hd_seq_set_lora(hd_seq *seq, hd_lora *lora, hd_error *err);
+bool hd_seq_is_adapted(const hd_seq *seq);
 uint64_t hd_seq_cache_bytes(const hd_seq *seq);
 hd_status hd_seq_truncate(hd_seq *seq, int64_t length, hd_error *err);
 /* The first `length` tokens; with all of them also the logits. */
@@ -120,6 +121,7 @@ typedef struct hd_pick {
     bool logprobs;   /* else chosen->logprob is NaN, unless top_count > 0 */
     hd_logprob *top; /* [top_count] the most likely, best first */
     size_t top_count;
+    bool adapted; /* an adapter had a part in the logits, so it may be what is wrong with them */
 } hd_pick;
 
 /* HD_E_INTERNAL when logits are no numbers; HD_E_ARGUMENT (top_count above the vocabulary), HD_E_MEMORY. */

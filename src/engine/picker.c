@@ -471,15 +471,25 @@ static void fill_logprobs(hd_picker_room *room, int32_t vocab, const hd_pick *pi
         pick->top[i] = (hd_logprob){.id = c[i].id, .logprob = (float)(c[i].value - norm)};
 }
 
+/* Finite weights and a finite adapter still overflow together, and then no file is damaged. */
+static hd_status refuse_logits(const hd_pick *pick, hd_error *err)
+{
+    if (pick->adapted)
+        return hd_fail(
+            err, HD_E_INTERNAL,
+            "with this adapter the model computes values that are not numbers: its alpha or its scale may be "
+            "too large; give it a smaller scale");
+    return hd_fail(err, HD_E_INTERNAL,
+                   "the model computes values that are not numbers: its file may be damaged; "
+                   "fetch it again or compare its checksum with its source");
+}
+
 hd_status hd_picker_next(hd_picker *p, hd_picker_room *room, const hd_pick *pick, hd_logprob *chosen, hd_error *err)
 {
     if (pick->top_count > (size_t)p->vocab)
         return hd_fail(err, HD_E_ARGUMENT, "%zu log-probabilities of a vocabulary of %d", pick->top_count, p->vocab);
     best of_model = find_best(pick->logits, p->vocab);
-    if (of_model.nan || !isfinite(of_model.value))
-        return hd_fail(err, HD_E_INTERNAL,
-                       "the model computes values that are not numbers: its file may be damaged; "
-                       "fetch it again or compare its checksum with its source");
+    if (of_model.nan || !isfinite(of_model.value)) return refuse_logits(pick, err);
     HD_TRY(make_room(p, err));
     const float *logits = adjust(p, room, pick);
     best adjusted = logits == pick->logits ? of_model : find_best(logits, p->vocab);

@@ -287,7 +287,8 @@ static void choose_range(void *arg, int64_t begin, int64_t end, int thread)
                               .count = r->count,
                               .logprobs = r->o.logprobs,
                               .top = r->top,
-                              .top_count = (size_t)r->o.top_count};
+                              .top_count = (size_t)r->o.top_count,
+                              .adapted = r->o.lora != NULL};
         r->picked = hd_picker_next(r->picker, s->rooms[thread], &pick, &r->chosen, &r->error);
     }
 }

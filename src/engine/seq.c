@@ -69,6 +69,11 @@ hd_status hd_seq_set_lora(hd_seq *seq, hd_lora *lora, hd_error *err)
     return HD_OK;
 }
 
+bool hd_seq_is_adapted(const hd_seq *seq)
+{
+    return seq->lora != NULL;
+}
+
 uint64_t hd_seq_cache_bytes(const hd_seq *seq)
 {
     return (uint64_t)seq->page_count * seq->core->pages.page_bytes;

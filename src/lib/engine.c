@@ -534,6 +534,7 @@ hd_status hd_sampler_next(hd_sampler *sampler, const hd_session *session, hd_log
                           .count = hd_seq_length(session->seq),
                           .logprobs = true,
                           .top = top,
-                          .top_count = top_count};
+                          .top_count = top_count,
+                          .adapted = hd_seq_is_adapted(session->seq)};
     return hd_picker_next(sampler->picker, sampler->room, &pick, chosen, err);
 }

@@ -467,15 +467,29 @@ static void decode(const hd_tensor *t, int64_t row, float *out)
     (void)hd_decode_row(t->type, (const uint8_t *)t->data + (size_t)row * bytes, out, t->shape[1]);
 }
 
-void hd_adapter_values(const hd_adapter *adapter, const hd_adapter_part *part, const hd_model_config *base,
-                       hd_format layout, float scale, float *a, float *b)
+/* An adapter's values are finite (check_finite), but nothing bounds the numbers that they are multiplied by. */
+static hd_status refuse_scale(const hd_adapter *adapter, const hd_adapter_part *part, float scale, hd_error *err)
 {
     for (int64_t r = 0; r < part->rank; r++)
         decode(part->a, r, a + r * part->cols);
     for (int64_t r = 0; r < part->rows; r++) {
         float *row = b + r * part->rank;
         decode(part->b, hd_adapter_row(adapter, part, base, layout, r), row);
-        for (int64_t j = 0; j < part->rank; j++)
+        for (int64_t j = 0; j < part->rank; j++) {
             row[j] *= part->scale * scale;
     }
 }
+    return hd_fail(
+        err, HD_E_LIMIT,
+        "%s: tensor '%.100s': its values times alpha / rank (%g), times the scale it was given (%g), go beyond "
+        "what can be computed; is the alpha right?",
+        hd_checkpoint_path(adapter->ckpt), part->b->name, (double)part->scale, (double)scale);
+}
+
+hd_status hd_adapter_values(const hd_adapter *adapter, const hd_adapter_part *part, const hd_model_config *base,
+                            hd_format layout, float scale, float *a, float *b, hd_error *err)
+{
+    bool finite = true;
+            finite = finite && isfinite(row[j]);
+        }
+    return finite ? HD_OK : refuse_scale(adapter, part, scale, err);

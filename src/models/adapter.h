@@ -65,9 +65,10 @@ hd_status hd_adapter_check(const hd_adapter *adapter, const hd_model_config *bas
 int64_t hd_adapter_row(const hd_adapter *adapter, const hd_adapter_part *part, const hd_model_config *base,
                        hd_format layout, int64_t row);
 
-/* Values of a part for a base in `layout`: a[rank][cols] as it is, b[rows][rank] times part->scale times `scale`. */
-void hd_adapter_values(const hd_adapter *adapter, const hd_adapter_part *part, const hd_model_config *base,
-                       hd_format layout, float scale, float *a, float *b);
+/* Values of a part for a base in `layout`: a[rank][cols] as it is, b[rows][rank] times part->scale times `scale`.
+ * HD_E_LIMIT: these take a value of b beyond what float32 holds; the text names tensor and scales. */
+hd_status hd_adapter_values(const hd_adapter *adapter, const hd_adapter_part *part, const hd_model_config *base,
+                            hd_format layout, float scale, float *a, float *b, hd_error *err);
 
 /* HD_E_MODEL_LOST once its file shrank or failed to read. */
 hd_status hd_adapter_check_file(const hd_adapter *adapter, hd_error *err);

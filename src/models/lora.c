@@ -109,7 +109,10 @@ static hd_status bind_part(hd_lora *l, const hd_adapter *adapter, const hd_adapt
     float *b = hd_alloc_array((size_t)p->rows, (size_t)p->rank * sizeof *b);
     hd_status status = a && b ? HD_OK : no_memory(err);
     if (status == HD_OK) {
-        hd_adapter_values(adapter, p, &l->model->config, hd_checkpoint_format(l->model->ckpt), scale, a, b);
+        hd_format layout = hd_checkpoint_format(l->model->ckpt);
+        status = hd_adapter_values(adapter, p, &l->model->config, layout, scale, a, b, err);
+    }
+    if (status == HD_OK) {
         hash_values(l, a, p->rank * p->cols);
         hash_values(l, b, p->rows * p->rank);
         status = take_b(l, to, p, b, err);

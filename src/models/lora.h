@@ -17,8 +17,8 @@ typedef struct hd_lora_info {
 } hd_lora_info;
 
 /* Copies the adapter's values, times `scale`, for this model; both the file and *adapter may go after.  Errors:
- * HD_E_ARGUMENT (another base; a model opened without lora_rank), HD_E_LIMIT (its rank), HD_E_UNSUPPORTED (kv_b),
- * HD_E_MEMORY, HD_E_MODEL_LOST. */
+ * HD_E_ARGUMENT (another base; a model opened without lora_rank), HD_E_LIMIT (its rank; a scale that takes its
+ * values beyond float32), HD_E_UNSUPPORTED (kv_b), HD_E_MEMORY, HD_E_MODEL_LOST. */
 hd_status hd_lora_bind(hd_lora **out, const hd_model *model, const hd_adapter *adapter, float scale, hd_error *err);
 
 hd_lora *hd_lora_ref(hd_lora *lora); /* one reference more; NULL is fine */

@@ -194,8 +194,9 @@ static hd_status make_stretch(run *r, size_t tensor, int64_t row, int64_t rows, 
         hd_pool_for(r->options->pool, (rows + s.step - 1) / s.step, 1, encode_pieces, &s);
     HD_TRY(hd_checkpoint_check(hd_source_checkpoint(r->from), r->err));
     if (atomic_load(&s.bad))
-        return hd_fail(r->err, HD_E_FORMAT, "tensor '%s' holds a number that is not finite; the model is damaged",
-                       t->name);
+        return hd_fail(r->err, HD_E_FORMAT, "tensor '%s' holds a number that is not finite; %s", t->name,
+                       hd_source_is_merged(r->from) ? "the model is damaged, or the scale of the adapter is too large"
+                                                    : "the model is damaged");
     if (atomic_load(&s.beyond))
         return hd_fail(r->err, HD_E_UNSUPPORTED,
                        "tensor '%s' holds a number beyond what %s can hold; take BF16 or a larger type", t->name,

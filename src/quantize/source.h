@@ -39,8 +39,10 @@ void hd_source_close(hd_source **source);
 
 /* Merges an adapter: its matrices become W + scale * B A, computed in float32; tensors of other than plain types show
  * as BF16 from now on.  More than one may be merged.  The adapter may be closed after.  After an error the source can
- * only be closed.  Errors: HD_E_ARGUMENT (an adapter of another base), HD_E_UNSUPPORTED, HD_E_MEMORY. */
+ * only be closed.  Errors: HD_E_ARGUMENT (an adapter of another base), HD_E_LIMIT (the scale takes its
+ * values beyond float32), HD_E_UNSUPPORTED, HD_E_MEMORY. */
 hd_status hd_source_merge(hd_source *source, const hd_adapter *adapter, float scale, hd_error *err);
+bool hd_source_is_merged(const hd_source *source);
 
 hd_format hd_source_layout(const hd_source *source);
 const hd_checkpoint *hd_source_checkpoint(const hd_source *source);

@@ -48,6 +48,11 @@ void hd_source_add_deltas(const hd_source *s, const hd_matrix *m, int64_t row, f
     }
 }
 
+bool hd_source_is_merged(const hd_source *source)
+{
+    return source->delta_count > 0;
+}
+
 /* ---- making ---- */
 
 typedef struct merging {
@@ -115,7 +120,7 @@ static hd_status add_part(const merging *m, const hd_adapter_part *p)
     float *a = hd_arena_alloc(&s->arena, (size_t)p->rank, (size_t)p->cols * sizeof *a);
     float *b = hd_arena_alloc(&s->arena, (size_t)p->rows, (size_t)p->rank * sizeof *b);
     if (!a || !b) return no_memory(m);
-    hd_adapter_values(m->adapter, p, &m->config, layout, m->scale, a, b);
+    HD_TRY(hd_adapter_values(m->adapter, p, &m->config, layout, m->scale, a, b, m->err));
     s->deltas[s->delta_count] =
         (hd_source_delta){.data = t->data, .number = s->delta_count, .rank = p->rank, .cols = p->cols, .a = a, .b = b};
     s->delta_count++;

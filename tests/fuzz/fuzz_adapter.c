@@ -41,9 +41,11 @@ static void use_part(const hd_adapter *a, const hd_adapter_part *p, const hd_mod
     static float x[1 << 14], y[1 << 14];
     if (p->rank < 1 || p->rank > HD_ADAPTER_RANK_MAX || !isfinite(p->alpha)) __builtin_trap();
     if (p->rank * p->cols > (int64_t)HD_ARRAY_LEN(x) || p->rank * p->rows > (int64_t)HD_ARRAY_LEN(y)) return;
-    hd_adapter_values(a, p, base, HD_FORMAT_GGUF, 1.0f, x, y);
+    hd_status status = hd_adapter_values(a, p, base, HD_FORMAT_GGUF, 1.0f, x, y, NULL);
     for (int64_t i = 0; i < p->rank * p->cols; i++)
         if (!isfinite(x[i])) __builtin_trap();
+    for (int64_t i = 0; status == HD_OK && i < p->rank * p->rows; i++)
+        if (!isfinite(y[i])) __builtin_trap();
 }
 
 static void open_and_use(const char *path)

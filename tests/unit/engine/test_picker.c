@@ -343,6 +343,11 @@ static void logprobs_are_computed_when_wanted(void **state)
     hd_picker *p = picker_of(&plain, V);
     const hd_pick what = {.logits = logits};
     assert_int_equal(hd_picker_next(p, room, &what, &chosen, &err), HD_E_INTERNAL);
+    assert_non_null(strstr(err.text, "its file may be damaged"));
+    const hd_pick adapted = {.logits = logits, .adapted = true};
+    assert_int_equal(hd_picker_next(p, room, &adapted, &chosen, &err), HD_E_INTERNAL);
+    assert_non_null(strstr(err.text, "alpha or its scale may be too large"));
+    assert_null(strstr(err.text, "damaged"));
     hd_picker_close(&p);
 }
 

@@ -206,6 +206,43 @@ static void what_does_not_fit_is_refused(void **state)
     tiny_free(&deep);
 }
 
+/* Values that are finite, and scales that take them beyond float32, or the logits: an error that says so. */
+static void a_huge_scale_is_told_as_such(void **state)
+{
+    (void)state;
+    tiny_model m, a;
+    int32_t ids[PROMPT];
+    hd_lora *l;
+    hd_sampler *sampler;
+    hd_logprob chosen;
+    hd_sampling greedy;
+    hd_error err = {0};
+    tiny_ids(ids, PROMPT, TINY_VOCAB, 6);
+    tiny_llama(&m, 61);
+    tiny_write(&m);
+    make_adapter(&a, false, 62, 4);
+    hd_engine *e = open_adapted(&m, "reference", 1);
+    must_fail(hd_lora_open(&l, e, a.folder, 3e38, &err), HD_E_LIMIT, &err, "lora_B.weight': its values times");
+    assert_non_null(strstr(err.text, "(2), times the scale it was given (3e+38)"));
+    assert_null(l);
+    tiny_set(&a, "lora_alpha", json_real(3e38));
+    tiny_adapter_write(&a);
+    must_fail(hd_lora_open(&l, e, a.folder, 100, &err), HD_E_LIMIT, &err, "alpha / rank (7.5e+37)");
+    l = lora_of(e, &a, 1e-3); /* all finite, and yet too large */
+    hd_session *s = session_with(e, l);
+    feed(s, ids, PROMPT);
+    hd_sampling_defaults(e, &greedy);
+    greedy.temperature = 0;
+    must(hd_sampler_open(&sampler, e, &greedy, &err), &err);
+    must_fail(hd_sampler_next(sampler, s, &chosen, NULL, 0, &err), HD_E_INTERNAL, &err, "with this adapter");
+    hd_sampler_close(&sampler);
+    hd_session_close(&s);
+    hd_lora_close(&l);
+    hd_engine_close(&e);
+    tiny_free(&a);
+    tiny_free(&m);
+}
+
 /* Forks keep it, snapshots want it, an engine's default is given to new sessions, and files may go. */
 static void it_stays_with_its_session(void **state)
 {
@@ -249,9 +286,8 @@ static void it_stays_with_its_session(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_adapter_is_as_good_as_merged),
-        cmocka_unit_test(a_batch_changes_nothing),
-        cmocka_unit_test(what_does_not_fit_is_refused),
+        cmocka_unit_test(an_adapter_is_as_good_as_merged), cmocka_unit_test(a_batch_changes_nothing),
+        cmocka_unit_test(what_does_not_fit_is_refused),    cmocka_unit_test(a_huge_scale_is_told_as_such),
         cmocka_unit_test(it_stays_with_its_session),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -88,6 +88,7 @@ static void rows_of_rotated_heads_are_reordered(void **state)
     tiny_model m;
     hd_model_config c = llama_config();
     float a_values[4 * 32], b_values[32 * 4];
+    hd_error err = {0};
     tiny_adapter(&m, 3);
     tiny_adapt(&m, 0, "self_attn.q_proj", 32, 32, 4);
     tiny_adapter_write(&m);
@@ -98,7 +99,7 @@ static void rows_of_rotated_heads_are_reordered(void **state)
         assert_int_equal(hd_adapter_row(a, p, &c, HD_FORMAT_SAFETENSORS, r), r);
         assert_int_equal(hd_adapter_row(a, p, &c, HD_FORMAT_GGUF, r), r / 8 * 8 + gguf[r % 8]);
     }
-    hd_adapter_values(a, p, &c, HD_FORMAT_GGUF, 0.5f, a_values, b_values);
+    must(hd_adapter_values(a, p, &c, HD_FORMAT_GGUF, 0.5f, a_values, b_values, &err), &err);
     const float *from = p->b->data;
     assert_memory_equal(a_values, p->a->data, sizeof a_values);
     for (int j = 0; j < 4; j++)

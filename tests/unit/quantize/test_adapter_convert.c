@@ -89,6 +89,7 @@ static void patterns_keep_their_effect(void **state)
     tiny_model m;
     places p;
     float a_values[2][9 * 32], b_values[2][32 * 9];
+    hd_error err = {0};
     tiny_adapter(&m, 12);
     tiny_adapt(&m, 0, "self_attn.q_proj", 32, 32, 4);
     tiny_adapt(&m, 0, "self_attn.v_proj", 16, 32, 9);
@@ -103,7 +104,7 @@ static void patterns_keep_their_effect(void **state)
         const hd_adapter_part *part = NULL;
         for (int k = 0; k < 2; k++) {
             part = &hd_adapter_parts(list[k])[i];
-            hd_adapter_values(list[k], part, &llama, HD_FORMAT_GGUF, 1.0f, a_values[k], b_values[k]);
+            must(hd_adapter_values(list[k], part, &llama, HD_FORMAT_GGUF, 1.0f, a_values[k], b_values[k], &err), &err);
         }
         assert_memory_equal(a_values[0], a_values[1], (size_t)(part->rank * part->cols) * sizeof(float));
         for (int64_t j = 0; j < part->rows * part->rank; j++)

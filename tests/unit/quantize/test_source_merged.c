@@ -192,6 +192,25 @@ static void what_is_put_together_has_no_measured_cost(void **state)
     close_fixture(&f);
 }
 
+/* A scale that takes finite values beyond float32 is told as that, not as a damaged model. */
+static void a_huge_scale_is_refused(void **state)
+{
+    (void)state;
+    fixture f;
+    hd_source *s;
+    hd_error err = {0};
+    open_fixture(&f, false);
+    must(hd_source_open_release(&s, f.ckpt, &err), &err);
+    assert_false(hd_source_is_merged(s));
+    must_fail(hd_source_merge(s, f.opened, 3e38f, &err), HD_E_LIMIT, &err, "lora_B.weight': its values times");
+    hd_source_close(&s);
+    must(hd_source_open_release(&s, f.ckpt, &err), &err);
+    must(hd_source_merge(s, f.opened, 1.0f, &err), &err);
+    assert_true(hd_source_is_merged(s));
+    hd_source_close(&s);
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +219,7 @@ int main(void)
         cmocka_unit_test(latent_heads_take_their_delta_along),
         cmocka_unit_test(another_base_is_refused),
         cmocka_unit_test(what_is_put_together_has_no_measured_cost),
+        cmocka_unit_test(a_huge_scale_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
