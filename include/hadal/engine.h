@@ -115,6 +115,12 @@ typedef struct hd_lora hd_lora;
  * a file, HD_E_ARGUMENT (of another base; lora_rank was 0), HD_E_LIMIT (its rank; a scale that takes its values beyond
  * float32), HD_E_UNSUPPORTED, HD_E_MEMORY. */
 hd_status hd_lora_open(hd_lora **out, hd_engine *engine, const char *path, double scale, hd_error *err);
+
+/* The same for a path that a stranger gave: no file is opened that does not lie in `folder`, links followed, and none
+ * that only an index names (HD_E_DENIED, HD_E_UNSUPPORTED).  Who may write into the folder must not change links
+ * meanwhile. */
+hd_status hd_lora_open_within(hd_lora **out, hd_engine *engine, const char *path, double scale, const char *folder,
+                              hd_error *err);
 hd_lora *hd_lora_share(hd_lora *lora); /* one reference more; NULL is fine */
 void hd_lora_close(hd_lora **lora);    /* gives one back; NULL-safe */
 

@@ -369,6 +369,41 @@ static hd_status open_file(hd_checkpoint *c, const char *path, hd_error *err)
     return kind == KIND_INDEX ? load_index(c, path, err) : load_tensors(c, path, kind == KIND_MINDSPORE, NULL, 0, err);
 }
 
+static hd_status visit_parts(const char *path, const hd_split_name *name,
+                             hd_status (*visit)(void *arg, const char *file, hd_error *err), void *arg, hd_error *err)
+{
+    if (name->count > HD_GGUF_SPLIT_MAX)
+        return hd_fail(err, HD_E_LIMIT, "%s: %u parts; at most %d are read", path, name->count, HD_GGUF_SPLIT_MAX);
+    for (unsigned part = 1; part <= name->count; part++) {
+        char *file = hd_split_name_make(path, name, part);
+        hd_status status = file ? visit(arg, file, err) : no_memory(err);
+        hd_free(file);
+        HD_TRY(status);
+    }
+    return HD_OK;
+}
+
+hd_status hd_checkpoint_visit_files(const char *path, hd_status (*visit)(void *arg, const char *file, hd_error *err),
+                                    void *arg, hd_error *err)
+{
+    static const char *const beside[] = {"config.json", "generation_config.json"};
+    hd_split_name name;
+    HD_TRY(visit(arg, path, err));
+    if (hd_text_ends_with(path, ".index.json"))
+        return hd_fail(err, HD_E_UNSUPPORTED, "%s: an index of other files is not read here", path);
+    if (hd_split_name_parse(path, &name)) HD_TRY(visit_parts(path, &name, visit, arg, err));
+    if (hd_text_ends_with(path, ".gguf")) return HD_OK;
+    char *folder = folder_of(path);
+    hd_status status = folder ? HD_OK : no_memory(err);
+    for (size_t i = 0; status == HD_OK && i < HD_ARRAY_LEN(beside); i++) {
+        char *file = join(folder, beside[i]);
+        status = file ? visit(arg, file, err) : no_memory(err);
+        hd_free(file);
+    }
+    hd_free(folder);
+    return status;
+}
+
 /* True when two file names are parts of one split model. */
 static bool same_split(const char *a, const char *b)
 {

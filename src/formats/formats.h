@@ -27,6 +27,13 @@ typedef enum hd_format { HD_FORMAT_GGUF, HD_FORMAT_SAFETENSORS } hd_format;
 hd_status hd_checkpoint_open(hd_checkpoint **out, const char *path, hd_error *err);
 void hd_checkpoint_close(hd_checkpoint **ckpt);
 
+/* Calls `visit` with the path of each file that hd_checkpoint_open may read when it is given `path`, a file, before
+ * any is opened: itself, the parts of a split GGUF model, and what says how weights of a release are meant.  They need
+ * not be there.  Ends with the first error of `visit`.  HD_E_UNSUPPORTED: an index, which names files in itself;
+ * HD_E_LIMIT (parts), HD_E_MEMORY. */
+hd_status hd_checkpoint_visit_files(const char *path, hd_status (*visit)(void *arg, const char *file, hd_error *err),
+                                    void *arg, hd_error *err);
+
 hd_format hd_checkpoint_format(const hd_checkpoint *ckpt);
 const char *hd_checkpoint_files(const hd_checkpoint *ckpt); /* to show: "GGUF", "safetensors", "PyTorch", "MindSpore" */
 const char *hd_checkpoint_path(const hd_checkpoint *ckpt);  /* as given */

@@ -273,15 +273,21 @@ hd_status hd_engine_force_experts(hd_engine *engine, const char *path, hd_error 
 
 /* ---- adapters ---- */
 
-hd_status hd_lora_open(hd_lora **out, hd_engine *engine, const char *path, double scale, hd_error *err)
+hd_status hd_lora_open_within(hd_lora **out, hd_engine *engine, const char *path, double scale, const char *folder,
+                              hd_error *err)
 {
     hd_adapter *adapter = NULL;
     *out = NULL;
-    HD_TRY(hd_adapter_open(&adapter, path, err));
+    HD_TRY(hd_adapter_open_within(&adapter, path, folder, err));
     hd_status status = hd_lora_bind(out, hd_core_model(engine->core), adapter, (float)scale, err);
     if (status != HD_OK) status = hd_fail_in(err, status, "%s", path);
     hd_adapter_close(&adapter);
     return status;
+}
+
+hd_status hd_lora_open(hd_lora **out, hd_engine *engine, const char *path, double scale, hd_error *err)
+{
+    return hd_lora_open_within(out, engine, path, scale, NULL, err);
 }
 
 hd_lora *hd_lora_share(hd_lora *lora)

@@ -3,6 +3,7 @@
  * Invariants: parts[i] has both tensors, of plain types or Q8_0, with shapes that agree; no matrix has two parts. */
 #include "models/adapter.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -248,19 +249,55 @@ static const char *path_in(hd_buf *buf, const char *folder, size_t len, const ch
     return hd_buf_printf(buf, "%.*s%s%s", (int)len, folder, len ? "/" : "", name) == HD_OK ? buf->data : NULL;
 }
 
+/* ---- files that must lie in a folder ---- */
+
+/* `within`, a folder: the file may be opened.  What is not there may: it is not opened. */
+static hd_status check_place(void *within, const char *file, hd_error *err)
+{
+    const char *folder = within;
+    char real[PATH_MAX], real_folder[PATH_MAX];
+    if (!folder) return HD_OK;
+    if (!realpath(folder, real_folder))
+        return hd_fail(err, HD_E_DENIED, "%s: the folder that it must lie in is not there", file);
+    if (!realpath(file, real)) {
+        struct stat st;
+        if (stat(file, &st) != 0) return HD_OK; /* nor could it be opened */
+        return hd_fail(err, HD_E_DENIED, "%s: its path is too long to be followed", file);
+    }
+    size_t len = strlen(real_folder);
+    if (len > 1 && (strncmp(real, real_folder, len) != 0 || real[len] != '/')) /* all lies in "/" */
+        return hd_fail(err, HD_E_DENIED, "%s: leads out of the folder that it must lie in", file);
+    return HD_OK;
+}
+
+/* The tensors, of whatever layout. */
+static hd_status open_weights(hd_adapter *a, const char *path, const char *within, hd_error *err)
+{
+    if (is_folder(path)) return hd_fail(err, HD_E_FORMAT, "%s: is a folder, not a file of tensors", path);
+    if (within) HD_TRY(hd_checkpoint_visit_files(path, check_place, (void *)(uintptr_t)within, err));
+    return hd_checkpoint_open(&a->ckpt, path, err);
+}
+
+static hd_status read_config(hd_adapter *a, const char *path, const char *within, hd_error *err)
+{
+    HD_TRY(check_place((void *)(uintptr_t)within, path, err));
+    return hd_peft_read(&a->config, path, err);
+}
+
 /* The weights of a PEFT folder, and its configuration. */
-static hd_status open_peft(hd_adapter *a, const char *folder, size_t len, const char *weights, hd_error *err)
+static hd_status open_peft(hd_adapter *a, const char *folder, size_t len, const char *weights, const char *within,
+                           hd_error *err)
 {
     hd_buf config, file;
     const char *at = path_in(&config, folder, len, HD_PEFT_CONFIG);
-    hd_status status = at ? hd_peft_read(&a->config, at, err) : hd_fail(err, HD_E_MEMORY, "no memory for a path");
+    hd_status status = at ? read_config(a, at, within, err) : hd_fail(err, HD_E_MEMORY, "no memory for a path");
     if (status == HD_OK && !weights) {
         at = path_in(&file, folder, len, "adapter_model.safetensors");
         if (at && access(at, F_OK) != 0) {
             hd_buf_free(&file);
             at = path_in(&file, folder, len, "adapter_model.bin");
         }
-        status = at ? hd_checkpoint_open(&a->ckpt, at, err) : hd_fail(err, HD_E_MEMORY, "no memory for a path");
+        status = at ? open_weights(a, at, within, err) : hd_fail(err, HD_E_MEMORY, "no memory for a path");
         hd_buf_free(&file);
     }
     hd_buf_free(&config);
@@ -270,37 +307,42 @@ static hd_status open_peft(hd_adapter *a, const char *folder, size_t len, const 
     return status;
 }
 
-static hd_status open_any(hd_adapter *a, const char *path, hd_error *err)
+static hd_status open_any(hd_adapter *a, const char *path, const char *within, hd_error *err)
 {
     if (is_folder(path)) {
         size_t len = strlen(path);
         while (len > 1 && path[len - 1] == '/')
             len--;
-        HD_TRY(open_peft(a, path, len, NULL, err));
+        HD_TRY(open_peft(a, path, len, NULL, within, err));
     } else {
-        HD_TRY(hd_checkpoint_open(&a->ckpt, path, err));
+        HD_TRY(open_weights(a, path, within, err));
         const char *slash = strrchr(path, '/');
         if (hd_checkpoint_format(a->ckpt) == HD_FORMAT_GGUF)
             HD_TRY(read_gguf(a, err));
         else
-            HD_TRY(open_peft(a, path, slash ? (size_t)(slash - path) : 0, path, err));
+            HD_TRY(open_peft(a, path, slash ? (size_t)(slash - path) : 0, path, within, err));
     }
     HD_TRY(read_parts(a, err));
     return hd_checkpoint_check(a->ckpt, err);
 }
 
-hd_status hd_adapter_open(hd_adapter **out, const char *path, hd_error *err)
+hd_status hd_adapter_open_within(hd_adapter **out, const char *path, const char *folder, hd_error *err)
 {
     *out = NULL;
     hd_adapter *a = hd_calloc(1, sizeof *a);
     if (!a) return hd_fail(err, HD_E_MEMORY, "no memory for an adapter");
-    hd_status status = open_any(a, path, err);
+    hd_status status = open_any(a, path, folder, err);
     if (status == HD_OK) {
         *out = a;
         return HD_OK;
     }
     hd_adapter_close(&a);
     return status;
+}
+
+hd_status hd_adapter_open(hd_adapter **out, const char *path, hd_error *err)
+{
+    return hd_adapter_open_within(out, path, NULL, err);
 }
 
 void hd_adapter_close(hd_adapter **adapter)
@@ -470,15 +512,6 @@ static void decode(const hd_tensor *t, int64_t row, float *out)
 /* An adapter's values are finite (check_finite), but nothing bounds the numbers that they are multiplied by. */
 static hd_status refuse_scale(const hd_adapter *adapter, const hd_adapter_part *part, float scale, hd_error *err)
 {
-    for (int64_t r = 0; r < part->rank; r++)
-        decode(part->a, r, a + r * part->cols);
-    for (int64_t r = 0; r < part->rows; r++) {
-        float *row = b + r * part->rank;
-        decode(part->b, hd_adapter_row(adapter, part, base, layout, r), row);
-        for (int64_t j = 0; j < part->rank; j++) {
-            row[j] *= part->scale * scale;
-    }
-}
     return hd_fail(
         err, HD_E_LIMIT,
         "%s: tensor '%.100s': its values times alpha / rank (%g), times the scale it was given (%g), go beyond "
@@ -490,6 +523,15 @@ hd_status hd_adapter_values(const hd_adapter *adapter, const hd_adapter_part *pa
                             hd_format layout, float scale, float *a, float *b, hd_error *err)
 {
     bool finite = true;
+    for (int64_t r = 0; r < part->rank; r++)
+        decode(part->a, r, a + r * part->cols);
+    for (int64_t r = 0; r < part->rows; r++) {
+        float *row = b + r * part->rank;
+        decode(part->b, hd_adapter_row(adapter, part, base, layout, r), row);
+        for (int64_t j = 0; j < part->rank; j++) {
+            row[j] *= part->scale * scale;
             finite = finite && isfinite(row[j]);
         }
+    }
     return finite ? HD_OK : refuse_scale(adapter, part, scale, err);
+}

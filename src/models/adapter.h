@@ -44,6 +44,11 @@ typedef struct hd_adapter_info {
 hd_status hd_adapter_open(hd_adapter **out, const char *path, hd_error *err);
 void hd_adapter_close(hd_adapter **adapter);
 
+/* The same for paths of strangers: no file is opened that does not lie in `folder`, links followed: HD_E_DENIED.  Files
+ * of which an index tells are not read (HD_E_UNSUPPORTED).  Links that are changed between the look and the opening are
+ * followed wherever they lead. */
+hd_status hd_adapter_open_within(hd_adapter **out, const char *path, const char *folder, hd_error *err);
+
 /* Whether there is a PEFT folder or a GGUF adapter at `path`; a look at names and metadata only. */
 bool hd_adapter_is_one(const char *path);
 

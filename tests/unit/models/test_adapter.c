@@ -1,5 +1,6 @@
 /* Adapters out of files: what is read is what PEFT wrote, and whatever else comes is refused by name. */
 #include <math.h>
+#include <sys/stat.h>
 
 #include "base/base.h"
 #include "models/adapter.h"
@@ -322,6 +323,105 @@ static void missing_files_are_named(void **state)
     tiny_free(&m);
 }
 
+/* ---- files that must lie in a folder ---- */
+
+/* A link `name` in the folder of `in` to what has that name in the folder of `out`. */
+static void link_out(const tiny_model *in, const tiny_model *out, const char *name)
+{
+    char from[TINY_PATH + 64], to[TINY_PATH + 64];
+    tiny_path(in, name, from);
+    tiny_path(out, name, to);
+    (void)unlink(from);
+    assert_int_equal(symlink(to, from), 0);
+}
+
+static void put_file(const tiny_model *m, const char *name, const char *text)
+{
+    char path[TINY_PATH + 64];
+    tiny_path(m, name, path);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* Opens the folder of `in`, or that file of it, with nothing but that folder allowed. */
+static void within(const tiny_model *in, const char *file, hd_status want, const char *words)
+{
+    char path[TINY_PATH + 64];
+    hd_adapter *a;
+    hd_error err = {0};
+    tiny_path(in, file, path);
+    hd_status status = hd_adapter_open_within(&a, *file ? path : in->folder, in->folder, &err);
+    if (want == HD_OK)
+        must(status, &err);
+    else
+        must_fail(status, want, &err, words);
+    hd_adapter_close(&a);
+}
+
+static void no_file_is_read_outside_of_the_folder(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors", "config.json",
+                                        "generation_config.json"};
+    tiny_model in, out;
+    begin(&out);
+    tiny_adapter_write(&out);
+    put_file(&out, "config.json", "{}");
+    put_file(&out, "generation_config.json", "{}");
+    for (size_t i = 0; i < HD_ARRAY_LEN(names); i++) {
+        begin(&in);
+        tiny_adapter_write(&in);
+        within(&in, "", HD_OK, "");
+        within(&in, "adapter_model.safetensors", HD_OK, "");
+        link_out(&in, &out, names[i]);
+        within(&in, "", HD_E_DENIED, names[i]);
+        within(&in, "adapter_model.safetensors", HD_E_DENIED, "leads out of the folder");
+        tiny_free(&in);
+    }
+    begin(&in); /* a link within the folder is fine */
+    tiny_adapter_write(&in);
+    put_file(&in, "other", "{}");
+    char from[TINY_PATH + 64];
+    tiny_path(&in, "config.json", from);
+    assert_int_equal(symlink("other", from), 0);
+    within(&in, "", HD_OK, "");
+    unlink(from); /* and one that leads nowhere is as good as none */
+    assert_int_equal(symlink("nowhere", from), 0);
+    within(&in, "", HD_OK, "");
+    tiny_free(&in);
+    tiny_free(&out);
+}
+
+static void parts_and_indices_are_seen_to_as_well(void **state)
+{
+    (void)state;
+    tiny_model in, out;
+    char path[TINY_PATH + 64];
+    begin(&in);
+    begin(&out);
+    put_file(&out, "a-00002-of-00003.gguf", "GGUF");
+    put_file(&in, "a-00001-of-00003.gguf", "GGUF");
+    put_file(&in, "a-00003-of-00003.gguf", "GGUF");
+    within(&in, "a-00001-of-00003.gguf", HD_E_FORMAT, "a-00001-of-00003.gguf"); /* it was read */
+    link_out(&in, &out, "a-00002-of-00003.gguf");
+    within(&in, "a-00001-of-00003.gguf", HD_E_DENIED, "a-00002-of-00003.gguf: leads out");
+    within(&in, "a-00003-of-00003.gguf", HD_E_DENIED, "a-00002-of-00003.gguf: leads out");
+    put_file(&in, "a-00001-of-99999.gguf", "GGUF");
+    within(&in, "a-00001-of-99999.gguf", HD_E_LIMIT, "99999 parts");
+    put_file(&in, "adapter_model.safetensors.index.json", "{}");
+    within(&in, "adapter_model.safetensors.index.json", HD_E_UNSUPPORTED, "an index of other files");
+    tiny_adapter_write(&in);
+    tiny_path(&in, "adapter_model.safetensors", path);
+    unlink(path);
+    assert_int_equal(mkdir(path, 0700), 0); /* a folder could hold an index, or links */
+    within(&in, "", HD_E_FORMAT, "is a folder");
+    assert_int_equal(rmdir(path), 0);
+    tiny_free(&in);
+    tiny_free(&out);
+}
+
 static void memory_may_run_out_anywhere(void **state)
 {
     (void)state;
@@ -332,7 +432,7 @@ static void memory_may_run_out_anywhere(void **state)
         hd_adapter *a;
         hd_error err = {0};
         hd_alloc_fail_after(n);
-        hd_status status = hd_adapter_open(&a, m.folder, &err);
+        hd_status status = hd_adapter_open_within(&a, m.folder, m.folder, &err);
         hd_alloc_fail_after(0);
         hd_adapter_close(&a);
         if (status == HD_OK) break;
@@ -352,6 +452,8 @@ int main(void)
         cmocka_unit_test(a_wrong_base_is_refused),
         cmocka_unit_test(gguf_adapters_are_read_and_refused),
         cmocka_unit_test(missing_files_are_named),
+        cmocka_unit_test(no_file_is_read_outside_of_the_folder),
+        cmocka_unit_test(parts_and_indices_are_seen_to_as_well),
         cmocka_unit_test(memory_may_run_out_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
