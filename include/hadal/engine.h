@@ -124,6 +124,9 @@ hd_status hd_lora_open_within(hd_lora **out, hd_engine *engine, const char *path
 hd_lora *hd_lora_share(hd_lora *lora); /* one reference more; NULL is fine */
 void hd_lora_close(hd_lora **lora);    /* gives one back; NULL-safe */
 
+/* How many requests of a scheduler have it: in the batch, and waiting for a place there. */
+void hd_lora_get_use(const hd_lora *lora, int *running, int *waiting);
+
 /* Sessions opened from now on have this adapter (the engine keeps a reference; NULL: none). */
 void hd_engine_use_lora(hd_engine *engine, hd_lora *lora);
 

@@ -25,6 +25,7 @@ static void wait_in_line(hd_scheduler *s, hd_request *r)
     r->next = *at;
     *at = r;
     r->state = HD_WAITING;
+    hd_lora_count(r->o.lora, 0, 1);
 }
 
 /* The batch is in order, too: who would have to leave first stands last. */
@@ -36,6 +37,7 @@ static void join_batch(hd_scheduler *s, hd_request *r)
     s->running[at] = r;
     r->answer_joined = r->answer;
     r->state = HD_RUNNING;
+    hd_lora_count(r->o.lora, 1, 0);
 }
 
 static void unlink_from(hd_request **list, hd_request *r)
@@ -68,8 +70,12 @@ static void leave_list(hd_scheduler *s, hd_request *r)
     case HD_WAITING:
         unlink_from(&s->waiting, r);
         count_queue(s, -1);
+        hd_lora_count(r->o.lora, 0, -1);
         break;
-    case HD_RUNNING: leave_batch(s, r); break;
+    case HD_RUNNING:
+        leave_batch(s, r);
+        hd_lora_count(r->o.lora, -1, 0);
+        break;
     case HD_PAUSED: unlink_from(&s->paused, r); break;
     case HD_FINISHED: break;
     }

@@ -300,6 +300,11 @@ void hd_lora_close(hd_lora **lora)
     hd_lora_unref(lora);
 }
 
+void hd_lora_get_use(const hd_lora *lora, int *running, int *waiting)
+{
+    hd_lora_get_counts(lora, running, waiting);
+}
+
 void hd_engine_use_lora(hd_engine *engine, hd_lora *lora)
 {
     hd_lora *old = engine->lora;

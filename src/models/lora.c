@@ -2,8 +2,8 @@
  *
  * A meets x by the backend's own product.  B is kept transposed, in blocks of ROWS rows that are read front to back,
  * with all scales in it: rows of y are summed side by side, over the rank in order, so that a token's result is the
- * same alone and in any batch.  Invariant: an hd_lora is immutable but for its count of references; it owns all its
- * memory, no file need stay. */
+ * same alone and in any batch.  Invariant: an hd_lora is immutable but for its counts, of references and of uses; it
+ * owns all its memory, no file need stay. */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -20,6 +20,7 @@ typedef struct pair {
 
 struct hd_lora {
     atomic_int refs;
+    atomic_int running, waiting; /* requests, of whichever scheduler */
     const hd_model *model;
     const hd_backend *backend;
     uint64_t number, hash; /* of all adapters of the process; of the values */
@@ -161,6 +162,19 @@ hd_status hd_lora_bind(hd_lora **out, const hd_model *model, const hd_adapter *a
     }
     *out = l;
     return HD_OK;
+}
+
+void hd_lora_count(hd_lora *lora, int running, int waiting)
+{
+    if (!lora) return;
+    atomic_fetch_add_explicit(&lora->running, running, memory_order_relaxed);
+    atomic_fetch_add_explicit(&lora->waiting, waiting, memory_order_relaxed);
+}
+
+void hd_lora_get_counts(const hd_lora *lora, int *running, int *waiting)
+{
+    *running = atomic_load_explicit(&lora->running, memory_order_relaxed);
+    *waiting = atomic_load_explicit(&lora->waiting, memory_order_relaxed);
 }
 
 hd_lora *hd_lora_ref(hd_lora *lora)

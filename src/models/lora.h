@@ -1,7 +1,7 @@
 /* models/lora.h: adapters bound to an open model, to be named by the spans of a batch.
  *
- * A bound adapter counts references and is immutable: binding, sharing and closing may happen on any thread while the
- * model evaluates.  It must be closed before the model's backend goes.
+ * A bound adapter counts references and uses, and is else immutable: binding, sharing and closing may happen on any
+ * thread while the model evaluates.  It must be closed before the model's backend goes.
  */
 #ifndef HD_MODELS_LORA_H
 #define HD_MODELS_LORA_H
@@ -20,6 +20,10 @@ typedef struct hd_lora_info {
  * HD_E_ARGUMENT (another base; a model opened without lora_rank), HD_E_LIMIT (its rank; a scale that takes its
  * values beyond float32), HD_E_UNSUPPORTED (kv_b), HD_E_MEMORY, HD_E_MODEL_LOST. */
 hd_status hd_lora_bind(hd_lora **out, const hd_model *model, const hd_adapter *adapter, float scale, hd_error *err);
+
+/* Requests that name it, counted by their scheduler as they move between its lists; NULL is fine. */
+void hd_lora_count(hd_lora *lora, int running, int waiting);
+void hd_lora_get_counts(const hd_lora *lora, int *running, int *waiting);
 
 hd_lora *hd_lora_ref(hd_lora *lora); /* one reference more; NULL is fine */
 void hd_lora_unref(hd_lora **lora);  /* gives one back; the last one frees.  NULL-safe */
