@@ -41,8 +41,9 @@ static hd_status reply(hd_call *call, const char *state)
 }
 
 /* An adapter that is no good is the client's mistake. */
-static hd_status as_mistake(hd_status status, hd_error *err)
+static hd_status as_mistake(hd_call *call, hd_status status, hd_error *err)
 {
+    if (status == HD_E_DENIED) call->http = 403; /* its files lead out of the folder */
     if (status != HD_E_FORMAT && status != HD_E_LIMIT && status != HD_E_UNSUPPORTED) return status;
     err->status = HD_E_ARGUMENT;
     return HD_E_ARGUMENT;
@@ -53,12 +54,10 @@ static hd_status load(hd_call *call, hd_error *err)
     hd_models *models = call->gateway->models;
     char *path = NULL;
     hd_status status = hd_adapters_confine(hd_models_adapters(models), text_of(call, "lora_path"), &path, err);
-    if (status == HD_E_DENIED) call->http = 403;
-    if (status == HD_OK)
-        status = hd_models_add_lora(models, text_of(call, "base_model_name"), text_of(call, "lora_name"), path, 1.0,
-                                    true, err);
+    const hd_adapter_wish wish = {.name = text_of(call, "lora_name"), .path = path, .scale = 1.0, .confined = true};
+    if (status == HD_OK) status = hd_models_add_lora(models, text_of(call, "base_model_name"), &wish, true, err);
     hd_free(path);
-    return status == HD_OK ? reply(call, "ready") : as_mistake(status, err);
+    return status == HD_OK ? reply(call, "ready") : as_mistake(call, status, err);
 }
 
 static hd_status unload(hd_call *call, hd_error *err)

@@ -142,7 +142,8 @@ hd_status hd_gateway_alias(hd_gateway *g, const char *alias, const char *name, h
 
 hd_status hd_gateway_add_lora(hd_gateway *g, const char *name, const char *path, double scale, bool load, hd_error *err)
 {
-    return hd_models_add_lora(g->models, "", name, path, scale, load, err);
+    const hd_adapter_wish wish = {.name = name, .path = path, .scale = scale};
+    return hd_models_add_lora(g->models, "", &wish, load, err);
 }
 
 hd_status hd_gateway_load(hd_gateway *g, const char *name, hd_error *err)

@@ -182,6 +182,15 @@ hd_status hd_models_use(hd_models *m, hd_str name, hd_job *job, hd_served **out,
     return status;
 }
 
+void hd_models_share(hd_served *s)
+{
+    hd_models *m = s->owner;
+    if (s->pair) s = s->pair->full;
+    pthread_mutex_lock(&m->lock);
+    s->users++;
+    pthread_mutex_unlock(&m->lock);
+}
+
 void hd_models_release(hd_served *s)
 {
     hd_models *m = s->owner;
@@ -193,20 +202,25 @@ void hd_models_release(hd_served *s)
     pthread_mutex_unlock(&m->lock);
 }
 
+/* With the lock held, which is let go meanwhile: until the model is there, also when it goes again before we wake up.
+ * One failure of a load that we began or waited for is enough. */
+static hd_status bring(hd_models *m, hd_served *s, hd_error *err)
+{
+    bool tried = false;
+    while (s->state != HD_MODEL_READY) {
+        if (s->state == HD_MODEL_FAILED && tried) return tell_failure(s, err);
+        if (s->state == HD_MODEL_FAILED || s->state == HD_MODEL_UNLOADED) HD_TRY(begin_load(m, s, err));
+        tried |= s->state == HD_MODEL_LOADING;
+        pthread_cond_wait(&m->changed, &m->lock);
+    }
+    return HD_OK;
+}
+
 hd_status hd_models_load(hd_models *m, const char *name, hd_error *err)
 {
-    hd_status status = HD_OK;
     pthread_mutex_lock(&m->lock);
     hd_served *s = find(m, str_of(name));
-    while (s && s->state == HD_MODEL_UNLOADING)
-        pthread_cond_wait(&m->changed, &m->lock);
-    if (!s)
-        status = not_found(str_of(name), err);
-    else if (s->state != HD_MODEL_READY && s->state != HD_MODEL_LOADING)
-        status = begin_load(m, s, err);
-    while (s && s->state == HD_MODEL_LOADING)
-        pthread_cond_wait(&m->changed, &m->lock);
-    if (s && s->state == HD_MODEL_FAILED) status = tell_failure(s, err);
+    hd_status status = s ? bring(m, s, err) : not_found(str_of(name), err);
     pthread_mutex_unlock(&m->lock);
     return status;
 }
@@ -338,8 +352,8 @@ hd_adapters *hd_models_adapters(hd_models *m)
     return m->adapters;
 }
 
-/* The model, in use by the caller where it is loaded (*ready), which gives it back; its name is nobody else's. */
-static hd_status hold_base(hd_models *m, const char *base, const char *name, hd_served **out, bool *ready,
+/* The model of that name; with `load` it is loaded, and in use by the caller.  The adapter's name is nobody else's. */
+static hd_status hold_base(hd_models *m, const char *base, const char *name, bool load_now, hd_served **out,
                            hd_error *err)
 {
     hd_status status = HD_OK;
@@ -349,21 +363,18 @@ static hd_status hold_base(hd_models *m, const char *base, const char *name, hd_
         status = hd_fail(err, HD_E_ARGUMENT, "a model is called '%s'; give the adapter another name", name);
     else if (!s)
         status = not_found(str_of(base), err);
-    *ready = status == HD_OK && s && s->state == HD_MODEL_READY;
-    if (*ready) s->users++;
+    else if (load_now && (status = bring(m, s, err)) == HD_OK)
+        s->users++; /* in one breath with the look: nobody unloads it in between */
     pthread_mutex_unlock(&m->lock);
     return status;
 }
 
-hd_status hd_models_add_lora(hd_models *m, const char *base, const char *name, const char *path, double scale,
-                             bool load_now, hd_error *err)
+hd_status hd_models_add_lora(hd_models *m, const char *base, const hd_adapter_wish *wish, bool load_now, hd_error *err)
 {
     hd_served *s;
-    bool ready;
-    if (load_now) HD_TRY(hd_models_load(m, base, err));
-    HD_TRY(hold_base(m, base, name, &s, &ready, err));
-    hd_status status = hd_adapters_add(m->adapters, s, load_now && ready, name, path, scale, err);
-    if (ready) hd_models_release(s);
+    HD_TRY(hold_base(m, base, wish->name, load_now, &s, err));
+    hd_status status = hd_adapters_add(m->adapters, s, load_now, wish, err);
+    if (load_now) hd_models_release(s);
     return status;
 }
 
@@ -438,7 +449,7 @@ hd_status hd_models_open(hd_models **out, const hd_gateway_options *options, hd_
     m->options = *options;
     m->workers = workers;
     m->last = &m->first;
-    hd_status status = hd_adapters_open(&m->adapters, options->max_loras, options->lora_folder, err);
+    hd_status status = hd_adapters_open(&m->adapters, options->max_loras, options->lora_folder, workers, err);
     if (status == HD_OK && options->warm_up) status = hd_warm_up_read(&m->warm_up, options->warm_up, err);
     if (status == HD_OK)
         *out = m;
@@ -465,6 +476,7 @@ void hd_models_close(hd_models **ref)
     while (m->loads > 0)
         pthread_cond_wait(&m->changed, &m->lock);
     pthread_mutex_unlock(&m->lock);
+    hd_adapters_settle(m->adapters);
     for (hd_served *s = m->first, *next; s; s = next) {
         next = s->next;
         close_model(m, s);

@@ -80,17 +80,29 @@ hd_status hd_models_alias(hd_models *models, const char *alias, const char *name
 hd_status hd_models_use(hd_models *models, hd_str name, hd_job *job, hd_served **out, hd_error *err);
 void hd_models_release(hd_served *model);
 
-/* Waits until it is loaded, or unloaded.  Unloading lets those who use it finish. */
+/* Waits until it is loaded, or unloaded.  Unloading lets those who use it finish; who unloads a model that is being
+ * loaded waits for that, and the other way round. */
 hd_status hd_models_load(hd_models *models, const char *name, hd_error *err);
 hd_status hd_models_unload(hd_models *models, const char *name, hd_error *err);
+
+/* One user more of a model that the caller uses; given back with hd_models_release. */
+void hd_models_share(hd_served *model);
 
 /* The adapters on these models (adapters.h). */
 struct hd_adapters *hd_models_adapters(hd_models *models);
 
+/* An adapter to be made known. */
+typedef struct hd_adapter_wish {
+    const char *name, *path;
+    double scale;  /* times as strong as it says */
+    bool confined; /* the path is a request's: what is opened must lie in options.lora_folder */
+} hd_adapter_wish;
+
 /* Makes an adapter known on the model `base` (an empty name: the first); `load`: the base is loaded if need be, and the
- * adapter with it.  Errors: those of hd_adapters_add, HD_E_ARGUMENT (a model has that name), HD_E_NOT_FOUND. */
-hd_status hd_models_add_lora(hd_models *models, const char *base, const char *name, const char *path, double scale,
-                             bool load, hd_error *err);
+ * adapter with it, whatever unloads the base meanwhile.  Errors: those of hd_adapters_add, HD_E_ARGUMENT (a model has
+ * that name), HD_E_NOT_FOUND, why the base could not be loaded. */
+hd_status hd_models_add_lora(hd_models *models, const char *base, const hd_adapter_wish *wish, bool load,
+                             hd_error *err);
 
 /* What the lists and pages show. */
 typedef struct hd_model_view {
@@ -102,9 +114,11 @@ typedef struct hd_model_view {
     const char *precisions[2]; /* of its weights, the full one first; NULL: not loaded, or no second one */
     bool cheaper;              /* new requests go to the second */
     bool alias;
+    int running, waiting; /* of an adapter: its requests in the batch, and those that wait for a place there */
 } hd_model_view;
 
-/* Calls `visit` for each name and alias, under the models' lock: it must be quick, and must not call back. */
+/* Calls `visit` for each name and alias, under the models' lock, then for each adapter, under that of the adapters
+ * alone: it must be quick, and must not call back.  One that is added or removed meanwhile is shown or not. */
 void hd_models_list(hd_models *models, void (*visit)(void *arg, const hd_model_view *view), void *arg);
 
 int hd_models_count(hd_models *models); /* both of a pair; aliases are none */

@@ -207,24 +207,36 @@ static hd_status check_draining(hd_call *call, bool *taken, hd_error *err)
     return hd_fail(err, HD_E_BUSY, "the service is shutting down and takes no new work");
 }
 
-/* A model that is not in memory parks the call: from then on it belongs to whoever takes it up again. */
+/* A reference to the adapter of that name, on a model in use.  One that is not in memory parks the call, as a model
+ * does: then the use is given back, for the call comes to it anew. */
+static hd_status choose_adapter(hd_call *call, hd_served *model, hd_str name, bool *taken, hd_error *err)
+{
+    hd_lora *lora;
+    snprintf(call->adapter, sizeof call->adapter, "%.*s", (int)name.len, name.data);
+    hd_status status = hd_adapters_take(hd_models_adapters(call->gateway->models), model, name, &call->job, &lora, err);
+    *taken = status == HD_OK && !lora;
+    if (*taken)
+        hd_models_release(model);
+    else
+        call->lora = lora;
+    return status;
+}
+
+/* A model or an adapter that is not in memory parks the call: from then on it belongs to whoever takes it up again. */
 static hd_status choose_model(hd_call *call, bool *taken, hd_error *err)
 {
     if (!(call->route->flags & HD_ROUTE_MODEL)) return HD_OK;
     const json_t *name = json_object_get(call->body, "model");
     hd_str asked = {json_string_value(name), json_string_length(name)};
     hd_served *model = NULL;
-    hd_adapters *adapters = hd_models_adapters(call->gateway->models);
-    const char *base = hd_adapters_base(adapters, asked);
+    const char *base = hd_adapters_base(hd_models_adapters(call->gateway->models), asked);
     hd_str wanted = base ? (hd_str){base, strlen(base)} : asked;
     hd_status status = hd_models_use(call->gateway->models, wanted, &call->job, &model, err);
     *taken = status == HD_OK && !model;
     if (*taken) return HD_OK;
+    if (status == HD_OK && base) status = choose_adapter(call, model, asked, taken, err);
+    if (*taken) return HD_OK;
     call->model = model;
-    if (status == HD_OK && base) {
-        status = hd_adapters_take(adapters, model, asked, &call->lora, err);
-        snprintf(call->adapter, sizeof call->adapter, "%.*s", (int)asked.len, asked.data);
-    }
     if (status == HD_E_NOT_FOUND) snprintf(call->param, sizeof call->param, "model");
     return status;
 }
