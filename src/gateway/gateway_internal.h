@@ -30,6 +30,9 @@ struct hd_gateway {
 /* The document of /openapi.json. */
 hd_status hd_openapi_write(hd_buf *out, const char *version, hd_error *err);
 
+/* The page of /metrics; *out is given with its limit.  HD_E_MEMORY, HD_E_LIMIT. */
+hd_status hd_metrics_write(hd_buf *out, hd_gateway *gateway, hd_error *err);
+
 /* The pages (health.c, metrics_page.c, models_api.c) and dialects; rows of hd_routes. */
 hd_status hd_page_livez(hd_call *call, bool *taken, hd_error *err);
 hd_status hd_page_readyz(hd_call *call, bool *taken, hd_error *err);

@@ -8,85 +8,96 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "gateway/adapters.h"
 #include "gateway/gateway_internal.h"
 #include "gateway/pair.h"
 
 #define PAGE_MAX ((size_t)8 << 20)
 #define MODELS_MAX 128 /* that one page shows, both of a pair */
 
-/* The models of a page.  A hd_served lives as long as the gateway, and so do its figures, also when it is unloaded
- * meanwhile. */
+/* A model of a page.  A hd_served lives as long as the gateway, and so do its counts, also when it is unloaded
+ * meanwhile; what it says of itself is that of the next loading then, so it is copied while the model is held. */
+typedef struct row {
+    char labels[512];
+    char precision[32];
+    int64_t context;
+    uint64_t weight_bytes;
+    hd_scheduler_usage usage;
+    const hd_model_metrics *metrics;
+    const _Atomic uint64_t *asked;
+    hd_pair *pair; /* of the full one of two precisions; NULL: one precision, or the cheaper one */
+} row;
+
 typedef struct figures {
-    char labels[MODELS_MAX][512];
-    const hd_served *models[MODELS_MAX];
-    hd_scheduler_usage usage[MODELS_MAX];
+    row rows[MODELS_MAX];
     int count;
 } figures;
 
 /* ---- per model: numbers ---- */
 
-typedef double (*number_fn)(const hd_served *model, const hd_scheduler_usage *u);
+typedef double (*number_fn)(const row *r);
 
-static double running(const hd_served *m, const hd_scheduler_usage *u)
+static double running(const row *r)
 {
-    return (void)m, u->running;
+    return r->usage.running;
 }
-static double waiting(const hd_served *m, const hd_scheduler_usage *u)
+static double waiting(const row *r)
 {
-    return (void)m, u->waiting;
+    return r->usage.waiting;
 }
-static double paused(const hd_served *m, const hd_scheduler_usage *u)
+static double paused(const row *r)
 {
-    return (void)m, u->paused;
+    return r->usage.paused;
 }
-static double cache_pages(const hd_served *m, const hd_scheduler_usage *u)
+static double cache_pages(const row *r)
 {
-    return (void)m, (double)u->cache.pages;
+    return (double)r->usage.cache.pages;
 }
-static double cache_bytes(const hd_served *m, const hd_scheduler_usage *u)
+static double cache_bytes(const row *r)
 {
-    return (void)m, (double)u->cache.pages * (double)u->cache.page_bytes;
+    return (double)r->usage.cache.pages * (double)r->usage.cache.page_bytes;
 }
 
 /* Without a limit of its own the cache is as full as it is beside one session of full length. */
-static double cache_share(const hd_served *m, const hd_scheduler_usage *u)
+static double cache_share(const row *r)
 {
-    double limit = (double)u->cache.pages_limit;
-    if (limit <= 0) limit = (double)m->info.context / (double)HD_MAX(u->cache.page_tokens, 1);
-    double share = limit > 0 ? (double)u->cache.pages / limit : 0;
+    const hd_cache_usage *c = &r->usage.cache;
+    double limit = (double)c->pages_limit;
+    if (limit <= 0) limit = (double)r->context / (double)HD_MAX(c->page_tokens, 1);
+    double share = limit > 0 ? (double)c->pages / limit : 0;
     return HD_MIN(share, 1.0);
 }
-static double preemptions(const hd_served *m, const hd_scheduler_usage *u)
+static double preemptions(const row *r)
 {
-    return (void)m, (double)u->preemptions;
+    return (double)r->usage.preemptions;
 }
-static double prefix_queries(const hd_served *m, const hd_scheduler_usage *u)
+static double prefix_queries(const row *r)
 {
-    return (void)m, (double)u->prompt_tokens;
+    return (double)r->usage.prompt_tokens;
 }
-static double prefix_hits(const hd_served *m, const hd_scheduler_usage *u)
+static double prefix_hits(const row *r)
 {
-    return (void)m, (double)u->cached_tokens;
+    return (double)r->usage.cached_tokens;
 }
-static double answer_tokens(const hd_served *m, const hd_scheduler_usage *u)
+static double answer_tokens(const row *r)
 {
-    return (void)m, (double)u->answer_tokens;
+    return (double)r->usage.answer_tokens;
 }
-static double step_count(const hd_served *m, const hd_scheduler_usage *u)
+static double step_count(const row *r)
 {
-    return (void)m, (double)u->steps;
+    return (double)r->usage.steps;
 }
-static double busy_seconds(const hd_served *m, const hd_scheduler_usage *u)
+static double busy_seconds(const row *r)
 {
-    return (void)m, (double)u->busy_ns / 1e9;
+    return (double)r->usage.busy_ns / 1e9;
 }
-static double rejected(const hd_served *m, const hd_scheduler_usage *u)
+static double rejected(const row *r)
 {
-    return (void)u, (double)atomic_load(&m->metrics.rejected);
+    return (double)atomic_load(&r->metrics->rejected);
 }
-static double weight_bytes(const hd_served *m, const hd_scheduler_usage *u)
+static double weight_bytes(const row *r)
 {
-    return (void)u, (double)m->info.weight_bytes;
+    return (double)r->weight_bytes;
 }
 
 typedef struct number_row {
@@ -146,15 +157,23 @@ static void hold(void *arg, hd_served *model)
 {
     figures *f = arg;
     if (f->count == MODELS_MAX) return;
+    row *r = &f->rows[f->count];
+    bool cheaper = model->pair && model == model->pair->cheaper;
     hd_buf labels;
-    hd_buf_init(&labels, sizeof f->labels[0] - 1);
+    hd_buf_init(&labels, sizeof r->labels - 1);
     hd_metrics_label(&labels, "model_name", model->name);
     /* two engines behind one model are numbered, as those of vLLM are */
-    hd_metrics_label(&labels, "engine", model->pair && model == model->pair->cheaper ? "1" : "0");
+    hd_metrics_label(&labels, "engine", cheaper ? "1" : "0");
     if (labels.status == HD_OK) {
-        memcpy(f->labels[f->count], labels.data, labels.len + 1);
-        hd_scheduler_get_usage(model->scheduler, &f->usage[f->count]);
-        f->models[f->count++] = model;
+        *r = (row){.context = model->info.context,
+                   .weight_bytes = model->info.weight_bytes,
+                   .metrics = &model->metrics,
+                   .asked = &model->asked,
+                   .pair = cheaper ? NULL : model->pair};
+        memcpy(r->labels, labels.data, labels.len + 1);
+        snprintf(r->precision, sizeof r->precision, "%s", model->precision);
+        hd_scheduler_get_usage(model->scheduler, &r->usage);
+        f->count++;
     }
     hd_buf_free(&labels);
 }
@@ -164,11 +183,11 @@ static void write_finished(hd_buf *out, const figures *f)
     static const char *const reasons[] = {"stop", "length", "abort", "error"};
     hd_metrics_family(out, "vllm:request_success_total", "counter", "Requests that have ended, by the reason.");
     for (int i = 0; i < f->count; i++) {
-        const hd_model_metrics *m = &f->models[i]->metrics;
+        const hd_model_metrics *m = f->rows[i].metrics;
         const _Atomic uint64_t *counts[] = {&m->stopped, &m->lengthy, &m->aborted, &m->failed};
         for (size_t k = 0; k < HD_ARRAY_LEN(reasons); k++) {
             char labels[600];
-            snprintf(labels, sizeof labels, "%s,finished_reason=\"%s\"", f->labels[i], reasons[k]);
+            snprintf(labels, sizeof labels, "%s,finished_reason=\"%s\"", f->rows[i].labels, reasons[k]);
             hd_metrics_sample(out, "vllm:request_success_total", labels, (double)atomic_load(counts[k]));
         }
     }
@@ -178,9 +197,9 @@ static void write_cache_info(hd_buf *out, const figures *f)
 {
     hd_metrics_family(out, "vllm:cache_config_info", "gauge", "How the cache is made.");
     for (int i = 0; i < f->count; i++) {
-        const hd_cache_usage *c = &f->usage[i].cache;
+        const hd_cache_usage *c = &f->rows[i].usage.cache;
         char labels[700];
-        snprintf(labels, sizeof labels, "%s,block_size=\"%lld\",num_gpu_blocks=\"%lld\"", f->labels[i],
+        snprintf(labels, sizeof labels, "%s,block_size=\"%lld\",num_gpu_blocks=\"%lld\"", f->rows[i].labels,
                  (long long)c->page_tokens, (long long)c->pages_limit);
         hd_metrics_sample(out, "vllm:cache_config_info", labels, 1);
     }
@@ -213,7 +232,7 @@ static const struct {
 static bool any_pair(const figures *f)
 {
     for (int i = 0; i < f->count; i++)
-        if (f->models[i]->pair) return true;
+        if (f->rows[i].pair) return true;
     return false;
 }
 
@@ -223,39 +242,103 @@ static void write_precisions(hd_buf *out, const figures *f)
     hd_metrics_family(out, "hadal:requests_precision_total", "counter",
                       "Requests given to the model, by the precision of its weights.");
     for (int i = 0; i < f->count; i++) {
+        const row *r = &f->rows[i];
         char labels[600];
-        snprintf(labels, sizeof labels, "%s,precision=\"%s\"", f->labels[i], f->models[i]->precision);
-        hd_metrics_sample(out, "hadal:requests_precision_total", labels, (double)atomic_load(&f->models[i]->asked));
+        snprintf(labels, sizeof labels, "%s,precision=\"%s\"", r->labels, r->precision);
+        hd_metrics_sample(out, "hadal:requests_precision_total", labels, (double)atomic_load(r->asked));
     }
-    for (size_t r = 0; r < HD_ARRAY_LEN(pair_rows) && any_pair(f); r++) {
-        hd_metrics_family(out, pair_rows[r].name, pair_rows[r].type, pair_rows[r].help);
+    for (size_t k = 0; k < HD_ARRAY_LEN(pair_rows) && any_pair(f); k++) {
+        hd_metrics_family(out, pair_rows[k].name, pair_rows[k].type, pair_rows[k].help);
         for (int i = 0; i < f->count; i++) {
             hd_pair_figures now;
-            if (!f->models[i]->pair || f->models[i] != f->models[i]->pair->full) continue;
-            hd_pair_get_figures(f->models[i]->pair, &now);
-            hd_metrics_sample(out, pair_rows[r].name, f->labels[i], pair_rows[r].value(&now));
+            if (!f->rows[i].pair) continue;
+            hd_pair_get_figures(f->rows[i].pair, &now);
+            hd_metrics_sample(out, pair_rows[k].name, f->rows[i].labels, pair_rows[k].value(&now));
         }
     }
 }
 
 static void write_models(hd_buf *out, const figures *f)
 {
-    for (size_t r = 0; r < HD_ARRAY_LEN(numbers); r++) {
-        hd_metrics_family(out, numbers[r].name, numbers[r].type, numbers[r].help);
+    for (size_t k = 0; k < HD_ARRAY_LEN(numbers); k++) {
+        hd_metrics_family(out, numbers[k].name, numbers[k].type, numbers[k].help);
         for (int i = 0; i < f->count; i++)
-            hd_metrics_sample(out, numbers[r].name, f->labels[i], numbers[r].value(f->models[i], &f->usage[i]));
+            hd_metrics_sample(out, numbers[k].name, f->rows[i].labels, numbers[k].value(&f->rows[i]));
     }
-    for (size_t r = 0; r < HD_ARRAY_LEN(histograms); r++) {
-        hd_metrics_family(out, histograms[r].name, "histogram", histograms[r].help);
+    for (size_t k = 0; k < HD_ARRAY_LEN(histograms); k++) {
+        hd_metrics_family(out, histograms[k].name, "histogram", histograms[k].help);
         for (int i = 0; i < f->count; i++) {
-            const void *base = &f->models[i]->metrics;
-            hd_metrics_histogram(out, histograms[r].name, f->labels[i],
-                                 (const hd_histogram *)((const char *)base + histograms[r].offset));
+            const void *base = f->rows[i].metrics;
+            hd_metrics_histogram(out, histograms[k].name, f->rows[i].labels,
+                                 (const hd_histogram *)((const char *)base + histograms[k].offset));
         }
     }
     write_finished(out, f);
     write_cache_info(out, f);
     write_precisions(out, f);
+}
+
+/* ---- adapters ---- */
+
+#define NAMES_MAX ((size_t)4096) /* bytes of names in one label: labels stay bounded, whoever loads how many */
+
+typedef struct adapter_figures {
+    int by_state[HD_MODEL_FAILED + 1];
+    hd_buf running, waiting; /* names, with commas between them */
+} adapter_figures;
+
+/* Names that don't fit, or that have a comma themselves, are left out. */
+static void add_name(hd_buf *names, const char *name)
+{
+    if (strchr(name, ',') || names->len + strlen(name) + 1 > NAMES_MAX) return;
+    (void)hd_buf_printf(names, "%s%s", names->len ? "," : "", name);
+}
+
+static void count_adapter(void *arg, const hd_model_view *view)
+{
+    adapter_figures *f = arg;
+    f->by_state[view->state]++;
+    if (view->running > 0) add_name(&f->running, view->name);
+    if (view->waiting > 0) add_name(&f->waiting, view->name);
+}
+
+/* vLLM's gauge, by which a gateway in front finds the replica that has an adapter at hand: its value is the time. */
+static void write_use(hd_buf *out, const adapter_figures *f, int max)
+{
+    hd_buf labels;
+    char number[16];
+    snprintf(number, sizeof number, "%d", max);
+    hd_buf_init(&labels, 8 * NAMES_MAX); /* escaped */
+    hd_metrics_label(&labels, "max_lora", number);
+    hd_metrics_label(&labels, "waiting_lora_adapters", f->waiting.data ? f->waiting.data : "");
+    hd_metrics_label(&labels, "running_lora_adapters", f->running.data ? f->running.data : "");
+    hd_metrics_family(out, "vllm:lora_requests_info", "gauge", "Adapters with requests, and when that was so.");
+    if (labels.status == HD_OK)
+        hd_metrics_sample(out, "vllm:lora_requests_info", labels.data, (double)hd_clock_unix_ms() / 1e3);
+    hd_buf_free(&labels);
+}
+
+static void write_adapters(hd_buf *out, const hd_gateway *g)
+{
+    static const char *const names[] = {[HD_MODEL_UNLOADED] = "unloaded",
+                                        [HD_MODEL_LOADING] = "loading",
+                                        [HD_MODEL_READY] = "ready",
+                                        [HD_MODEL_FAILED] = "failed"};
+    adapter_figures f = {.by_state = {0}};
+    if (!g->options.engine.lora_rank) return; /* there are none, and can't be */
+    hd_buf_init(&f.running, NAMES_MAX);
+    hd_buf_init(&f.waiting, NAMES_MAX);
+    hd_adapters_list(hd_models_adapters(g->models), count_adapter, &f);
+    hd_metrics_family(out, "hadal:lora_adapters", "gauge", "Adapters that are known, by what they are.");
+    for (size_t i = 0; i < HD_ARRAY_LEN(names); i++) {
+        char labels[32];
+        if (!names[i]) continue;
+        snprintf(labels, sizeof labels, "status=\"%s\"", names[i]);
+        hd_metrics_sample(out, "hadal:lora_adapters", labels, f.by_state[i]);
+    }
+    write_use(out, &f, hd_adapters_max(hd_models_adapters(g->models)));
+    hd_buf_free(&f.running);
+    hd_buf_free(&f.waiting);
 }
 
 /* ---- the door and the process ---- */
@@ -329,21 +412,26 @@ static void write_process(hd_buf *out, const hd_gateway *g)
               (double)hd_clock_unix_ms() / 1e3 - up);
 }
 
+hd_status hd_metrics_write(hd_buf *out, hd_gateway *g, hd_error *err)
+{
+    figures *f = hd_calloc(1, sizeof *f);
+    if (!f) return hd_fail(err, HD_E_MEMORY, "out of memory for the metrics page");
+    hd_models_each(g->models, hold, f);
+    write_models(out, f);
+    write_adapters(out, g);
+    write_server(out, g);
+    write_process(out, g);
+    hd_free(f);
+    return out->status == HD_OK ? HD_OK : hd_fail(err, out->status, "the metrics page is too large");
+}
+
 hd_status hd_page_metrics(hd_call *call, bool *taken, hd_error *err)
 {
     (void)taken;
-    hd_gateway *g = call->gateway;
     hd_buf out;
-    figures *f = hd_calloc(1, sizeof *f);
-    if (!f) return hd_fail(err, HD_E_MEMORY, "out of memory for the metrics page");
     hd_buf_init(&out, PAGE_MAX);
-    hd_models_each(g->models, hold, f);
-    write_models(&out, f);
-    write_server(&out, g);
-    write_process(&out, g);
-    hd_free(f);
-    hd_status status = out.status;
+    hd_status status = hd_metrics_write(&out, call->gateway, err);
     if (status == HD_OK) hd_call_reply_text(call, 200, "text/plain; version=0.0.4; charset=utf-8", &out);
     hd_buf_free(&out);
-    return status == HD_OK ? HD_OK : hd_fail(err, status, "the metrics page is too large");
+    return status;
 }
