@@ -157,8 +157,8 @@ static hd_status add_alias(hd_gateway *gateway, const char *given, hd_error *err
     return hd_gateway_alias(gateway, name, sign + 1, err);
 }
 
-/* On a base that is there already, so that a bad adapter is told at once. */
-static hd_status add_lora(hd_gateway *gateway, const hd_serve_flags *f, const char *given, hd_error *err)
+/* On a base that is there already, `loaded`, so that a bad adapter is told at once; else when it is asked for. */
+static hd_status add_lora(hd_gateway *gateway, const char *given, bool loaded, hd_error *err)
 {
     char name[256], *path = NULL;
     double scale;
@@ -167,7 +167,7 @@ static hd_status add_lora(hd_gateway *gateway, const hd_serve_flags *f, const ch
         return hd_fail(err, HD_E_ARGUMENT, "--lora %s: it must be NAME=ADAPTER or NAME=ADAPTER:SCALE", given);
     snprintf(name, sizeof name, "%.*s", (int)(sign - given), given);
     HD_TRY(hd_cli_adapter_words("lora", sign + 1, &path, &scale, err));
-    hd_status status = hd_gateway_add_lora(gateway, name, path, scale, !f->lazy, err);
+    hd_status status = hd_gateway_add_lora(gateway, name, path, scale, loaded, err);
     hd_free(path);
     return status;
 }
@@ -178,6 +178,7 @@ hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *f, hd_e
 {
     char names[HD_SERVE_MODELS][256];
     size_t loaded = 0;
+    bool first = false; /* it is loaded: the base of adapters */
     hd_status status = HD_OK;
     for (size_t i = 0; i < f->model_count; i++)
         HD_TRY(add_model(gateway, f, f->models[i], names[i], sizeof names[i], err));
@@ -188,11 +189,12 @@ hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *f, hd_e
     for (size_t i = 0; i < f->model_count && !f->lazy; i++) {
         hd_status one = load_model(gateway, f, names[i], err);
         loaded += one == HD_OK;
+        first |= i == 0 && one == HD_OK;
         if (one != HD_OK) status = one;
     }
     if (!loaded && !f->lazy) return status;
     for (size_t i = 0; i < f->loras.count; i++)
-        HD_TRY(add_lora(gateway, f, f->loras.items[i], err));
+        HD_TRY(add_lora(gateway, f->loras.items[i], first, err));
     return HD_OK;
 }
 

@@ -26,7 +26,7 @@ except ImportError:
     openai = None
 
 
-def write_adapter(folder, base, seed, rank=4, alpha=8, names=None, **config):
+def write_adapter(folder, base, seed, rank=4, alpha=8, names=None, spread=0.15, **config):
     """A lively adapter in PEFT's layout for a tiny Llama-like model, on all matrices of all layers."""
     c = json.loads(Path(base, "config.json").read_text())
     hidden, heads = c["hidden_size"], c["num_attention_heads"]
@@ -41,7 +41,7 @@ def write_adapter(folder, base, seed, rank=4, alpha=8, names=None, **config):
             if names and name not in names:
                 continue
             for half, shape in (("A", (rank, cols)), ("B", (rows, rank))):
-                values = array.array("f", (draw.gauss(0, 0.15) for _ in range(shape[0] * shape[1])))
+                values = array.array("f", (draw.gauss(0, spread) for _ in range(shape[0] * shape[1])))
                 begin, data = len(data), data + values.tobytes()
                 header[f"base_model.model.model.layers.{layer}.{name}.lora_{half}.weight"] = {
                     "dtype": "F32", "shape": shape, "data_offsets": [begin, len(data)]}
@@ -197,10 +197,23 @@ class Service(Case):
         write_adapter(os.path.join(cls.place, "in", "wide"), cls.base, 20, rank=32)
         write_adapter(os.path.join(cls.place, "out"), cls.base, 21)
         os.symlink(os.path.join(cls.place, "out"), os.path.join(cls.place, "in", "link"))
-        half = os.path.join(cls.place, "in", "half")
-        os.makedirs(half)
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            os.symlink(os.path.join(cls.place, "out", name), os.path.join(half, name))
+        for folder, names in (("half", ("adapter_config.json", "adapter_model.safetensors")),
+                              ("config", ("adapter_config.json",)), ("more", ("config.json",))):
+            half = os.path.join(cls.place, "in", folder)
+            os.makedirs(half)
+            for name in ("adapter_config.json", "adapter_model.safetensors"):
+                if name not in names:
+                    shutil.copy(os.path.join(cls.place, "in", "one", name), half)
+            for name in names:
+                os.symlink(os.path.join(cls.place, "out", name), os.path.join(half, name))
+        Path(cls.place, "out", "config.json").write_text("{}")
+        for place, part in (("in", 1), ("out", 2)):
+            Path(cls.place, place, f"split-0000{part}-of-00002.gguf").write_bytes(b"GGUF")
+        os.symlink(os.path.join(cls.place, "out", "split-00002-of-00002.gguf"),
+                   os.path.join(cls.place, "in", "split-00002-of-00002.gguf"))
+        Path(cls.place, "in", "some.safetensors.index.json").write_text("{}")
+        write_adapter(os.path.join(cls.place, "in", "huge"), cls.base, 22, alpha=3e38, spread=9)
+        write_adapter(os.path.join(cls.place, "in", "large"), cls.base, 22, alpha=1e36)
         return Server(f"base={cls.base}", args=("--lora", f"one={cls.place}/in/one", "--lora", f"two={cls.place}/in/two:0.5",
                                                 "--allow-lora-loading", os.path.join(cls.place, "in"), "--max-loras", "4",
                                                 "--max-lora-rank", "16"))
@@ -266,6 +279,49 @@ class Service(Case):
         self.assertNotEqual(self.answer("hot", self.PROMPTS[1]), answers[0])
         self.unload("hot")
 
+    def test_a_file_is_as_good_as_its_folder(self):
+        for path in ("three/adapter_model.safetensors", os.path.join(self.place, "in", "three", "adapter_model.safetensors")):
+            self.assertEqual(self.load("file", path)[0], 200)
+            got = self.answer("file", self.PROMPTS[1])
+            self.assertEqual(self.unload("file")[0], 200)
+            self.assertEqual(self.load("file", "three")[0], 200)
+            self.assertEqual(self.answer("file", self.PROMPTS[1]), got)
+            self.assertEqual(self.unload("file")[0], 200)
+
+    def test_loading_while_unloading(self):
+        """Adapters, and their base, come and go at once: "ready" is true, and nothing is answered by another."""
+        want = {name: self.answer(name, self.PROMPTS[0]) for name in ("base", "one", "two")}
+        over, wrong = threading.Event(), []
+
+        def swap(name, path):
+            while not over.is_set():
+                for reply in (self.load(name, path), self.unload(name)):
+                    if reply[0] != 200:
+                        wrong.append(reply)
+
+        def bounce():
+            while not over.is_set():
+                status = self.server.post("/models/unload", {"model": "base"})[0]
+                if status != 200:
+                    wrong.append(status)
+
+        def look():
+            while not over.is_set():
+                figures = self.server.metrics()
+                if sum(figures["hadal:lora_adapters"].values()) not in (2, 3, 4):
+                    wrong.append(figures["hadal:lora_adapters"])
+                self.server.get("/v1/models")
+
+        with ThreadPoolExecutor(4) as pool:
+            running = [pool.submit(swap, "a", "three"), pool.submit(swap, "b", "four"), pool.submit(bounce), pool.submit(look)]
+            for _ in range(12):
+                for name, answer in want.items():
+                    self.assertEqual(self.answer(name, self.PROMPTS[0]), answer)
+            over.set()
+            for one in running:
+                one.result()
+        self.assertEqual(wrong, [])
+
     def test_unloading_lets_requests_finish(self):
         self.load("going", "three")
         want = self.answer("going", self.PROMPTS[2], 200)
@@ -280,7 +336,40 @@ class Service(Case):
     def test_the_base_may_go_and_come_back(self):
         want = self.answer("one", self.PROMPTS[0])
         self.assertEqual(self.server.post("/models/unload", {"model": "base"})[0], 200)
-        self.assertEqual(self.answer("one", self.PROMPTS[0]), want)
+        states = {m["id"]: m["status"] for m in self.server.get("/v1/models")[2]["data"]}
+        self.assertEqual((states["base"], states["one"]), ("unloaded", "unloaded"))
+        with ThreadPoolExecutor(6) as pool:  # more than there are workers
+            self.assertEqual(list(pool.map(lambda _: self.answer("one", self.PROMPTS[0]), range(6))), [want] * 6)
+
+    def test_figures(self):
+        def use():
+            (labels,) = self.server.metrics()["vllm:lora_requests_info"]
+            return labels
+
+        self.assertEqual(use(), 'max_lora="4",waiting_lora_adapters="",running_lora_adapters=""')
+        self.answer("one", self.PROMPTS[0])
+        count = self.server.metrics()["hadal:lora_adapters"]
+        self.assertEqual(sorted(count), [f'status="{s}"' for s in ("failed", "loading", "ready", "unloaded")])
+        self.assertGreaterEqual(count['status="ready"'], 1)
+        events = [self.server.events("/v1/completions", {"model": name, "prompt": self.PROMPTS[2], "max_tokens": 4000,
+                                                         "ignore_eos": True}) for name in ("one", "two", "base")]
+        for one in events:
+            next(one)
+        self.assertEqual(use(), 'max_lora="4",waiting_lora_adapters="",running_lora_adapters="one,two"')
+        for one in events:
+            one.close()
+        self.server.wait_for("vllm:num_requests_running", 0)
+        self.assertEqual(use(), 'max_lora="4",waiting_lora_adapters="",running_lora_adapters=""')
+
+    def test_a_scale_that_is_too_large(self):
+        self.refused(self.load("x", "huge"), 400, "alpha / rank (7.5e+37)")
+        self.refused(self.load("x", "huge"), 400, "lora_B.weight")
+        self.assertEqual(self.load("x", "large")[0], 200)  # each value is a number yet
+        error = self.refused(self.server.post("/v1/completions", {"model": "x", "prompt": self.PROMPTS[0]}), 500,
+                             "with this adapter")
+        self.assertNotIn("damaged", error["message"])
+        self.assertEqual(self.unload("x")[0], 200)
+        self.assertEqual(self.server.get("/readyz")[0], 200)
 
     def test_what_is_refused(self):
         self.refused(self.load("x", "../out"), 403, "leads out")
@@ -288,6 +377,12 @@ class Service(Case):
         self.refused(self.load("x", "/etc/passwd"), 403, "leads out")
         self.refused(self.load("x", "link"), 403, "leads out")
         self.refused(self.load("x", "half"), 403, "leads out")
+        for path in ("config", "config/adapter_model.safetensors"):
+            self.refused(self.load("x", path), 403, "adapter_config.json: leads out")
+        for path in ("more", "more/adapter_model.safetensors"):
+            self.refused(self.load("x", path), 403, "config.json: leads out")
+        self.refused(self.load("x", "split-00001-of-00002.gguf"), 403, "split-00002-of-00002.gguf: leads out")
+        self.refused(self.load("x", "some.safetensors.index.json"), 400, "an index of other files")
         self.refused(self.load("x", "nothing"), 404, "no such adapter")
         self.refused(self.load("x", "wide"), 400, "rank of 32, the largest allowed is 16")
         self.refused(self.load("one", "three"), 400, "already")
@@ -313,6 +408,24 @@ class Start(unittest.TestCase):
                 with self.assertRaises(NotStarted) as failed:
                     Server(base, args=words).start()
                 self.assertIn(text, failed.exception.said)
+
+    def test_a_base_that_can_not_be_loaded(self):
+        """Adapters change nothing of what `serve` does then: it goes on as long as there is another model."""
+        with tempfile.TemporaryDirectory() as place:
+            bad = os.path.join(place, "bad.gguf")
+            Path(bad).write_bytes(b"GGUF")
+            adapter = write_adapter(os.path.join(place, "a"), model("llama"), 1)
+            for more in ((), ("--lora", f"a={adapter}")):
+                with self.assertRaises(NotStarted) as failed:
+                    Server(f"bad={bad}", args=more).start()
+                self.assertEqual(failed.exception.code, 1)
+                with Server(f"bad={bad}", f"good={model('llama')}", args=more) as server:
+                    body = {"prompt": [5, 9], "max_tokens": 2}
+                    self.assertEqual(server.post("/v1/completions", {"model": "good", **body})[0], 200)
+                    for name in ("bad", "a")[: 1 + bool(more)]:
+                        status, _, reply = server.post("/v1/completions", {"model": name, **body})
+                        self.assertEqual(status, 503, reply)
+                        self.assertIn("could not be loaded", reply["error"]["message"])
 
     def test_loading_is_off_unless_allowed(self):
         with Server(model("llama")) as server:
