@@ -111,7 +111,8 @@ HD_INLINE void few_product(const hd_type type, const int T, const int M, const h
     unit_view x = unit_from(M, main, 0);
     vf sum[FEW_ROWS] = {{0}};
     const size_t unit_bytes = HD_LANES * 4 * (size_t)f.bits; /* whole lines; heads need not be */
-    const bool asks = ahead->streams > 1 || f.units > 1;     /* Zen 4 reads small supers faster when left to itself */
+    /* Zen 4 reads best when left to itself: small supers always, codes of one plane within a matrix (ahead.h). */
+    const bool asks = ahead->streams > 1 || (f.units > 1 && (ahead->jumps || f.bits % 4 != 0));
     hd_ask ask = hd_ahead_ask(ahead);
     size_t head = 0;
     for (int64_t u = 0; u < p->units;) {
@@ -389,11 +390,11 @@ static hd_segment segment_of(const hd_matrix *m, int64_t block)
 }
 
 /* Before a loop: no thread has read anything of it. */
-static void forget_ahead(hd_ahead *ahead, const hd_exec *ex)
+static void forget_ahead(hd_ahead *ahead, const hd_exec *ex, bool jumps)
 {
     int streams = hd_cpu_streams();
     for (int t = 0; t < hd_pool_threads(ex->pool); t++)
-        hd_ahead_forget(&ahead[t], streams);
+        hd_ahead_forget(&ahead[t], streams, jumps);
 }
 
 /* ---- operators ---- */
@@ -474,7 +475,7 @@ static void run_matmul(matmul_job *job, bool packed)
     job->chunk = chunk_of(job->parts[0].in, packed);
     job->items = job->blocks * ((job->n + job->chunk - 1) / job->chunk);
     job->grain = grain_of(job->ex, job->items);
-    forget_ahead(job->ahead, job->ex);
+    forget_ahead(job->ahead, job->ex, false);
     hd_pool_for(job->ex->pool, job->items, job->grain, matmul_blocks, job);
 }
 

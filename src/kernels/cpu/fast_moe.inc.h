@@ -194,7 +194,7 @@ static void moe_pass(moe_job *job, int64_t items, hd_pool_range_fn fn)
 {
     job->items = items;
     job->grain = grain_of(job->ex, items);
-    forget_ahead(job->ahead, job->ex);
+    forget_ahead(job->ahead, job->ex, true);
     hd_pool_for(job->ex->pool, items, job->grain, fn, job);
 }
 
