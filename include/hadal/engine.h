@@ -77,8 +77,7 @@ typedef struct hd_engine_info {
     size_t eos_count;
 } hd_engine_info;
 
-/* Strings and arrays live as long as the engine. */
-void hd_engine_get_info(const hd_engine *engine, hd_engine_info *out);
+void hd_engine_get_info(const hd_engine *engine, hd_engine_info *out); /* its strings live as long as the engine */
 
 /* Multiplications with weights for a token under `experts`, `expert_share` and `ffn_keep`, as a share of the model's
  * own: 1 without them.  What a token that is decoded alone would not need to compute counts as spared. */
@@ -115,15 +114,12 @@ typedef struct hd_lora hd_lora;
  * a file, HD_E_ARGUMENT (of another base; lora_rank was 0), HD_E_LIMIT (its rank; a scale that takes its values beyond
  * float32), HD_E_UNSUPPORTED, HD_E_MEMORY. */
 hd_status hd_lora_open(hd_lora **out, hd_engine *engine, const char *path, double scale, hd_error *err);
-
-/* The same for a path that a stranger gave: no file is opened that does not lie in `folder`, links followed, and none
- * that only an index names (HD_E_DENIED, HD_E_UNSUPPORTED).  Who may write into the folder must not change links
- * meanwhile. */
+/* The same for a path that a stranger gave: no file is opened that does not lie in `folder`, links followed (which must
+ * not change meanwhile), and none that only an index names (HD_E_DENIED, HD_E_UNSUPPORTED). */
 hd_status hd_lora_open_within(hd_lora **out, hd_engine *engine, const char *path, double scale, const char *folder,
                               hd_error *err);
 hd_lora *hd_lora_share(hd_lora *lora); /* one reference more; NULL is fine */
 void hd_lora_close(hd_lora **lora);    /* gives one back; NULL-safe */
-
 /* How many requests of a scheduler have it: in the batch, and waiting for a place there. */
 void hd_lora_get_use(const hd_lora *lora, int *running, int *waiting);
 
@@ -145,10 +141,9 @@ hd_status hd_session_set_lora(hd_session *session, hd_lora *lora, hd_error *err)
 /* Evaluates n tokens after those held, in chunks.  The logits of the last one are then at hd_session_logits.
  * On HD_E_CANCELLED the chunks that were finished stay.  Nothing was evaluated on HD_E_CONTEXT (the text says both
  * lengths), HD_E_ARGUMENT (an id outside the vocabulary), HD_E_BUSY (cache_tokens, while other sessions hold them),
- * HD_E_LIMIT (more than cache_tokens) and HD_E_MEMORY.  After
- * HD_E_MODEL_LOST the tokens are those before, their logits gone; every later evaluation fails so too. */
+ * HD_E_LIMIT (more than cache_tokens) and HD_E_MEMORY.  After HD_E_MODEL_LOST the tokens are those before, their logits
+ * gone; every later evaluation fails so too. */
 hd_status hd_session_feed(hd_session *session, const int32_t *ids, int64_t n, hd_error *err);
-
 /* The same, and the logits of each of the n tokens go to `logits` [n][vocab]. */
 hd_status hd_session_feed_all(hd_session *session, const int32_t *ids, int64_t n, float *logits, hd_error *err);
 
@@ -178,10 +173,8 @@ typedef struct hd_cache_usage {
 } hd_cache_usage;
 
 void hd_engine_get_cache(const hd_engine *engine, hd_cache_usage *out);
-
 /* Sets the limit of cache_tokens when the model's size is known: before the first session.  0: none but memory. */
 void hd_engine_limit_cache(hd_engine *engine, int64_t tokens);
-
 void hd_engine_trim(hd_engine *engine); /* gives the memory of free pages back */
 
 /* [vocab] float32, of the last token fed; NULL before the first.  Valid until the session changes. */
@@ -199,14 +192,12 @@ hd_status hd_session_truncate(hd_session *session, int64_t length, hd_error *err
 
 /* A second session with the same tokens; whole pages are shared until one of them changes. */
 hd_status hd_session_fork(hd_session **out, const hd_session *session, hd_error *err);
-
 /* The same with the first `length` tokens only, and no logits. */
 hd_status hd_session_fork_prefix(hd_session **out, const hd_session *session, int64_t length, hd_error *err);
 
 /* The session as bytes: tokens, cache and last logits.  The caller frees *data with hd_bytes_free.
  * restore replaces the session's content; HD_E_FORMAT when the bytes are damaged or came from another model, tier, type
- * of cache or format version.  On any error the session is unchanged, so old and new content must fit into cache_tokens
- * together. */
+ * of cache or format version.  On any error the session is unchanged, so cache_tokens must hold old and new content. */
 hd_status hd_session_snapshot(const hd_session *session, uint8_t **data, size_t *size, hd_error *err);
 hd_status hd_session_restore(hd_session *session, const uint8_t *data, size_t size, hd_error *err);
 void hd_bytes_free(uint8_t *data);
@@ -236,7 +227,6 @@ typedef struct hd_sampling {
 void hd_sampling_defaults(const hd_engine *engine, hd_sampling *out);
 
 typedef struct hd_sampler hd_sampler;
-
 /* `sampling` is copied.  HD_E_ARGUMENT names the field that is out of range. */
 hd_status hd_sampler_open(hd_sampler **out, const hd_engine *engine, const hd_sampling *sampling, hd_error *err);
 void hd_sampler_close(hd_sampler **sampler);
