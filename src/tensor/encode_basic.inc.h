@@ -123,7 +123,7 @@ HD_INLINE void iq4_nl_batch(const bool weighted, const batch *b, uint8_t *dst)
     const levels table = {LEVELS_IQ4, 0, 0};
     uint16_t d16[ENCODE_LANES];
     vf q[BASIC];
-    vf d = half_scale(fit_scale(weighted, table, b->x, b->w, BASIC, -139.0f, 4.0f, 8), d16);
+    vf d = half_scale(fit_scale(weighted, table, b->x, b->w, BASIC, IQ4_SEARCH(weighted)), d16);
     quantize(table, q, b->x, BASIC, d);
     iq4_numbers(q, BASIC);
     for (int l = 0; l < b->blocks; l++, dst += 18) {

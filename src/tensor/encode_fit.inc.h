@@ -124,6 +124,11 @@ typedef struct levels {
     float low, high;
 } levels;
 
+/* Where the largest magnitude of a group is tried among these levels: near the outer one of the longer side; with
+ * weights all over, on either side and well within, for then a few values may count a hundred times the others, and
+ * small ones must meet a level.  (Steps of 1 and ends of 180 take 2 % more off the divergence for nine times the
+ * tries.) */
+#define IQ4_SEARCH(weighted) (weighted) ? -150.0f : -139.0f, (weighted) ? 8.0f : 4.0f, (weighted) ? 39 : 8
 static const float iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 /* The nearest level. */

@@ -162,7 +162,7 @@ static void put_iq4_xs(uint8_t *to, const uint8_t *codes, const uint8_t *scales,
 
 HD_INLINE void iq4_xs_batch(const bool weighted, const batch *b, uint8_t *dst)
 {
-    const signed_k k = {{LEVELS_IQ4, 0, 0}, 8, 32, -139.0f, 4.0f, 8, 32, 136, put_iq4_xs};
+    const signed_k k = {{LEVELS_IQ4, 0, 0}, 8, 32, IQ4_SEARCH(weighted), 32, 136, put_iq4_xs};
     signed_batch(weighted, k, b, dst);
 }
 
