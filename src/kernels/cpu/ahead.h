@@ -8,10 +8,10 @@
  * and some lines ahead, so that one stream leaves about half of the places for lines on their way (48 in a second-level
  * cache of Sapphire Rapids) empty.  There, a later segment is asked for while one is read, several pages side by side,
  * which the processor takes for as many streams: 24 GB/s by two threads instead of 18.  Zen 4 reads 57 GB/s in plain
- * order and 32 in that one; there the lines a little further on are asked for, and within a matrix of plain 4-bit codes
- * (Q4_K, IQ4_XS) none at all: its own prefetchers then give 0.92 to 0.98 of the memory's rate, and 0.76 to 0.79 beside
- * ours, while codes of two planes, which take longer to unpack, gain from being asked for (Q6_K 0.80 to 0.65, Q5_K 0.87
- * to 0.77), and so do experts, whose matrices lie apart. */
+ * order and 32 in that one; there the lines a little further on are asked for, and of plain codes of 4 bits (Q4_K,
+ * IQ4_XS) none at all: its own prefetchers then give 0.92 to 0.99 of the memory's rate, and 0.76 to 0.94 beside ours,
+ * while codes of two planes, which take longer to unpack, gain from being asked for (matrices of Q6_K 0.80 to 0.65, of
+ * Q5_K 0.87 to 0.77; experts 0.94 to 0.81, 0.94 to 0.92). */
 #ifndef HD_KERNELS_AHEAD_H
 #define HD_KERNELS_AHEAD_H
 
@@ -68,16 +68,14 @@ typedef struct hd_ahead {
     _Alignas(HD_CACHE_LINE) int64_t begun; /* the first segment that is not being read */
     int64_t next, end;                     /* those that were not asked for; end 0: nothing was read yet */
     int streams;                           /* hd_cpu_streams() */
-    bool jumps;                            /* segments lie apart: experts */
     hd_segment now, then;                  /* the one that is read, and the one to ask for */
 } hd_ahead;
 
 /* Before a loop. */
-static inline void hd_ahead_forget(hd_ahead *a, int streams, bool jumps)
+static inline void hd_ahead_forget(hd_ahead *a, int streams)
 {
     a->begun = a->end = 0;
     a->streams = streams;
-    a->jumps = jumps;
 }
 
 /* Starts anew with segment n: asks for the first ones at once. */

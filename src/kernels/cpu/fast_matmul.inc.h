@@ -111,8 +111,8 @@ HD_INLINE void few_product(const hd_type type, const int T, const int M, const h
     unit_view x = unit_from(M, main, 0);
     vf sum[FEW_ROWS] = {{0}};
     const size_t unit_bytes = HD_LANES * 4 * (size_t)f.bits; /* whole lines; heads need not be */
-    /* Zen 4 reads best when left to itself: small supers always, codes of one plane within a matrix (ahead.h). */
-    const bool asks = ahead->streams > 1 || (f.units > 1 && (ahead->jumps || f.bits % 4 != 0));
+    /* Zen 4 reads best when left to itself: small supers always, codes of one plane too (ahead.h). */
+    const bool asks = ahead->streams > 1 || (f.units > 1 && f.bits % 4 != 0);
     hd_ask ask = hd_ahead_ask(ahead);
     size_t head = 0;
     for (int64_t u = 0; u < p->units;) {
@@ -390,11 +390,11 @@ static hd_segment segment_of(const hd_matrix *m, int64_t block)
 }
 
 /* Before a loop: no thread has read anything of it. */
-static void forget_ahead(hd_ahead *ahead, const hd_exec *ex, bool jumps)
+static void forget_ahead(hd_ahead *ahead, const hd_exec *ex)
 {
     int streams = hd_cpu_streams();
     for (int t = 0; t < hd_pool_threads(ex->pool); t++)
-        hd_ahead_forget(&ahead[t], streams, jumps);
+        hd_ahead_forget(&ahead[t], streams);
 }
 
 /* ---- operators ---- */
@@ -404,6 +404,12 @@ typedef struct matmul_part {
     hd_product to;
     const inputs *in;
 } matmul_part;
+
+/* A thread's own copy of a single row of activations as bytes. */
+typedef struct own_inputs {
+    _Alignas(HD_CACHE_LINE) inputs in;
+    const inputs *of; /* what it is a copy of; NULL: nothing yet */
+} own_inputs;
 
 typedef struct matmul_job {
     const hd_exec *ex;
@@ -415,6 +421,7 @@ typedef struct matmul_job {
     int64_t chunk; /* tokens that meet all weights before the next ones: their bytes stay in the second-level cache */
     int64_t items, grain; /* of the loop */
     hd_ahead *ahead;      /* [threads] */
+    own_inputs *own;      /* [threads], or NULL: activations were rounded before the loop */
     size_t shared;        /* bytes of scratch before the threads' slices */
 } matmul_job;
 
@@ -433,6 +440,27 @@ static hd_segment matmul_segment(const void *arg, int64_t i)
     return segment_of(job->parts[part].to.w, i % job->blocks - job->first[part]);
 }
 
+/* A single row of so many columns at most is rounded by each thread for itself: a microsecond or two, in which its
+ * first weights are on their way.  Rounded by one thread for all, it would have to travel from cache to cache, and to
+ * be waited for. */
+#define OWN_COLS 8192
+
+static bool rounds_own(int64_t n, int64_t cols)
+{
+    return n == 1 && cols <= OWN_COLS;
+}
+
+/* A thread's copy of the first slot of `in`, in its slice of scratch from `a` on. */
+static const inputs *own_inputs_of(own_inputs *own, const inputs *in, arena a)
+{
+    if (own->of == in) return &own->in;
+    own->of = in;
+    own->in = *in;
+    inputs_take(&own->in, &a, 1, 1, in->cols);
+    quantize_row(&own->in, 0, 0, own->in.units);
+    return &own->in;
+}
+
 /* Items are (chunk of tokens, block of rows). */
 static void matmul_blocks(void *arg, int64_t begin, int64_t end, int thread)
 {
@@ -446,8 +474,10 @@ static void matmul_blocks(void *arg, int64_t begin, int64_t end, int thread)
         int64_t t = i / job->blocks * job->chunk, block = i % job->blocks - job->first[part], first = block * HD_LANES;
         int64_t n = HD_MIN(job->chunk, job->n - t);
         float *y = to->y + t * to->ldy + first;
+        const inputs *in = job->parts[part].in;
         hd_ahead_begin(at.ahead, matmul_segment, job, i, last);
-        block_product(to->w, block, job->parts[part].in, t, n, y, to->ldy, &at);
+        if (job->own && to->w->packed) in = own_inputs_of(&job->own[thread], in, a);
+        block_product(to->w, block, in, t, n, y, to->ldy, &at);
         if (to->bias) add_bias(y, to->ldy, to->bias + first, HD_MIN(HD_LANES, to->w->rows - first), n);
     }
 }
@@ -470,12 +500,29 @@ static void add_part(matmul_job *job, hd_product to, const inputs *in)
     job->blocks += blocks_of(to.w);
 }
 
+static own_inputs *take_own(arena *a, int threads)
+{
+    own_inputs *own = arena_take(a, (size_t)threads, sizeof *own);
+    for (int t = 0; own && t < threads; t++)
+        own[t].of = NULL;
+    return own;
+}
+
+/* What the threads have in a loop over all parts. */
+static void take_threads(matmul_job *job, arena *a, bool own)
+{
+    int threads = hd_pool_threads(job->ex->pool);
+    job->ahead = arena_take(a, (size_t)threads, sizeof(hd_ahead));
+    if (own) job->own = take_own(a, threads);
+    job->shared = a->used;
+}
+
 static void run_matmul(matmul_job *job, bool packed)
 {
     job->chunk = chunk_of(job->parts[0].in, packed);
     job->items = job->blocks * ((job->n + job->chunk - 1) / job->chunk);
     job->grain = grain_of(job->ex, job->items);
-    forget_ahead(job->ahead, job->ex, false);
+    forget_ahead(job->ahead, job->ex);
     hd_pool_for(job->ex->pool, job->items, job->grain, matmul_blocks, job);
 }
 
@@ -493,9 +540,9 @@ static void fast_matmul_shared(const hd_exec *ex, const hd_product *products, in
         add_part(&job, products[i], &in);
         packed |= products[i].w->packed != NULL;
     }
-    if (packed) quantize(ex, &in);
-    job.ahead = arena_take(&a, (size_t)hd_pool_threads(ex->pool), sizeof(hd_ahead));
-    job.shared = a.used;
+    bool own = packed && rounds_own(n, in.cols);
+    if (packed && !own) quantize(ex, &in);
+    take_threads(&job, &a, own);
     run_matmul(&job, packed);
 }
 
@@ -517,11 +564,10 @@ static void fast_matmul_heads(const hd_exec *ex, float *y, int64_t ldy, int64_t 
     for (int j = 0; j < count; j++) {
         in[j] = (inputs){.x = x + j * x_step, .ldx = ldx};
         inputs_take(&in[j], &a, n, tile_for(n), w[j].cols);
-        if (w[j].packed) quantize(ex, &in[j]);
+        if (w[j].packed && !rounds_own(n, w[j].cols)) quantize(ex, &in[j]);
         add_part(&job, (hd_product){.y = y + j * y_step, .ldy = ldy, .w = &w[j]}, &in[j]);
     }
-    job.ahead = arena_take(&a, (size_t)hd_pool_threads(ex->pool), sizeof(hd_ahead));
-    job.shared = a.used;
+    take_threads(&job, &a, rounds_own(n, w[0].cols));
     run_matmul(&job, w[0].packed != NULL);
 }
 
@@ -545,7 +591,10 @@ static size_t matmul_scratch(int64_t n, int64_t cols, int64_t count, int threads
     for (int64_t j = 0; j < count; j++)
         inputs_take(&in, &a, n, TILE, round_up(cols, HD_UNIT));
     arena_take(&a, (size_t)threads, sizeof(hd_ahead));
-    for (int t = 0; t < threads; t++)
+    take_own(&a, threads);
+    for (int t = 0; t < threads; t++) {
         arena_take(&a, room_floats(cols), sizeof(float));
+        if (rounds_own(1, cols)) inputs_take(&in, &a, 1, 1, round_up(cols, HD_UNIT));
+    }
     return a.used + (size_t)threads * HD_CACHE_LINE;
 }

@@ -23,8 +23,13 @@ typedef struct moe_job {
     float *act_values;    /* [slots][ffn] */
     int64_t items, grain; /* of the pass under way */
     hd_ahead *ahead;      /* [threads] */
+    own_inputs *own;      /* [threads], or NULL: `in` was rounded before the first pass */
+    bool rounds_act;      /* the first pass rounds what it makes */
     size_t shared;
 } moe_job;
+
+/* Blocks of rows of gate and up that make a unit of act. */
+#define UNIT_BLOCKS (HD_UNIT / HD_LANES)
 
 /* Tokens that go through a block together: their outputs stay in the first-level cache. */
 #define MOE_TOKENS 128
@@ -50,22 +55,22 @@ static void moe_lay_out(moe_job *job, arena *a, int tile, int64_t experts, int64
     inputs_take(&job->act, a, slots, tile, round_up(ffn, HD_UNIT));
 }
 
-static size_t moe_thread_floats(int64_t hidden, int64_t ffn)
-{
-    return room_floats(HD_MAX(hidden, ffn)) + 2 * MOE_TOKENS * HD_LANES;
-}
-
 /* What a thread works with: before the desk's own room, the products of a block. */
 typedef struct moe_desk {
-    float *part; /* [2][MOE_TOKENS][HD_LANES] */
+    float *part; /* [MOE_TOKENS][HD_LANES] */
     desk desk;
+    arena rest;       /* of the thread's scratch */
+    const inputs *in; /* its own copy of the token, or NULL */
 } moe_desk;
 
 static moe_desk moe_desk_of(const moe_job *job, int thread)
 {
     arena a = arena_of_thread(job->ex, job->shared, thread);
-    float *part = (float *)(void *)a.base;
-    return (moe_desk){part, {part + 2 * MOE_TOKENS * HD_LANES, &job->ahead[thread]}};
+    int64_t cols = HD_MAX(job->in.cols, job->act.cols);
+    moe_desk at = {.part = arena_take(&a, MOE_TOKENS * HD_LANES, sizeof(float))};
+    at.desk = (desk){arena_take(&a, room_floats(cols), sizeof(float)), &job->ahead[thread]};
+    at.rest = a;
+    return at;
 }
 
 /* Counting sort of the pairs by expert; stable. */
@@ -96,28 +101,68 @@ static void moe_sort(moe_job *job, const int32_t *ids)
     }
 }
 
-/* act = silu(gate) * up of the slots [p, p + n), whose products with a block of gate and of up `at` has. */
-static void put_act(const moe_job *job, const moe_desk *at, int64_t block, int64_t p, int64_t n)
+/* A stretch of blocks of one expert, and some of its slots. */
+typedef struct moe_stretch {
+    int expert;
+    int64_t block, blocks; /* [block, block + blocks) */
+    int64_t slot, slots;   /* [slot, slot + slots), MOE_TOKENS at most */
+    int64_t item;          /* of the first block */
+} moe_stretch;
+
+/* A block's place in act. */
+static float *act_of(const moe_job *job, const moe_stretch *s, int64_t block)
 {
-    const float *g = at->part, *u = g + MOE_TOKENS * HD_LANES;
-    int64_t ffn = job->experts->gate[0].rows, first = block * HD_LANES, rows = HD_MIN(HD_LANES, ffn - first);
-    for (int64_t i = 0; i < n; i++) {
-        vf act = vf_silu(vf_load(g + i * HD_LANES)) * vf_load(u + i * HD_LANES);
-        float *to = job->act_values + (p + i) * ffn + first;
-        if (rows == HD_LANES)
-            vf_store(to, act);
-        else
-            memcpy(to, &act, (size_t)rows * sizeof(float));
+    return job->act_values + s->slot * job->experts->gate[0].rows + block * HD_LANES;
+}
+
+/* act = silu(act) * up, where act has the products of a block with gate and `up` those with up, [slots][HD_LANES]. */
+static void put_act(const moe_job *job, const moe_stretch *s, int64_t block, const float *up)
+{
+    int64_t ffn = job->experts->gate[0].rows, rows = HD_MIN(HD_LANES, ffn - block * HD_LANES);
+    float *act = act_of(job, s, block);
+    for (int64_t i = 0; i < s->slots; i++, act += ffn, up += HD_LANES) {
+        if (rows == HD_LANES) {
+            vf_store(act, vf_silu(vf_load(act)) * vf_load(up));
+            continue;
+        }
+        float gate[HD_LANES] = {0};
+        memcpy(gate, act, (size_t)rows * sizeof(float));
+        vf_store(gate, vf_silu(vf_load(gate)) * vf_load(up));
+        memcpy(act, gate, (size_t)rows * sizeof(float));
     }
 }
 
-/* Item i reads segments 2i, of gate, and 2i + 1, of up. */
+/* Of [begin, end), a piece of the items, each expert has a stretch of blocks, read from gate first and then from up:
+ * long ways through either are what processors read fastest (two blocks in turn took a tenth longer). */
 static hd_segment gate_up_segment(const void *arg, int64_t n)
 {
     const moe_job *job = arg;
-    int64_t blocks = blocks_of(&job->experts->gate[0]);
-    int e = job->active[n / 2 / blocks];
-    return segment_of(n % 2 ? &job->experts->up[e] : &job->experts->gate[e], n / 2 % blocks);
+    int64_t blocks = blocks_of(&job->experts->gate[0]), i = n / 2;
+    int64_t begin = HD_MAX(i / job->grain * job->grain, i / blocks * blocks);
+    int64_t end = HD_MIN(HD_MIN(job->items, (i / job->grain + 1) * job->grain), (i / blocks + 1) * blocks);
+    int64_t in_stretch = n - 2 * begin, block = begin % blocks + in_stretch % (end - begin);
+    int e = job->active[i / blocks];
+    return segment_of(in_stretch < end - begin ? &job->experts->gate[e] : &job->experts->up[e], block);
+}
+
+static void moe_stretch_act(const moe_job *job, const moe_stretch *s, bool first, int64_t last, const moe_desk *at)
+{
+    const hd_matrix *gate = &job->experts->gate[s->expert], *up = &job->experts->up[s->expert];
+    const inputs *in = at->in ? at->in : &job->in;
+    const int64_t slot = at->in ? 0 : s->slot;
+    for (int64_t k = 0; k < s->blocks; k++) {
+        int64_t block = s->block + k;
+        if (first) hd_ahead_begin(at->desk.ahead, gate_up_segment, job, 2 * s->item + k, last);
+        block_product(gate, block, in, slot, s->slots, act_of(job, s, block), gate->rows, &at->desk);
+    }
+    for (int64_t k = 0; k < s->blocks; k++) {
+        int64_t block = s->block + k;
+        if (first) hd_ahead_begin(at->desk.ahead, gate_up_segment, job, 2 * s->item + s->blocks + k, last);
+        block_product(up, block, in, slot, s->slots, at->part, HD_LANES, &at->desk);
+        put_act(job, s, block, at->part);
+    }
+    for (int64_t k = 0; job->rounds_act && k < s->slots; k++)
+        quantize_row(&job->act, s->slot + k, s->block / UNIT_BLOCKS, (s->block + s->blocks) / UNIT_BLOCKS);
 }
 
 /* Items are (active expert, block of gate and up). */
@@ -127,19 +172,17 @@ static void moe_gate_up(void *arg, int64_t begin, int64_t end, int thread)
     int64_t blocks = blocks_of(&job->experts->gate[0]);
     int64_t last = 2 * hd_pool_for_end(job->ex->pool, job->items, job->grain, begin, thread);
     moe_desk at = moe_desk_of(job, thread);
-    hd_ahead *ahead = at.desk.ahead;
-    for (int64_t i = begin; i < end; i++) {
+    hd_ahead_begin(at.desk.ahead, gate_up_segment, job, 2 * begin, last);
+    if (job->own) at.in = own_inputs_of(&job->own[thread], &job->in, at.rest);
+    for (int64_t i = begin; i < end;) {
         int e = job->active[i / blocks];
-        int64_t block = i % blocks, first = job->first[e], slots = first + job->count[e];
-        for (int64_t p = first; p < slots; p += MOE_TOKENS) {
-            int64_t n = HD_MIN(MOE_TOKENS, slots - p);
-            if (p == first) hd_ahead_begin(ahead, gate_up_segment, job, 2 * i, last);
-            block_product(&job->experts->gate[e], block, &job->in, p, n, at.part, HD_LANES, &at.desk);
-            if (p == first) hd_ahead_begin(ahead, gate_up_segment, job, 2 * i + 1, last);
-            block_product(&job->experts->up[e], block, &job->in, p, n, at.part + MOE_TOKENS * HD_LANES, HD_LANES,
-                          &at.desk);
-            put_act(job, &at, block, p, n);
+        moe_stretch s = {.expert = e, .block = i % blocks, .slot = job->first[e], .item = i};
+        s.blocks = HD_MIN(end - i, blocks - s.block);
+        for (int64_t left = job->count[e]; left > 0; left -= s.slots, s.slot += s.slots) {
+            s.slots = HD_MIN(MOE_TOKENS, left);
+            moe_stretch_act(job, &s, s.slot == job->first[e], last, &at);
         }
+        i += s.blocks;
     }
 }
 
@@ -190,11 +233,11 @@ static void moe_down(void *arg, int64_t begin, int64_t end, int thread)
         }
 }
 
-static void moe_pass(moe_job *job, int64_t items, hd_pool_range_fn fn)
+static void moe_pass(moe_job *job, int64_t items, int64_t grain, hd_pool_range_fn fn)
 {
     job->items = items;
-    job->grain = grain_of(job->ex, items);
-    forget_ahead(job->ahead, job->ex, true);
+    job->grain = grain;
+    forget_ahead(job->ahead, job->ex);
     hd_pool_for(job->ex->pool, items, job->grain, fn, job);
 }
 
@@ -205,6 +248,32 @@ static bool any_packed(const hd_matrix *m, int count)
     return false;
 }
 
+/* Rounds the tokens that gate and up read, or has the threads do it: a single one, unless some expert was chosen twice.
+ */
+static void moe_round_in(moe_job *job, arena *a)
+{
+    const hd_experts *e = job->experts;
+    if (!any_packed(e->gate, e->count) && !any_packed(e->up, e->count)) return;
+    if (rounds_own(job->n, job->in.cols) && job->actives == job->in.slots)
+        job->own = take_own(a, hd_pool_threads(job->ex->pool));
+    else
+        quantize(job->ex, &job->in);
+}
+
+/* So many pieces a thread has long ways through each expert, and balances less well. */
+#define DOWN_PIECES 4
+
+static void moe_run(moe_job *job)
+{
+    const hd_experts *e = job->experts;
+    const int64_t blocks = blocks_of(&e->gate[0]), items = job->actives * blocks, outs = blocks_of(&e->down[0]);
+    const bool rounds = any_packed(e->down, e->count);
+    job->rounds_act = rounds && job->act.tile == 1 && blocks % UNIT_BLOCKS == 0;
+    moe_pass(job, items, round_up(grain_of(job->ex, items), UNIT_BLOCKS), moe_gate_up);
+    if (rounds && !job->rounds_act) quantize(job->ex, &job->act);
+    moe_pass(job, outs, HD_MAX(1, outs / (hd_pool_threads(job->ex->pool) * DOWN_PIECES)), moe_down);
+}
+
 static void fast_moe(const hd_exec *ex, float *out, const hd_experts *experts, const float *x, const int32_t *ids,
                      const float *weight, int used, int64_t n)
 {
@@ -213,7 +282,6 @@ static void fast_moe(const hd_exec *ex, float *out, const hd_experts *experts, c
     moe_job job = {.ex = ex, .experts = experts, .out = out, .weight = weight, .n = n, .used = used};
     moe_lay_out(&job, &a, tile_for(n), experts->count, hidden, ffn);
     job.ahead = arena_take(&a, (size_t)hd_pool_threads(ex->pool), sizeof(hd_ahead));
-    job.shared = a.used;
     job.in.x = x;
     job.in.ldx = job.in.cols = hidden;
     job.in.row = job.token;
@@ -221,10 +289,9 @@ static void fast_moe(const hd_exec *ex, float *out, const hd_experts *experts, c
     job.act.ldx = job.act.cols = ffn;
     job.act.row = job.place;
     moe_sort(&job, ids);
-    if (any_packed(experts->gate, experts->count) || any_packed(experts->up, experts->count)) quantize(ex, &job.in);
-    moe_pass(&job, job.actives * blocks_of(&experts->gate[0]), moe_gate_up);
-    if (any_packed(experts->down, experts->count)) quantize(ex, &job.act);
-    moe_pass(&job, blocks_of(&experts->down[0]), moe_down);
+    moe_round_in(&job, &a);
+    job.shared = a.used;
+    moe_run(&job);
 }
 
 static size_t moe_scratch(const hd_shape_limits *l)
@@ -234,7 +301,11 @@ static size_t moe_scratch(const hd_shape_limits *l)
     moe_job job = {.n = l->tokens, .used = (int)l->experts_used};
     moe_lay_out(&job, &a, TILE, l->experts, l->hidden, l->expert_ffn);
     arena_take(&a, (size_t)l->threads, sizeof(hd_ahead));
-    for (int t = 0; t < l->threads; t++)
-        arena_take(&a, moe_thread_floats(l->hidden, l->expert_ffn), sizeof(float));
+    take_own(&a, l->threads);
+    for (int t = 0; t < l->threads; t++) {
+        arena_take(&a, MOE_TOKENS * HD_LANES, sizeof(float));
+        arena_take(&a, room_floats(HD_MAX(l->hidden, l->expert_ffn)), sizeof(float));
+        if (rounds_own(1, l->hidden)) inputs_take(&job.in, &a, 1, 1, round_up(l->hidden, HD_UNIT));
+    }
     return a.used + (size_t)l->threads * HD_CACHE_LINE;
 }

@@ -77,13 +77,13 @@ static void test_segments_in_the_order_of_reading(void **state)
         for (size_t i = 0; i < 3; i++) {
             reading r = {lines[i], 6};
             hd_ahead a;
-            hd_ahead_forget(&a, streams, false);
+            hd_ahead_forget(&a, streams);
             memset(asked, 0, sizeof asked);
             read_all(&a, &r, 0, 6);
             assert_int_equal(a.next, 6);
             /* all segments but those that were asked for at the start are asked for while others are read */
             hd_ahead first;
-            hd_ahead_forget(&first, streams, false);
+            hd_ahead_forget(&first, streams);
             hd_ahead_begin(&first, segment, &r, 0, 6);
             for (int64_t n = first.next; n < 6; n++) {
                 ptrdiff_t from = (segment(&r, n).at - memory) / HD_CACHE_LINE;
@@ -100,7 +100,7 @@ static void test_starts_anew_elsewhere(void **state)
     (void)state;
     reading r = {300, 6};
     hd_ahead a;
-    hd_ahead_forget(&a, 8, false);
+    hd_ahead_forget(&a, 8);
     hd_ahead_begin(&a, segment, &r, 0, 3);
     assert_true(a.next >= 2 && a.next <= 3);
     hd_ahead_begin(&a, segment, &r, 4, 6); /* a piece that another thread left */
@@ -119,7 +119,7 @@ static void test_segments_without_bytes_end(void **state)
 {
     (void)state;
     hd_ahead a;
-    hd_ahead_forget(&a, 8, false);
+    hd_ahead_forget(&a, 8);
     hd_ahead_begin(&a, nothing, NULL, 0, INT64_MAX / 2);
     assert_in_range(a.next, 1, HD_AHEAD_BYTES / HD_CACHE_LINE + 1);
 }
