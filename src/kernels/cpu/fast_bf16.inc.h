@@ -100,7 +100,7 @@ static void bf16_gemm_part(float *c, int64_t ldc, const uint16_t *a, int64_t lda
 
 #else
 
-#define BF16_ROWS 12 /* 12 x 1 or 6 x 4 sums */
+#define BF16_ROWS 16 /* 16 x 1 or 6 x 4 sums: a decoding step of 16 heads has scores of 16 keys by 16 heads */
 
 HD_INLINE void bf16_tile(const int R, const int V, float *c, int64_t ldc, const uint16_t *a, int64_t lda,
                          const uint16_t *b, int64_t ldb, int64_t k, bool add)
@@ -139,6 +139,10 @@ HD_INLINE void bf16_columns(const int R, const int V, float *c, int64_t ldc, con
     int64_t r = 0;
     for (; r + R <= rows; r += R)
         bf16_tile(R, V, c + r * ldc, ldc, a + r * lda, lda, b, ldb, k, add);
+    for (; R > 8 && r + 8 <= rows; r += 8)
+        bf16_tile(8, V, c + r * ldc, ldc, a + r * lda, lda, b, ldb, k, add);
+    for (; r + 4 <= rows; r += 4) /* fewer sums than 6, the latency of a dot product, wait for each other */
+        bf16_tile(4, V, c + r * ldc, ldc, a + r * lda, lda, b, ldb, k, add);
     for (; r + 2 <= rows; r += 2)
         bf16_tile(2, V, c + r * ldc, ldc, a + r * lda, lda, b, ldb, k, add);
     for (; r < rows; r++)
