@@ -99,6 +99,14 @@ static hd_opt_group general_group(hd_serve_flags *f)
          .type = HD_OPT_FLAG,
          .value = &f->no_auth,
          .help = "Ask nobody for a key; only on loopback."},
+        {.name = "api-key-file",
+         .type = HD_OPT_STRING,
+         .value = &f->key_file,
+         .metavar = "FILE",
+         .help = "Keys that clients may present beside those of the data folder, one a line, each made by `hadal key "
+                 "create`: so several copies of a service share them.  They stay in the data folder until they are "
+                 "revoked.",
+         .initial = "none"},
         {.name = "log",
          .type = HD_OPT_CHOICE,
          .value = &f->log,
@@ -462,6 +470,7 @@ static hd_status open_keys(service *s, hd_error *err)
     if (s->flags->no_auth) return HD_OK;
     HD_TRY(hd_store_open(&s->store, hd_data_folder_path(s->folder), err));
     HD_TRY(hd_api_keys_open(&s->keys, s->folder, s->store, err));
+    if (s->flags->key_file) HD_TRY(hd_serve_take_keys(s->keys, s->flags->key_file, err));
     HD_TRY(hd_api_keys_count(s->keys, &live, err));
     return live ? HD_OK : show_first_key(s, err);
 }
@@ -648,6 +657,8 @@ static hd_status check_flags(const hd_serve_flags *f, hd_error *err)
                        "--no-auth lets in whoever reaches %s: it goes with 127.0.0.1, ::1 and localhost only; leave it "
                        "out, and make keys by `hadal key create`",
                        f->host);
+    if (f->no_auth && f->key_file)
+        return hd_fail(err, HD_E_ARGUMENT, "--no-auth asks nobody for a key; --api-key-file gives some: choose");
     if (!f->certificate != !f->key) return hd_fail(err, HD_E_ARGUMENT, "--tls-cert and --tls-key go together");
     if (f->certificate && f->self_signed)
         return hd_fail(err, HD_E_ARGUMENT, "--tls-self-signed makes a certificate; --tls-cert gives one: choose");

@@ -5,6 +5,7 @@
 #include "cli/engine.h"
 #include "gateway/gateway.h"
 #include "gateway/precision.h"
+#include "security/api_keys.h"
 
 #define HD_SERVE_MODELS 64
 
@@ -13,6 +14,7 @@ typedef struct hd_serve_flags {
     size_t model_count;
     hd_opt_list model_paths, aliases;
     const char *precision, *data, *log;
+    const char *key_file; /* of --api-key-file */
     bool no_auth, lazy;
     double idle;
     const char *host, *certificate, *key, *client_ca, *cors_origin;
@@ -30,7 +32,7 @@ typedef struct hd_serve_flags {
     const char *lora_folder; /* of --allow-lora-loading */
     int64_t max_loras, max_lora_rank;
     hd_engine_flags engine;
-    hd_opt general[8], second[4], door[11], batching[13];
+    hd_opt general[9], second[4], door[11], batching[13];
 } hd_serve_flags;
 
 /* ---- a second precision (serve_cheaper.c) ---- */
@@ -49,6 +51,12 @@ hd_precision_rule hd_serve_cheaper_rule(const hd_serve_flags *f);
 
 /* Adds the models, their cheaper precisions and aliases, and loads them unless --lazy. */
 hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *flags, hd_error *err);
+
+/* ---- keys that were made elsewhere (serve_keys.c) ---- */
+
+/* Takes the keys of a file, one a line; empty lines and those that begin with # are passed over.  Errors name the file
+ * and the line, never a key. */
+hd_status hd_serve_take_keys(hd_api_keys *keys, const char *path, hd_error *err);
 
 /* Where --tls-self-signed keeps its files, in a folder that is made.  Both are the caller's (hd_free). */
 hd_status hd_serve_tls_files(const char *folder, char **certificate, char **key, hd_error *err);

@@ -172,6 +172,34 @@ hd_status hd_api_keys_check(hd_api_keys *keys, hd_str presented, hd_api_key *out
     return HD_OK;
 }
 
+/* ---- taking ---- */
+
+/* As we make them: the alphabet of base64url behind the prefix. */
+static bool is_key(const char *text)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    return has_form(text, strlen(text)) && text[strspn(text, alphabet)] == '\0';
+}
+
+hd_status hd_api_keys_adopt(hd_api_keys *keys, const char *text, hd_error *err)
+{
+    uint8_t digest[HD_KEY_DIGEST];
+    char hint[HINT_CHARS + 1];
+    hd_key_row row;
+    int64_t id;
+    if (!is_key(text))
+        return hd_fail(err, HD_E_ARGUMENT,
+                       "this is no API key as `hadal key create` makes them (hd- and 43 characters)");
+    hd_status status = find_text(keys, text, &row, err);
+    if (status == HD_OK && row.revoked_ms)
+        return hd_fail(err, HD_E_DENIED, "key %lld was revoked here and is not taken again", (long long)row.id);
+    if (status != HD_E_NOT_FOUND) return status;
+    HD_TRY(digest_of(keys, text, digest, err));
+    memcpy(hint, text, HINT_CHARS);
+    hint[HINT_CHARS] = '\0';
+    return hd_store_key_add(keys->store, "", hint, digest, &id, err);
+}
+
 /* ---- revoking ---- */
 
 static hd_status find(const hd_api_keys *keys, const char *which, hd_key_row *row, hd_error *err)

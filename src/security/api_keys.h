@@ -28,6 +28,10 @@ void hd_api_keys_close(hd_api_keys **keys); /* NULL-safe */
 hd_status hd_api_keys_create(hd_api_keys *keys, const char *name, char text[HD_API_KEY_CHARS + 1], int64_t *id,
                              hd_error *err);
 
+/* Takes a key that was made elsewhere, so that several services may share it: one that is here already is fine.
+ * HD_E_ARGUMENT: it is no key of ours (the text is not repeated); HD_E_DENIED: it was revoked here. */
+hd_status hd_api_keys_adopt(hd_api_keys *keys, const char *text, hd_error *err);
+
 /* As hd_store_key_list and hd_store_key_count. */
 hd_status hd_api_keys_list(hd_api_keys *keys, hd_key_row **rows, size_t *count, hd_error *err);
 hd_status hd_api_keys_count(hd_api_keys *keys, int64_t *live, hd_error *err);
