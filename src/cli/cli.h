@@ -33,9 +33,11 @@ const hd_command *hd_commands(size_t *count);
 void hd_cli_overview(FILE *out);              /* what `hadal --help` prints */
 int hd_cli_unknown_command(const char *name); /* says so, with the nearest name; returns 2 */
 
+int hd_cmd_artifacts(int argc, char **argv);
 int hd_cmd_bench(int argc, char **argv);
 int hd_cmd_chat(int argc, char **argv);
 int hd_cmd_eval(int argc, char **argv);
+int hd_cmd_health(int argc, char **argv);
 int hd_cmd_help(int argc, char **argv);
 int hd_cmd_inspect(int argc, char **argv);
 int hd_cmd_key(int argc, char **argv);

@@ -1,0 +1,18 @@
+# Writes OUT: every file below IN, sorted by path, as a C array of {path, bytes, size} named SYMBOL.
+file(GLOB_RECURSE files RELATIVE ${IN} LIST_DIRECTORIES false ${IN}/*)
+list(SORT files)
+set(arrays "")
+set(table "")
+set(number 0)
+foreach(path ${files})
+  file(READ ${IN}/${path} hex HEX)
+  string(LENGTH "${hex}" digits)
+  math(EXPR size "${digits} / 2")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+  string(REGEX REPLACE "(0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,)" "\\1\n" bytes "${bytes}")
+  string(APPEND arrays "static const unsigned char ${SYMBOL}_${number}[] = {\n${bytes}0};\n")
+  string(APPEND table "    {\"${path}\", ${SYMBOL}_${number}, ${size}},\n")
+  math(EXPR number "${number} + 1")
+endforeach()
+file(WRITE ${OUT} "/* made from ${SYMBOL} by cmake/embed_folder.cmake */\n#include <stddef.h>\n${arrays}"
+     "static const struct {\n    const char *path;\n    const unsigned char *data;\n    size_t size;\n} ${SYMBOL}[] = {\n${table}};\n")
