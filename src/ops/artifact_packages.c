@@ -172,7 +172,7 @@ static hd_status fill_data(const hd_description *d, const hd_program *p, hd_arti
     char path[256];
     const char *name = get(d, "name");
     HD_TRY(add_mapped(data, "usr/bin/hadal", p->program.map, err));
-    snprintf(path, sizeof path, "lib/systemd/system/%s.service", name);
+    snprintf(path, sizeof path, "usr/lib/systemd/system/%s.service", name);
     HD_TRY(hd_artifact_add_rendered(d, data, "systemd/hadal.service", NULL, path, 0644, err));
     snprintf(path, sizeof path, "usr/lib/sysusers.d/%s.conf", name);
     HD_TRY(hd_artifact_add_rendered(d, data, "systemd/sysusers.conf", NULL, path, 0644, err));

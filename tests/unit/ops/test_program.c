@@ -22,7 +22,7 @@ static void the_program_is_found(void **state)
     assert_non_null(p->loader.map);
     assert_true(p->library_count >= 3); /* the linker leaves out what a test does not use */
     for (size_t i = 0; i < p->library_count; i++) {
-        found = found || strcmp(p->libraries[i].name, "libcrypto.so.3") == 0;
+        found = found || strcmp(p->libraries[i].name, "libc.so.6") == 0;
         assert_true(hd_mapping_size(p->libraries[i].map) > 1000);
         assert_int_equal(p->libraries[i].folder[0], '/');
         if (i) assert_true(strcmp(p->libraries[i - 1].name, p->libraries[i].name) < 0);
