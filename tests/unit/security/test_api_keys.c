@@ -62,6 +62,33 @@ static void a_key_opens(void **state)
     assert_memory_equal(a.tenant, again.tenant, HD_TENANT_SALT); /* the tenant's caches survive a restart */
 }
 
+static void a_key_made_elsewhere_opens(void **state)
+{
+    (void)state;
+    static const char text[] = "hd-0123456789abcdefghijklmnopqrstuvwxyzABCDEF-";
+    static const char *const bad[] = {"",
+                                      "hd-",
+                                      "hd-0123456789abcdefghijklmnopqrstuvwxyzABCDE",
+                                      "xx-0123456789abcdefghijklmnopqrstuvwxyzABCDEF-",
+                                      "hd-0123456789abcdefghijklmnopqrstuvwxyzABCDEF!",
+                                      "hd-0123456789abcdefghijklmnopqrstuvwxyzABCDEF--"};
+    hd_api_key out;
+    hd_error err;
+    int64_t live;
+    assert_int_equal(hd_api_keys_adopt(keys, text, &err), HD_OK);
+    assert_int_equal(hd_api_keys_adopt(keys, text, &err), HD_OK); /* at the next start */
+    assert_int_equal(hd_api_keys_count(keys, &live, &err), HD_OK);
+    assert_int_equal(live, 1);
+    assert_int_equal(check(text, &out, &err), HD_OK);
+    for (size_t i = 0; i < HD_ARRAY_LEN(bad); i++) {
+        assert_int_equal(hd_api_keys_adopt(keys, bad[i], &err), HD_E_ARGUMENT);
+        assert_true(!*bad[i] || strlen(bad[i]) < 10 || !strstr(err.text, bad[i])); /* it may be a key after all */
+    }
+    assert_int_equal(hd_api_keys_revoke(keys, "1", NULL, &err), HD_OK);
+    assert_int_equal(hd_api_keys_adopt(keys, text, &err), HD_E_DENIED);
+    assert_int_equal(check(text, &out, &err), HD_E_DENIED);
+}
+
 static void whatever_else_is_denied_in_the_same_words(void **state)
 {
     (void)state;
@@ -227,6 +254,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_key_opens, open_all, close_all),
+        cmocka_unit_test_setup_teardown(a_key_made_elsewhere_opens, open_all, close_all),
         cmocka_unit_test_setup_teardown(whatever_else_is_denied_in_the_same_words, open_all, close_all),
         cmocka_unit_test_setup_teardown(revoked_by_name_number_or_text, open_all, close_all),
         cmocka_unit_test_setup_teardown(threads_check_while_another_process_revokes, open_all, close_all),
