@@ -12,7 +12,7 @@
 #include "crypto/crypto.h"
 #include "ops/artifacts_internal.h"
 
-#define CERTIFICATES "/etc/ssl/certs/ca-certificates.crt"
+#define CERTIFICATES "etc/ssl/certs/ca-certificates.crt" /* in the image; here behind a slash */
 #define MEDIA "application/vnd.oci.image."
 #define BLOB_PATH (sizeof "blobs/sha256/" + HD_SHA256_HEX)
 
@@ -96,9 +96,9 @@ static hd_status add_accounts(const image *m, hd_artifact_files *root, hd_error 
 static hd_status add_certificates(hd_artifact_files *root, hd_error *err)
 {
     hd_mapping *map = NULL;
-    if (access(CERTIFICATES, R_OK) != 0) return HD_OK;
-    HD_TRY(hd_mapping_open(&map, CERTIFICATES, err));
-    hd_status status = hd_artifact_add(root, CERTIFICATES + 1, 0644, hd_mapping_data(map), hd_mapping_size(map), err);
+    if (access("/" CERTIFICATES, R_OK) != 0) return HD_OK;
+    HD_TRY(hd_mapping_open(&map, "/" CERTIFICATES, err));
+    hd_status status = hd_artifact_add(root, CERTIFICATES, 0644, hd_mapping_data(map), hd_mapping_size(map), err);
     hd_mapping_close(&map);
     return status;
 }
