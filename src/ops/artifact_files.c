@@ -124,7 +124,7 @@ static la_ssize_t take(struct archive *a, void *arg, const void *data, size_t le
 static int put_entry(struct archive *a, struct archive_entry *entry, const hd_artifact_file *file, const char *prefix)
 {
     char path[PATH_BYTES];
-    int n = snprintf(path, sizeof path, "%s%s%s", prefix, file->path, file->data ? "" : "/");
+    int n = snprintf(path, sizeof path, "%s%s", prefix, file->path);
     if (n < 0 || (size_t)n >= sizeof path) {
         archive_set_error(a, ENAMETOOLONG, "a path is too long");
         return ARCHIVE_FATAL;

@@ -56,20 +56,28 @@ static hd_status add_readme(const hd_description *d, const hd_program *p, hd_art
     return status;
 }
 
-static hd_status fill_tree(const hd_description *d, const hd_program *p, hd_artifact_files *files, hd_error *err)
+hd_status hd_artifact_program_tree(const hd_description *d, const hd_program *p, hd_artifact_files *files,
+                                   const char *prefix, hd_error *err)
 {
-    char path[512], unit[128];
+    char path[512];
     const hd_artifact_override loader[] = {{"loader", p->loader.map ? base_of(p->loader.name) : ""}, {NULL, NULL}};
-    HD_TRY(hd_artifact_add_rendered(d, files, "package/launcher", loader, "hadal", 0755, err));
-    HD_TRY(add_mapped(files, "lib/hadal", p->program.map, err));
+    snprintf(path, sizeof path, "%shadal", prefix);
+    HD_TRY(hd_artifact_add_rendered(d, files, "package/launcher", loader, path, 0755, err));
+    snprintf(path, sizeof path, "%slib/hadal", prefix);
+    HD_TRY(add_mapped(files, path, p->program.map, err));
     for (size_t i = 0; i < p->library_count; i++) {
-        snprintf(path, sizeof path, "lib/%.400s", p->libraries[i].name);
+        snprintf(path, sizeof path, "%slib/%.400s", prefix, p->libraries[i].name);
         HD_TRY(add_mapped(files, path, p->libraries[i].map, err));
     }
-    if (p->loader.map) {
-        snprintf(path, sizeof path, "lib/%.400s", base_of(p->loader.name));
-        HD_TRY(add_mapped(files, path, p->loader.map, err));
-    }
+    if (!p->loader.map) return HD_OK;
+    snprintf(path, sizeof path, "%slib/%.400s", prefix, base_of(p->loader.name));
+    return add_mapped(files, path, p->loader.map, err);
+}
+
+static hd_status fill_tree(const hd_description *d, const hd_program *p, hd_artifact_files *files, hd_error *err)
+{
+    char unit[128];
+    HD_TRY(hd_artifact_program_tree(d, p, files, "", err));
     snprintf(unit, sizeof unit, "systemd/%s.service", get(d, "name"));
     HD_TRY(hd_artifact_add_rendered(d, files, "systemd/hadal.service", NULL, unit, 0644, err));
     HD_TRY(hd_artifact_add_rendered(d, files, "systemd/sysusers.conf", NULL, "systemd/sysusers.conf", 0644, err));
@@ -167,11 +175,10 @@ static hd_status add_control(const hd_description *d, const hd_program *p, const
     return status;
 }
 
-static hd_status fill_data(const hd_description *d, const hd_program *p, hd_artifact_files *data, hd_error *err)
+hd_status hd_artifact_system_files(const hd_description *d, hd_artifact_files *data, hd_error *err)
 {
     char path[256];
     const char *name = get(d, "name");
-    HD_TRY(add_mapped(data, "usr/bin/hadal", p->program.map, err));
     snprintf(path, sizeof path, "usr/lib/systemd/system/%s.service", name);
     HD_TRY(hd_artifact_add_rendered(d, data, "systemd/hadal.service", NULL, path, 0644, err));
     snprintf(path, sizeof path, "usr/lib/sysusers.d/%s.conf", name);
@@ -182,6 +189,12 @@ static hd_status fill_data(const hd_description *d, const hd_program *p, hd_arti
     HD_TRY(hd_artifact_add_rendered(d, data, "systemd/options", NULL, path, 0644, err));
     snprintf(path, sizeof path, "usr/share/doc/%s/README", name);
     return hd_artifact_add_rendered(d, data, "package/README.Debian", NULL, path, 0644, err);
+}
+
+static hd_status fill_data(const hd_description *d, const hd_program *p, hd_artifact_files *data, hd_error *err)
+{
+    HD_TRY(add_mapped(data, "usr/bin/hadal", p->program.map, err));
+    return hd_artifact_system_files(d, data, err);
 }
 
 static hd_status fill_control(const hd_description *d, const hd_program *p, const hd_artifact_files *data,

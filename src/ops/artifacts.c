@@ -154,6 +154,7 @@ static const hd_artifact_target targets[] = {
     {"helm", "the same as a chart, with the description as its values", hd_artifact_helm},
     {"oci", "a container image as an OCI layout, made without an engine", hd_artifact_oci},
     {"deb", "a package for Debian and Ubuntu", hd_artifact_deb},
+    {"rpm", "a package for distributions of RPM, with its libraries", hd_artifact_rpm},
     {"tar", "an archive that brings its libraries along, for any distribution", hd_artifact_tarball},
     {"dockerfile", "a Dockerfile, for those who build from the sources", make_dockerfile},
     {"proxy", "examples: nginx, HAProxy, rules of a firewall for HTTP, a jump host", make_proxy},

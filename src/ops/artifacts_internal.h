@@ -26,6 +26,13 @@ const char *hd_artifact_template_at(const char *folder, size_t i);
 /* Adds a template as it is. */
 hd_status hd_artifact_add_verbatim(hd_artifact_files *files, const char *path, const char *name, hd_error *err);
 
+/* Adds the program with its loader and libraries below `prefix` ("" or "x/"), and what starts it with those. */
+hd_status hd_artifact_program_tree(const hd_description *d, const hd_program *program, hd_artifact_files *files,
+                                   const char *prefix, hd_error *err);
+
+/* Adds what a package brings beside the program: unit, user, folders, options, README. */
+hd_status hd_artifact_system_files(const hd_description *d, hd_artifact_files *files, hd_error *err);
+
 hd_status hd_artifact_oci(const hd_description *d, hd_artifact_files *files, hd_error *err);
 hd_status hd_artifact_tarball(const hd_description *d, hd_artifact_files *files, hd_error *err);
 hd_status hd_artifact_deb(const hd_description *d, hd_artifact_files *files, hd_error *err);

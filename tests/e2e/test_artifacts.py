@@ -76,7 +76,7 @@ class SameBytes(Artifacts):
     def test_twice(self):
         targets = re.findall(r"(?m)^ +([a-z-]+)  +\S", run(PROGRAM, "artifacts", "--help").stdout.split("TARGET is one of:")[1]
                              .split("OPTIONS")[0])
-        self.assertGreaterEqual(set(targets), {"oci", "compose", "kubernetes", "helm", "systemd", "deb", "tar"})
+        self.assertGreaterEqual(set(targets), {"oci", "compose", "kubernetes", "helm", "systemd", "deb", "rpm", "tar"})
         for target in targets:
             with self.subTest(target=target):
                 one = self.make(target, name="one")
@@ -475,6 +475,25 @@ class Packages(Artifacts):
         for script in ("postinst", "prerm", "postrm"):
             run("sh", "-n", root / "DEBIAN" / script)
         self.assertEqual((root / "DEBIAN/conffiles").read_text(), "/etc/hadal/options\n")
+
+    def test_rpm(self):
+        rpm = need("rpm")
+        (package,) = self.make("rpm", version="1.2.3").iterdir()
+        self.assertRegex(package.name, r"^hadal-1\.2\.3-1\.(x86_64|aarch64)\.rpm$")
+        said = run(rpm, "--nosignature", "-K", "-v", package).stdout
+        self.assertEqual(len(re.findall("SHA256 digest: OK", said)), 2, said)
+        self.assertEqual(run(rpm, "-qp", "--queryformat", "%{NAME} %{VERSION}", package).stdout, "hadal 1.2.3")
+        self.assertEqual(run(rpm, "-qpc", package).stdout, "/etc/hadal/options\n")
+        if os.geteuid() != 0:
+            raise unittest.SkipTest("only root can install into a folder")
+        root = self.folder / "root"
+        words = [rpm, "--root", root, "--dbpath", "/var/lib/rpm", "--nosignature"]
+        root.mkdir()
+        run(*words, "-i", "--noscripts", package)
+        run(*words, "-V", "hadal")
+        self.assertRegex(run(root / "usr/lib/hadal/hadal", "version").stdout, "^hadal ")
+        run(*words, "-e", "--noscripts", "hadal")
+        self.assertFalse((root / "usr/lib/hadal").exists())
 
     def test_tar(self):
         """Runs with its own loader and libraries, also when the environment would lead it astray."""
