@@ -105,6 +105,9 @@ static hd_status open_parts(hd_core *core, const char *path, const hd_core_optio
     core->ids = hd_alloc_array((size_t)core->chunk, sizeof *core->ids);
     if (!core->spans || !core->ids) return hd_fail(err, HD_E_MEMORY, "out of memory for the batch");
     core->fingerprint = fingerprint_of(core);
+    hd_model_sizes sizes;
+    hd_model_get_sizes(core->model, &sizes);
+    if (sizes.packed_bytes) hd_checkpoint_drop_all(core->ckpt); /* a sample of each tensor was read */
     return HD_OK;
 }
 

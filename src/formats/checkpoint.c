@@ -634,6 +634,14 @@ void hd_checkpoint_drop(const hd_checkpoint *ckpt, const void *data, size_t byte
     }
 }
 
+void hd_checkpoint_drop_all(const hd_checkpoint *ckpt)
+{
+    for (size_t i = 0; i < ckpt->file_count; i++) {
+        const hd_mapping *map = ckpt->files[i].map;
+        hd_mapping_drop(map, hd_mapping_data(map), hd_mapping_size(map));
+    }
+}
+
 const json_t *hd_checkpoint_config(const hd_checkpoint *ckpt)
 {
     return ckpt->config;

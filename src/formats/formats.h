@@ -51,6 +51,10 @@ int64_t hd_checkpoint_written_ns(const hd_checkpoint *ckpt);
 /* Tells the kernel that a tensor's bytes were copied elsewhere and need not stay resident. */
 void hd_checkpoint_drop(const hd_checkpoint *ckpt, const void *data, size_t bytes);
 
+/* The same for all of its files: what was looked at once, and what large pages of the page cache brought along.  What
+ * is read again comes again. */
+void hd_checkpoint_drop_all(const hd_checkpoint *ckpt);
+
 /* Bytes of the GGUF file that has these tensors in this order and `metadata` bytes of keys and values: the header, and
  * what lies between tensors, included.  For plans, without a file. */
 uint64_t hd_gguf_file_bytes(const hd_tensor *tensors, size_t count, uint64_t metadata);

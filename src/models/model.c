@@ -63,7 +63,7 @@ static hd_status open_activations(hd_model *m, hd_error *err)
     return HD_OK;
 }
 
-static hd_status open_scratch(hd_model *m, hd_error *err)
+static size_t scratch_bytes(const hd_model *m)
 {
     const hd_model_config *c = &m->config;
     hd_shape_limits l = {.tokens = m->max_tokens,
@@ -73,7 +73,12 @@ static hd_status open_scratch(hd_model *m, hd_error *err)
                          .context = m->context,
                          .threads = hd_pool_threads(m->exec.pool)};
     m->ops->limits(c, &l);
-    m->exec.scratch_bytes = m->backend->scratch_bytes(&l);
+    return m->backend->scratch_bytes(&l);
+}
+
+static hd_status open_scratch(hd_model *m, hd_error *err)
+{
+    m->exec.scratch_bytes = scratch_bytes(m);
     m->sizes.scratch_bytes = m->exec.scratch_bytes;
     m->exec.scratch = alloc_lazily(&m->scratch, m->exec.scratch_bytes);
     if (!m->exec.scratch)
@@ -135,6 +140,7 @@ static hd_status load_shared(hd_model *m, hd_weights *w, hd_error *err)
 {
     const hd_model_config *c = &m->config;
     HD_TRY(hd_weights_matrix(w, &m->embed, HD_NAME(embed), 0, c->vocab, c->hidden, false, err));
+    hd_checkpoint_drop_all(m->ckpt); /* the output is large, and twice there while it is repacked */
     if (!c->tied)
         HD_TRY(hd_weights_matrix(w, &m->output, HD_NAME(output), 0, c->vocab, c->hidden, true, err));
     else {
@@ -198,24 +204,71 @@ static hd_status load(hd_model *m, const hd_model_options *options, hd_error *er
     return hd_checkpoint_check(m->ckpt, err);
 }
 
-hd_status hd_model_open(hd_model **out, const hd_checkpoint *ckpt, const hd_model_options *options, hd_error *err)
+static hd_status check_options(const hd_model_options *options, hd_error *err)
 {
-    *out = NULL;
     if (options->lora_rank < 0 || options->lora_rank > HD_ADAPTER_RANK_MAX)
         return hd_fail(err, HD_E_ARGUMENT, "adapters of a rank of %d; at most %d", options->lora_rank,
                        HD_ADAPTER_RANK_MAX);
     if (options->max_tokens < 1 || options->max_tokens > HD_BATCH_MAX || options->context < 1)
         return hd_fail(err, HD_E_ARGUMENT, "model: batch of %lld tokens (at most %d), context of %lld",
                        (long long)options->max_tokens, HD_BATCH_MAX, (long long)options->context);
+    return HD_OK;
+}
+
+/* As hd_model_open begins. */
+static hd_model *new_model(const hd_model_options *options)
+{
     hd_model *m = hd_calloc(1, sizeof *m);
-    if (!m) return hd_fail(err, HD_E_MEMORY, "out of memory for the model");
-    m->ckpt = ckpt;
+    if (!m) return NULL;
     m->backend = options->backend;
     m->exec.backend = options->backend;
     m->exec.pool = options->pool;
     m->max_tokens = options->max_tokens;
     m->context = options->context;
     m->lora_rank = options->lora_rank;
+    return m;
+}
+
+static hd_status plan(hd_model *m, hd_model_needs *out, const hd_model_options *options, hd_error *err)
+{
+    hd_activations a = {0};
+    HD_TRY(hd_dials_check(&options->dials, &m->config, err));
+    m->dials = options->dials;
+    m->own_experts_used = m->config.experts_used;
+    HD_TRY(choose_cache_type(m, options->cache_type, err));
+    m->state = hd_calloc(1, m->ops->state_bytes);
+    if (!m->state) return hd_fail(err, HD_E_MEMORY, "out of memory for a plan");
+    HD_TRY(open_layout(m, err));
+    lay_out(m, &a);
+    *out = (hd_model_needs){.activation_bytes = a.used,
+                            .scratch_bytes = scratch_bytes(m),
+                            .page_bytes = m->layout.page_bytes,
+                            .cache_type = m->layout.type};
+    hd_model_get_work(m, &out->work);
+    return HD_OK;
+}
+
+hd_status hd_model_plan(hd_model_needs *out, const hd_model_config *config, const hd_model_options *options,
+                        hd_error *err)
+{
+    HD_TRY(check_options(options, err));
+    hd_model *m = new_model(options);
+    if (!m) return hd_fail(err, HD_E_MEMORY, "out of memory for a plan");
+    m->config = *config;
+    m->config.expert_every = HD_MAX(config->expert_every, 1);
+    m->ops = ops_of(config->arch);
+    hd_status status = plan(m, out, options, err);
+    hd_model_close(&m);
+    return status;
+}
+
+hd_status hd_model_open(hd_model **out, const hd_checkpoint *ckpt, const hd_model_options *options, hd_error *err)
+{
+    *out = NULL;
+    HD_TRY(check_options(options, err));
+    hd_model *m = new_model(options);
+    if (!m) return hd_fail(err, HD_E_MEMORY, "out of memory for the model");
+    m->ckpt = ckpt;
     hd_status status = load(m, options, err);
     if (status != HD_OK) {
         hd_model_close(&m);

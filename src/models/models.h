@@ -194,6 +194,17 @@ typedef struct hd_model_work {
 void hd_model_get_work(const hd_model *model, hd_model_work *out);
 const hd_dials *hd_model_get_dials(const hd_model *model);
 
+/* What a model of this checked configuration takes beside its weights when it is opened so; nothing is opened.  Errors:
+ * HD_E_ARGUMENT (options), HD_E_MEMORY. */
+typedef struct hd_model_needs {
+    uint64_t activation_bytes, scratch_bytes; /* at most: what a short batch never touches stays with the kernel */
+    uint64_t page_bytes;                      /* of cached rows of HD_PAGE_ROWS tokens */
+    hd_type cache_type;
+    hd_model_work work;
+} hd_model_needs;
+hd_status hd_model_plan(hd_model_needs *out, const hd_model_config *config, const hd_model_options *options,
+                        hd_error *err);
+
 /* Number of layers with experts (rows of an hd_expert_trace), 0 for dense models. */
 int hd_model_expert_layers(const hd_model *model);
 void hd_model_set_trace(hd_model *model, hd_expert_trace *trace);

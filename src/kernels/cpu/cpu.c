@@ -1,6 +1,7 @@
 /* kernels/cpu/cpu.c: which operator tables there are, and the choice among them. */
 #include <stdio.h>
 
+#include "kernels/cpu/pack.h"
 #include "kernels/cpu/reference.h"
 #include "kernels/cpu/tiers.h"
 #include "kernels/kernels.h"
@@ -45,4 +46,25 @@ hd_status hd_kernels_cpu(const hd_backend **out, hd_cpu_tier tier, hd_error *err
     for (size_t i = HD_ARRAY_LEN(tables); i-- > 0 && !*out;)
         if (hd_cpu_prefers(tables[i]->tier)) *out = tables[i];
     return HD_OK; /* the reference tier runs everywhere */
+}
+
+/* Vectors of a tier have so many lanes of 32 bits; 0: it packs nothing. */
+static int lanes_of(hd_cpu_tier tier)
+{
+    switch (tier) {
+    case HD_CPU_AVX2: return 8;
+    case HD_CPU_AVX512:
+    case HD_CPU_AVX512BF16:
+    case HD_CPU_AMX: return 16;
+    case HD_CPU_NEON:
+    case HD_CPU_NEONDOT:
+    case HD_CPU_NEONI8MM: return 4;
+    default: return 0;
+    }
+}
+
+size_t hd_kernels_packed_bytes(const hd_backend *backend, const hd_matrix *m)
+{
+    int lanes = lanes_of(backend->tier);
+    return lanes ? hd_pack_bytes(m, lanes) : 0;
 }

@@ -450,20 +450,34 @@ static void pack_blocks(void *arg, int64_t begin, int64_t end, int thread)
     }
 }
 
+/* Without data. */
+static hd_packed layout_of(const hd_matrix *m, const pack_type *t, int lanes)
+{
+    hd_packed p = {.type = m->type,
+                   .lanes = lanes,
+                   .units = m->cols / HD_UNIT,
+                   .supers = m->cols / HD_UNIT / t->units,
+                   .blocks = (m->rows + lanes - 1) / lanes};
+    p.head_bytes = (size_t)lanes * (size_t)(2 * t->halves + t->bytes);
+    p.unit_bytes = (size_t)lanes * (size_t)t->bits * 4;
+    p.super_bytes = p.head_bytes + p.unit_bytes * (size_t)t->units;
+    p.block_bytes = p.super_bytes * (size_t)p.supers;
+    return p;
+}
+
+size_t hd_pack_bytes(const hd_matrix *m, int lanes)
+{
+    if (!hd_pack_supported(m)) return 0;
+    hd_packed p = layout_of(m, type_of(m), lanes);
+    return sizeof p + p.block_bytes * (size_t)p.blocks;
+}
+
 hd_status hd_pack(hd_pool *pool, hd_matrix *m, int lanes, int bias)
 {
     const pack_type *t = type_of(m);
     hd_packed *p = hd_calloc(1, sizeof *p);
     if (!p) return HD_E_MEMORY;
-    *p = (hd_packed){.type = m->type,
-                     .lanes = lanes,
-                     .units = m->cols / HD_UNIT,
-                     .supers = m->cols / HD_UNIT / t->units,
-                     .blocks = (m->rows + lanes - 1) / lanes};
-    p->head_bytes = (size_t)lanes * (size_t)(2 * t->halves + t->bytes);
-    p->unit_bytes = (size_t)lanes * (size_t)t->bits * 4;
-    p->super_bytes = p->head_bytes + p->unit_bytes * (size_t)t->units;
-    p->block_bytes = p->super_bytes * (size_t)p->supers;
+    *p = layout_of(m, t, lanes);
     p->data = hd_bulk_alloc(p->block_bytes * (size_t)p->blocks);
     m->packed = p;
     m->layout = lanes;

@@ -54,6 +54,9 @@ typedef struct hd_packed {
 /* True when the type of `m` packs, its rows are whole units, and scales that lie apart are of whole rows. */
 bool hd_pack_supported(const hd_matrix *m);
 
+/* Bytes that packing takes, packed_bytes; 0: it does not pack.  Nothing but the type and shape of `m` is looked at. */
+size_t hd_pack_bytes(const hd_matrix *m, int lanes);
+
 /* Packs for vectors of `lanes` lanes; codes of Q8_0 and I8 get `bias` added (128 turns them into unsigned bytes).  Runs
  * on the pool.  Sets m->packed (an hd_packed), m->packed_bytes and m->layout.  HD_E_MEMORY. */
 hd_status hd_pack(hd_pool *pool, hd_matrix *m, int lanes, int bias);
