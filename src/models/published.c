@@ -1,36 +1,95 @@
-/* models/published.c: shapes of published models, and the tensors that follow from them.
+/* models/published.c: the table of published models.
  *
  * Numbers are those of each model's config.json at the named source.  The count of parameters is stated beside them,
  * and a test holds the sum of the tensors to it. */
 #include "models/published.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
-enum { NAME_BYTES = 48, LAYER_TENSORS = 20, OTHER_TENSORS = 3 };
+#define NOT_EVALUATED "this version plans for it and does not evaluate it"
+
+/* Eight layers of V4 whose compressed rows stand for 4 and 128 tokens in turn. */
+#define EIGHT_RATIOS 4, 128, 4, 128, 4, 128, 4, 128
+
+/* What V3 and V3.2 share. */
+#define V3_CONFIG                                                                                                      \
+    {                                                                                                                  \
+        .arch = HD_ARCH_DEEPSEEK2, .layers = 61, .hidden = 7168, .vocab = 129280, .ffn = 18432, .heads = 128,          \
+        .kv_heads = 128, .head_dim = 192, .q_lora = 1536, .kv_lora = 512, .nope = 128, .rope_dim = 64, .v_dim = 128,   \
+        .experts = 256, .experts_used = 8, .experts_shared = 1, .expert_ffn = 2048, .dense_lead = 3,                   \
+        .expert_every = 1, .sigmoid = true, .context = 163840                                                          \
+    }
+
+#define V4_CONFIG(depth, width, query_heads, rank, all_experts, expert_width)                                          \
+    {                                                                                                                  \
+        .arch = HD_ARCH_DEEPSEEK2, .layers = (depth), .hidden = (width), .vocab = 129280, .heads = (query_heads),      \
+        .kv_heads = 1, .head_dim = 512, .q_lora = (rank), .rope_dim = 64, .v_dim = 512, .experts = (all_experts),      \
+        .experts_used = 6, .experts_shared = 1, .expert_ffn = (expert_width), .expert_every = 1, .context = 1048576    \
+    }
+
+#define DENSE_CONFIG(family, depth, width, all_heads, shared_heads, network, words, longest)                           \
+    .arch = HD_ARCH_##family, .layers = (depth), .hidden = (width), .heads = (all_heads), .kv_heads = (shared_heads),  \
+    .head_dim = 128, .v_dim = 128, .rope_dim = 128, .ffn = (network), .vocab = (words), .context = (longest)
 
 static const hd_published models[] = {
+    {.name = "deepseek-v4-pro",
+     .source = "huggingface.co/deepseek-ai/DeepSeek-V4-Pro",
+     .note = NOT_EVALUATED "; its shapes were read in a copy of its config.json, and the types of its smaller tensors "
+                           "are those of the tiny reference model: its bytes may be off by a thousandth",
+     .parameters = 1572999528803,
+     .family = HD_FAMILY_V4,
+     .stored = HD_STORED_FP8,
+     .config = V4_CONFIG(61, 7168, 128, 1536, 384, 3072),
+     .more = {.index_heads = 64,
+              .index_dim = 128,
+              .o_groups = 16,
+              .o_lora = 1024,
+              .window = 128,
+              .hash_layers = 3,
+              .hyper = 4,
+              .fp4_experts = true,
+              .ratios = {128, 128, EIGHT_RATIOS, EIGHT_RATIOS, EIGHT_RATIOS, EIGHT_RATIOS, EIGHT_RATIOS, EIGHT_RATIOS,
+                         EIGHT_RATIOS, 4, 128, 4}}},
+    {.name = "deepseek-v4.1-flash",
+     .source = "huggingface.co/deepseek-ai/DeepSeek-V4.1-Flash",
+     .note = "of its shapes only totals are settled: 40 layers of 5120, 552 billion weights, 197 billion more in the "
+             "tables of its n-grams, about 16 billion of them for a token",
+     .parameters = 749000000000,
+     .unknown = true,
+     .config = {.arch = HD_ARCH_DEEPSEEK2, .layers = 40, .hidden = 5120}},
+    {.name = "deepseek-v3.2",
+     .source = "huggingface.co/deepseek-ai/DeepSeek-V3.2-Exp",
+     .note = NOT_EVALUATED,
+     .parameters = 671877944064,
+     .family = HD_FAMILY_V32,
+     .stored = HD_STORED_FP8,
+     .bias_32 = true,
+     .config = V3_CONFIG,
+     .more = {.index_heads = 64, .index_dim = 128}},
     {.name = "deepseek-v3",
      .source = "huggingface.co/deepseek-ai/DeepSeek-V3",
      .parameters = 671026419200,
-     .config = {.arch = HD_ARCH_DEEPSEEK2,
-                .layers = 61,
-                .hidden = 7168,
-                .vocab = 129280,
-                .ffn = 18432,
-                .heads = 128,
-                .q_lora = 1536,
-                .kv_lora = 512,
-                .nope = 128,
-                .rope_dim = 64,
-                .v_dim = 128,
-                .experts = 256,
-                .experts_used = 8,
-                .experts_shared = 1,
-                .expert_ffn = 2048,
-                .dense_lead = 3,
-                .sigmoid = true}},
+     .stored = HD_STORED_FP8,
+     .bias_32 = true,
+     .config = V3_CONFIG},
+    {.name = "deepseek-v4-flash",
+     .source = "huggingface.co/deepseek-ai/DeepSeek-V4-Flash",
+     .note = NOT_EVALUATED "; the types of its smaller tensors are those of the tiny reference model: its bytes may be "
+                           "off by a thousandth",
+     .parameters = 284334567511,
+     .family = HD_FAMILY_V4,
+     .stored = HD_STORED_FP8,
+     .config = V4_CONFIG(43, 4096, 64, 1024, 256, 2048),
+     .more = {.index_heads = 64,
+              .index_dim = 128,
+              .o_groups = 8,
+              .o_lora = 1024,
+              .window = 128,
+              .hash_layers = 3,
+              .hyper = 4,
+              .fp4_experts = true,
+              .ratios = {0, 0, EIGHT_RATIOS, EIGHT_RATIOS, EIGHT_RATIOS, EIGHT_RATIOS, EIGHT_RATIOS, 4}}},
     {.name = "deepseek-v2",
      .source = "huggingface.co/deepseek-ai/DeepSeek-V2",
      .parameters = 235741434880,
@@ -40,6 +99,8 @@ static const hd_published models[] = {
                 .vocab = 102400,
                 .ffn = 12288,
                 .heads = 128,
+                .kv_heads = 128,
+                .head_dim = 192,
                 .q_lora = 1536,
                 .kv_lora = 512,
                 .nope = 128,
@@ -49,7 +110,21 @@ static const hd_published models[] = {
                 .experts_used = 6,
                 .experts_shared = 2,
                 .expert_ffn = 1536,
-                .dense_lead = 1}},
+                .dense_lead = 1,
+                .expert_every = 1,
+                .context = 163840}},
+    {.name = "deepseek-r1-distill-llama-70b",
+     .source = "huggingface.co/deepseek-ai/DeepSeek-R1-Distill-Llama-70B",
+     .parameters = 70553706560,
+     .config = {DENSE_CONFIG(LLAMA, 80, 8192, 64, 8, 28672, 128256, 131072), .rope = {.type = HD_ROPE_LLAMA3}}},
+    {.name = "deepseek-llm-67b",
+     .source = "huggingface.co/deepseek-ai/deepseek-llm-67b-chat",
+     .parameters = 67425001472,
+     .config = {DENSE_CONFIG(LLAMA, 95, 8192, 64, 8, 22016, 102400, 4096)}},
+    {.name = "deepseek-r1-distill-qwen-32b",
+     .source = "huggingface.co/deepseek-ai/DeepSeek-R1-Distill-Qwen-32B",
+     .parameters = 32763876352,
+     .config = {DENSE_CONFIG(QWEN2, 64, 5120, 40, 8, 27648, 152064, 131072), .qkv_bias = true}},
     {.name = "deepseek-v2-lite",
      .source = "huggingface.co/deepseek-ai/DeepSeek-V2-Lite",
      .parameters = 15706484224,
@@ -59,6 +134,8 @@ static const hd_published models[] = {
                 .vocab = 102400,
                 .ffn = 10944,
                 .heads = 16,
+                .kv_heads = 16,
+                .head_dim = 192,
                 .kv_lora = 512,
                 .nope = 128,
                 .rope_dim = 64,
@@ -67,7 +144,33 @@ static const hd_published models[] = {
                 .experts_used = 6,
                 .experts_shared = 2,
                 .expert_ffn = 1408,
-                .dense_lead = 1}},
+                .dense_lead = 1,
+                .expert_every = 1,
+                .context = 163840}},
+    {.name = "deepseek-r1-distill-qwen-14b",
+     .source = "huggingface.co/deepseek-ai/DeepSeek-R1-Distill-Qwen-14B",
+     .parameters = 14770033664,
+     .config = {DENSE_CONFIG(QWEN2, 48, 5120, 40, 8, 13824, 152064, 131072), .qkv_bias = true}},
+    {.name = "deepseek-r1-0528-qwen3-8b",
+     .source = "huggingface.co/deepseek-ai/DeepSeek-R1-0528-Qwen3-8B",
+     .parameters = 8190735360,
+     .config = {DENSE_CONFIG(QWEN3, 36, 4096, 32, 8, 12288, 151936, 131072)}},
+    {.name = "deepseek-r1-distill-llama-8b",
+     .source = "huggingface.co/deepseek-ai/DeepSeek-R1-Distill-Llama-8B",
+     .parameters = 8030261312,
+     .config = {DENSE_CONFIG(LLAMA, 32, 4096, 32, 8, 14336, 128256, 131072), .rope = {.type = HD_ROPE_LLAMA3}}},
+    {.name = "deepseek-r1-distill-qwen-7b",
+     .source = "huggingface.co/deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
+     .parameters = 7615616512,
+     .config = {DENSE_CONFIG(QWEN2, 28, 3584, 28, 4, 18944, 152064, 131072), .qkv_bias = true}},
+    {.name = "deepseek-llm-7b",
+     .source = "huggingface.co/deepseek-ai/deepseek-llm-7b-chat",
+     .parameters = 6910365696,
+     .config = {DENSE_CONFIG(LLAMA, 30, 4096, 32, 32, 11008, 102400, 4096)}},
+    {.name = "deepseek-r1-distill-qwen-1.5b",
+     .source = "huggingface.co/deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
+     .parameters = 1777088000,
+     .config = {DENSE_CONFIG(QWEN2, 28, 1536, 12, 2, 8960, 151936, 131072), .qkv_bias = true}},
 };
 
 const hd_published *hd_published_all(size_t *count)
@@ -80,112 +183,20 @@ const hd_published *hd_published_find(const char *name)
 {
     static const char *const others[][2] = {{"deepseek-v3.1", "deepseek-v3"},
                                             {"deepseek-r1", "deepseek-v3"},
+                                            {"deepseek-v3.2-exp", "deepseek-v3.2"},
                                             {"deepseek-v2.5", "deepseek-v2"},
                                             {"deepseek-coder-v2", "deepseek-v2"},
-                                            {"deepseek-coder-v2-lite", "deepseek-v2-lite"}};
+                                            {"deepseek-coder-v2-lite", "deepseek-v2-lite"},
+                                            {"r1-distill-qwen-1.5b", "deepseek-r1-distill-qwen-1.5b"},
+                                            {"r1-distill-qwen-7b", "deepseek-r1-distill-qwen-7b"},
+                                            {"r1-distill-qwen-14b", "deepseek-r1-distill-qwen-14b"},
+                                            {"r1-distill-qwen-32b", "deepseek-r1-distill-qwen-32b"},
+                                            {"r1-distill-llama-8b", "deepseek-r1-distill-llama-8b"},
+                                            {"r1-distill-llama-70b", "deepseek-r1-distill-llama-70b"},
+                                            {"r1-0528-qwen3-8b", "deepseek-r1-0528-qwen3-8b"}};
     for (size_t i = 0; i < HD_ARRAY_LEN(others); i++)
         if (strcasecmp(name, others[i][0]) == 0) name = others[i][1];
     for (size_t i = 0; i < HD_ARRAY_LEN(models); i++)
         if (strcasecmp(name, models[i].name) == 0) return &models[i];
     return NULL;
-}
-
-/* ---- tensors ---- */
-
-typedef struct list {
-    hd_tensor *tensors;
-    char *names; /* NAME_BYTES for each */
-    size_t count;
-    int layer; /* that the next ones belong to; -1: none */
-} list;
-
-/* `planes` and `rows` of 0: fewer dimensions. */
-static void add(list *l, const char *name, hd_type type, int64_t planes, int64_t rows, int64_t cols)
-{
-    hd_tensor *t = &l->tensors[l->count];
-    char *text = l->names + l->count++ * NAME_BYTES;
-    if (l->layer < 0)
-        snprintf(text, NAME_BYTES, "%s", name);
-    else
-        snprintf(text, NAME_BYTES, "blk.%d.%s", l->layer, name);
-    *t = (hd_tensor){.name = text, .type = type, .shape = {1, 1, 1, 1}};
-    if (planes) t->shape[t->dims++] = planes;
-    if (rows) t->shape[t->dims++] = rows;
-    t->shape[t->dims++] = cols;
-    (void)hd_type_row_bytes(type, hd_tensor_values(t), &t->bytes);
-}
-
-static void vector(list *l, const char *name, int64_t values)
-{
-    add(l, name, HD_TYPE_F32, 0, 0, values);
-}
-
-static void matrix(list *l, const char *name, int64_t rows, int64_t cols)
-{
-    add(l, name, HD_TYPE_BF16, 0, rows, cols);
-}
-
-static void matrices(list *l, const char *name, int64_t planes, int64_t rows, int64_t cols)
-{
-    add(l, name, HD_TYPE_BF16, planes, rows, cols);
-}
-
-static void add_attention(list *l, const hd_model_config *c)
-{
-    int64_t queries = (int64_t)c->heads * (c->nope + c->rope_dim);
-    vector(l, "attn_norm.weight", c->hidden);
-    if (c->q_lora) {
-        matrix(l, "attn_q_a.weight", c->q_lora, c->hidden);
-        vector(l, "attn_q_a_norm.weight", c->q_lora);
-        matrix(l, "attn_q_b.weight", queries, c->q_lora);
-    } else
-        matrix(l, "attn_q.weight", queries, c->hidden);
-    matrix(l, "attn_kv_a_mqa.weight", c->kv_lora + c->rope_dim, c->hidden);
-    vector(l, "attn_kv_a_norm.weight", c->kv_lora);
-    matrices(l, "attn_k_b.weight", c->heads, c->kv_lora, c->nope);
-    matrices(l, "attn_v_b.weight", c->heads, c->v_dim, c->kv_lora);
-    matrix(l, "attn_output.weight", c->hidden, (int64_t)c->heads * c->v_dim);
-    vector(l, "ffn_norm.weight", c->hidden);
-}
-
-static void add_dense(list *l, const hd_model_config *c)
-{
-    matrix(l, "ffn_gate.weight", c->ffn, c->hidden);
-    matrix(l, "ffn_up.weight", c->ffn, c->hidden);
-    matrix(l, "ffn_down.weight", c->hidden, c->ffn);
-}
-
-static void add_experts(list *l, const hd_model_config *c)
-{
-    int64_t shared = (int64_t)c->experts_shared * c->expert_ffn;
-    add(l, "ffn_gate_inp.weight", HD_TYPE_F32, 0, c->experts, c->hidden);
-    if (c->sigmoid) vector(l, "exp_probs_b.bias", c->experts);
-    matrices(l, "ffn_gate_exps.weight", c->experts, c->expert_ffn, c->hidden);
-    matrices(l, "ffn_up_exps.weight", c->experts, c->expert_ffn, c->hidden);
-    matrices(l, "ffn_down_exps.weight", c->experts, c->hidden, c->expert_ffn);
-    matrix(l, "ffn_gate_shexp.weight", shared, c->hidden);
-    matrix(l, "ffn_up_shexp.weight", shared, c->hidden);
-    matrix(l, "ffn_down_shexp.weight", c->hidden, shared);
-}
-
-hd_status hd_published_tensors(const hd_published *model, hd_tensor **tensors, size_t *count, hd_error *err)
-{
-    const hd_model_config *c = &model->config;
-    size_t most = (size_t)c->layers * LAYER_TENSORS + OTHER_TENSORS;
-    list l = {.tensors = hd_alloc_array(most, sizeof(hd_tensor) + NAME_BYTES), .layer = -1};
-    *tensors = l.tensors;
-    if (!l.tensors) return hd_fail(err, HD_E_MEMORY, "no memory for the tensors of %s", model->name);
-    l.names = (char *)(l.tensors + most);
-    matrix(&l, "token_embd.weight", c->vocab, c->hidden);
-    vector(&l, "output_norm.weight", c->hidden);
-    matrix(&l, "output.weight", c->vocab, c->hidden);
-    for (l.layer = 0; l.layer < c->layers; l.layer++) {
-        add_attention(&l, c);
-        if (l.layer < c->dense_lead)
-            add_dense(&l, c);
-        else
-            add_experts(&l, c);
-    }
-    *count = l.count;
-    return HD_OK;
 }
