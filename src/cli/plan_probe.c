@@ -10,12 +10,18 @@
 #include "cli/bench.h"
 #include "cli/cli.h"
 #include "cli/plan.h"
+#include "kernels/kernels.h"
 
 #define COLD_BYTES ((uint64_t)96 << 20)  /* three times the largest third-level cache that cores of a socket share */
 #define MOST_BYTES ((uint64_t)256 << 20) /* of one shape: a large layer's experts are taken in part */
 #define MACHINE_REPS 5
-#define TIMES 5 /* that each is timed; the median counts */
+#define FILLED 0x11        /* every byte of a matrix: small numbers in every type, 0x1111 is 6e-4 in float16 */
+#define TIMES 5            /* that each is timed; the median counts */
+#define LONG_SECONDS 0.3   /* that one shape may take */
+#define LONG_PRODUCTS 1e10 /* of one call: a tenth of a second and less on two cores */
+#define FEW_TOKENS 64      /* as many keep the vector units busy as any more do */
 #define GROUPS_MAX 64
+#define DECOMPRESS_FROM 128 /* tokens of a sequence from which latent attention decompresses (docs/models.md) */
 
 typedef enum group_kind { GROUP_MATRIX, GROUP_HEADS, GROUP_EXPERTS } group_kind;
 
@@ -40,6 +46,7 @@ typedef struct probe {
     uint64_t whole; /* bytes of the model: what the caches would have to hold */
     uint8_t *data;  /* what matrices are made from */
     size_t data_bytes;
+    float *scales; /* of FP8 */
     group groups[GROUPS_MAX];
     size_t group_count;
     double decode, prefill; /* seconds, all layers */
@@ -47,6 +54,12 @@ typedef struct probe {
 } probe;
 
 /* ---- groups ---- */
+
+static uint64_t bytes_of(hd_type type, int64_t rows, int64_t cols)
+{
+    size_t row = 0;
+    return hd_type_row_bytes(type, cols, &row) ? (uint64_t)rows * row : 0;
+}
 
 static group *group_like(probe *p, const group *g)
 {
@@ -70,12 +83,21 @@ static const hd_tensor *twin_of(const probe *p, const hd_tensor *gate, const cha
     return gate;
 }
 
+/* A matrix too large for the room is timed by a part of its rows; the result is how many such parts it has. */
+static double part_of(hd_type type, int64_t *rows, int64_t cols)
+{
+    int64_t whole = *rows;
+    while (*rows > 1024 && bytes_of(type, *rows, cols) > MOST_BYTES)
+        *rows /= 2;
+    return (double)whole / (double)*rows;
+}
+
 static void take_tensor(probe *p, const hd_tensor *t)
 {
     bool embedding = strstr(t->name, "token_embd.") != NULL, tied = embedding && p->config->tied;
-    if (t->dims < 2 || (embedding && !tied) || !hd_type_is_weight(t->type)) return;
+    if (t->dims < 2 || (embedding && !tied) || (!hd_type_is_weight(t->type) && !hd_model_has_scales(t->type))) return;
     group g = {.kind = GROUP_MATRIX,
-               .type = t->type == HD_TYPE_F8_E4M3 ? HD_TYPE_BF16 : t->type,
+               .type = t->type,
                .rows = t->shape[t->dims - 2],
                .cols = t->shape[t->dims - 1],
                .planes = t->dims == 3 ? t->shape[0] : 1,
@@ -87,8 +109,9 @@ static void take_tensor(probe *p, const hd_tensor *t)
         g.down_type = twin_of(p, t, "ffn_down_exps.")->type;
     } else if (t->dims == 3)
         g.kind = GROUP_HEADS;
+    double parts = g.kind == GROUP_MATRIX ? part_of(g.type, &g.rows, g.cols) : 1;
     group *mine = group_like(p, &g);
-    if (mine) mine->layers++;
+    if (mine) mine->layers += parts;
 }
 
 /* ---- made-up matrices ---- */
@@ -96,6 +119,7 @@ static void take_tensor(probe *p, const hd_tensor *t)
 typedef struct matrices {
     hd_matrix *list;
     size_t count;
+    uint8_t *room; /* of those that are read as the file has them: each has bytes of its own */
 } matrices;
 
 static void free_matrices(const probe *p, matrices *m)
@@ -103,8 +127,12 @@ static void free_matrices(const probe *p, matrices *m)
     for (size_t i = 0; i < m->count; i++)
         p->exec.backend->unprepare(&m->list[i]);
     hd_free(m->list);
+    hd_free_aligned(m->room);
     *m = (matrices){0};
 }
+
+/* FP8 as V3 ships it: a scale for each block, all of them 1. */
+#define FP8_BLOCK 128
 
 static hd_status make_matrices(probe *p, matrices *m, size_t count, hd_type type, int64_t rows, int64_t cols,
                                hd_error *err)
@@ -113,21 +141,25 @@ static hd_status make_matrices(probe *p, matrices *m, size_t count, hd_type type
     if (!hd_type_row_bytes(type, cols, &one.row_bytes) || (size_t)rows * one.row_bytes > p->data_bytes)
         return hd_fail(err, HD_E_INTERNAL, "a matrix of %lld x %lld is larger than the room for it", (long long)rows,
                        (long long)cols);
+    if (type == HD_TYPE_F8_E4M3) {
+        one.scale = p->scales;
+        one.scale_stride = (cols + FP8_BLOCK - 1) / FP8_BLOCK;
+        one.scale_rows = one.scale_cols = FP8_BLOCK;
+    }
+    size_t bytes = (size_t)rows * one.row_bytes;
     m->list = hd_calloc(count, sizeof *m->list);
-    if (!m->list) return hd_fail(err, HD_E_MEMORY, "no memory for the measurement");
+    if (!hd_kernels_packed_bytes(p->exec.backend, &one)) m->room = hd_alloc_aligned(count * bytes);
+    if (!m->list || (!m->room && !hd_kernels_packed_bytes(p->exec.backend, &one)))
+        return hd_fail(err, HD_E_MEMORY, "no memory for the measurement");
+    if (m->room) memset(m->room, FILLED, count * bytes);
     for (m->count = 0; m->count < count; m->count++) {
         m->list[m->count] = one;
+        if (m->room) m->list[m->count].data = m->room + m->count * bytes;
         if (p->exec.backend->prepare(&p->exec, &m->list[m->count]) != HD_OK)
             return hd_fail(err, HD_E_MEMORY, "no memory for the measurement");
         if (hd_interrupted()) return hd_fail(err, HD_E_CANCELLED, "interrupted");
     }
     return HD_OK;
-}
-
-static uint64_t bytes_of(hd_type type, int64_t rows, int64_t cols)
-{
-    size_t row = 0;
-    return hd_type_row_bytes(type, cols, &row) ? (uint64_t)rows * row : 0;
 }
 
 /* So many that they are as cold as in the model. */
@@ -159,19 +191,33 @@ static double seconds_since(uint64_t start)
 
 typedef void (*probe_run)(probe *p, void *arg, size_t index, int64_t n);
 
-/* Seconds of one call with n tokens: the median of passes over `copies` of them. */
+/* Seconds of one call with n tokens: the median of passes over `copies` of them, fewer where they take long; a first
+ * call is not counted unless it alone does. */
 static double time_of(probe *p, probe_run run, void *arg, size_t copies, int64_t n)
 {
-    double took[TIMES];
-    size_t calls = n == 1 ? copies : HD_MIN(copies, 4);
+    double took[TIMES], spent = 0;
+    size_t calls = n == 1 ? copies : HD_MIN(copies, 4), count = 0;
+    uint64_t first = hd_clock_ns();
     run(p, arg, 0, n);
-    for (int t = 0; t < TIMES; t++) {
+    took[0] = seconds_since(first);
+    if (took[0] > LONG_SECONDS) return took[0];
+    while (count < TIMES && spent < LONG_SECONDS && !hd_interrupted()) {
         uint64_t start = hd_clock_ns();
         for (size_t i = 0; i < calls; i++)
             run(p, arg, i, n);
-        took[t] = seconds_since(start) / (double)calls;
+        double seconds = seconds_since(start);
+        took[count++] = seconds / (double)calls;
+        spent += seconds;
     }
-    return median(took, TIMES);
+    return count ? median(took, count) : took[0];
+}
+
+/* The same for all of a step's tokens, of which large matrices are timed with fewer: arithmetic bounds them either way.
+ */
+static double step_time_of(probe *p, probe_run run, void *arg, size_t copies, double products)
+{
+    int64_t n = (int64_t)fmax(fmin((double)p->n, LONG_PRODUCTS / fmax(products, 1)), HD_MIN(p->n, FEW_TOKENS));
+    return time_of(p, run, arg, copies, n) * (double)p->n / (double)n;
 }
 
 /* ---- matrices ---- */
@@ -188,9 +234,9 @@ static hd_status time_matrix(probe *p, const group *g, hd_error *err)
     size_t copies = copies_of(p, bytes_of(g->type, g->rows, g->cols), g->layers);
     hd_status status = make_matrices(p, &m, copies, g->type, g->rows, g->cols, err);
     if (status == HD_OK) {
-        double one = time_of(p, run_matrix, &m, copies, 1);
-        p->decode += g->layers * one;
-        p->prefill += g->output ? one : g->layers * time_of(p, run_matrix, &m, copies, p->n);
+        double one = g->layers * time_of(p, run_matrix, &m, copies, 1), products = (double)g->rows * (double)g->cols;
+        p->decode += one;
+        p->prefill += g->output ? one : g->layers * step_time_of(p, run_matrix, &m, copies, products);
     }
     free_matrices(p, &m);
     return status;
@@ -209,13 +255,14 @@ static void run_heads(probe *p, void *arg, size_t index, int64_t n)
                                   m->cols, n);
 }
 
-/* A prompt's are part of attention that decompresses. */
+/* Those of a long step are part of attention that decompresses. */
 static hd_status time_heads(probe *p, const group *g, hd_error *err)
 {
     heads h = {.count = (int)g->planes};
     size_t copies = copies_of(p, bytes_of(g->type, g->rows, g->cols) * (uint64_t)g->planes, g->layers);
     hd_status status = make_matrices(p, &h.m, copies * (size_t)g->planes, g->type, g->rows, g->cols, err);
     if (status == HD_OK) p->decode += g->layers * time_of(p, run_heads, &h, copies, 1);
+    if (status == HD_OK && p->n < DECOMPRESS_FROM) p->prefill += g->layers * time_of(p, run_heads, &h, copies, p->n);
     free_matrices(p, &h.m);
     return status;
 }
@@ -298,7 +345,7 @@ static void run_attention(probe *p, void *arg, size_t index, int64_t n)
     const hd_model_config *c = p->config;
     bool latent = c->arch == HD_ARCH_DEEPSEEK2;
     int width = c->kv_lora + c->rope_dim;
-    bool absorbed = latent && n == 1;
+    bool absorbed = latent && n < DECOMPRESS_FROM;
     hd_attend_shape shape = {.heads = c->heads,
                              .kv_heads = latent ? 1 : c->kv_heads,
                              .k_dim = latent ? width : c->head_dim,
@@ -333,8 +380,7 @@ static hd_status make_latent(probe *p, attention *a, hd_error *err)
     const hd_model_config *c = p->config;
     hd_type type = HD_TYPE_BF16;
     for (size_t i = 0; i < p->s->count; i++)
-        if (strstr(p->s->tensors[i].name, "attn_v_b.") && p->s->tensors[i].type != HD_TYPE_F8_E4M3)
-            type = p->s->tensors[i].type;
+        if (strstr(p->s->tensors[i].name, "attn_v_b.")) type = p->s->tensors[i].type;
     HD_TRY(make_matrices(p, &a->k_b, (size_t)c->heads, c->nope % hd_type_block(type) ? HD_TYPE_BF16 : type, c->kv_lora,
                          c->nope, err));
     return make_matrices(p, &a->v_b, (size_t)c->heads, c->kv_lora % hd_type_block(type) ? HD_TYPE_BF16 : type, c->v_dim,
@@ -358,7 +404,7 @@ static hd_status make_attention(probe *p, attention *a, const hd_plan_model *mod
     a->rows = hd_calloc((size_t)a->layers, a->layer_bytes);
     a->pages = hd_calloc((size_t)a->page_count, sizeof *a->pages);
     if (!a->rows || !a->pages) return hd_fail(err, HD_E_MEMORY, "no memory for the measurement");
-    memset(a->rows, 0x11, (size_t)a->layers * a->layer_bytes);
+    memset(a->rows, FILLED, (size_t)a->layers * a->layer_bytes);
     a->k = (hd_rows){.pages = a->pages, .page_rows = HD_PAGE_ROWS, .stride = stride, .type = type, .width = width};
     a->v = a->k;
     if (!latent) a->v.offset = stride * HD_PAGE_ROWS;
@@ -408,8 +454,9 @@ static size_t largest_matrix(const hd_plan_shapes *s)
     for (size_t i = 0; i < s->count; i++) {
         const hd_tensor *t = &s->tensors[i];
         if (t->dims < 2) continue;
-        hd_type type = t->type == HD_TYPE_F8_E4M3 ? HD_TYPE_BF16 : t->type;
-        most = HD_MAX(most, (size_t)bytes_of(type, t->shape[t->dims - 2], t->shape[t->dims - 1]));
+        int64_t rows = t->shape[t->dims - 2];
+        (void)part_of(t->type, &rows, t->shape[t->dims - 1]);
+        most = HD_MAX(most, (size_t)bytes_of(t->type, rows, t->shape[t->dims - 1]));
     }
     return most;
 }
@@ -431,17 +478,21 @@ static hd_status open_room(probe *p, const hd_plan_model *model, hd_error *err)
     p->widest = widest_of(p->config, p->s);
     size_t rows = (size_t)p->n * (size_t)p->widest;
     rows = HD_MAX(rows, (size_t)p->config->vocab);
+    size_t blocks = p->data_bytes / FP8_BLOCK + (size_t)p->config->vocab; /* more than any matrix has */
     p->data = hd_alloc_aligned(p->data_bytes);
+    p->scales = hd_calloc(blocks, sizeof *p->scales);
     p->x = hd_calloc(rows, sizeof *p->x);
     p->y = hd_calloc(rows, sizeof *p->y);
     p->z = hd_calloc(rows, sizeof *p->z);
     p->exec.scratch_bytes = model->scratch_bytes;
     p->scratch = hd_alloc_aligned(model->scratch_bytes);
     p->exec.scratch = p->scratch;
-    if (!p->data || !p->x || !p->y || !p->z || !p->scratch)
+    if (!p->data || !p->scales || !p->x || !p->y || !p->z || !p->scratch)
         return hd_fail(err, HD_E_MEMORY, "no memory for the measurement");
-    memset(p->data, 0x11, p->data_bytes); /* small numbers in every type: 0x1111 is 6e-4 in float16 */
+    memset(p->data, FILLED, p->data_bytes);
     memset(p->scratch, 0, model->scratch_bytes);
+    for (size_t i = 0; i < blocks; i++)
+        p->scales[i] = 1.0f;
     uint32_t random = 1;
     for (size_t i = 0; i < rows; i++) {
         random = random * 1664525u + 1013904223u;
@@ -453,6 +504,7 @@ static hd_status open_room(probe *p, const hd_plan_model *model, hd_error *err)
 static void close_room(probe *p)
 {
     hd_free_aligned(p->data);
+    hd_free(p->scales);
     hd_free_aligned(p->scratch);
     hd_free(p->x);
     hd_free(p->y);
@@ -496,8 +548,12 @@ hd_status hd_plan_probe(hd_plan_rates *out, const hd_plan_shapes *s, const hd_pl
 {
     hd_bench_machine machine;
     *out = hd_plan_assumed_rates();
-    if (s->shapes.family != HD_FAMILY_OWN) return HD_OK; /* its operators are not here to be timed */
     HD_TRY(hd_bench_measure_machine(&machine, hd_pool_threads(setup->pool), 0, MACHINE_REPS, err));
+    hd_arithmetic kind = hd_bench_peak_kind(&machine, setup->backend->name, setup->step);
+    out->bandwidth = machine.read.median;
+    out->operations = kind == HD_ARITHMETIC_COUNT ? NAN : machine.arithmetic[kind].median;
+    out->numbers = kind == HD_ARITHMETIC_COUNT ? "" : hd_arithmetic_name(kind);
+    if (s->shapes.family != HD_FAMILY_OWN) return HD_OK; /* its operators are not here to be timed */
     probe p = {.s = s,
                .setup = setup,
                .config = &s->shapes.config,
@@ -507,12 +563,8 @@ hd_status hd_plan_probe(hd_plan_rates *out, const hd_plan_shapes *s, const hd_pl
     hd_status status = measure(&p, model, err);
     close_room(&p);
     if (status != HD_OK) return status;
-    hd_arithmetic kind = hd_bench_peak_kind(&machine, setup->backend->name, p.n);
     double n = (double)p.n;
     out->measured = true;
-    out->bandwidth = machine.read.median;
-    out->operations = kind == HD_ARITHMETIC_COUNT ? NAN : machine.arithmetic[kind].median;
-    out->numbers = kind == HD_ARITHMETIC_COUNT ? "" : hd_arithmetic_name(kind);
     out->decode = hd_plan_step_bytes(model, 1) / p.decode / out->bandwidth;
     out->cache = (double)setup->context * model->cache_token_bytes / p.decode_attend / out->bandwidth;
     out->prefill = 2 * (n * model->products + model->output_products) / p.prefill / out->operations;

@@ -60,7 +60,7 @@ hd_status hd_published_of_json(hd_published *out, const char *name, const json_t
 
 /* The tensors that a GGUF file of the model has, in its order, with names and shapes; no data.  Matrices are BF16;
  * norms, routers and their biases F32, as converters leave them.  Freed, names included, with hd_free(*tensors).
- * Errors: HD_E_MEMORY, HD_E_UNSUPPORTED (only totals are known). */
+ * Errors: HD_E_MEMORY, HD_E_UNSUPPORTED (only totals are known), HD_E_LIMIT (more than 10^17 weights). */
 hd_status hd_published_tensors(const hd_published *model, hd_tensor **tensors, size_t *count, hd_error *err);
 
 /* Bytes that `tensors`, those of hd_published_tensors, take in a release's own files: scales included; what lies

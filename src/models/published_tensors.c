@@ -8,6 +8,9 @@
 
 enum { NAME_BYTES = 64, PART_BYTES = 40, LAYER_TENSORS = 48, OTHER_TENSORS = 8 };
 
+/* Far above any model, and so few that their bytes, of whatever type, are counted in 64 bits. */
+#define MOST_VALUES 1e17
+
 typedef struct list {
     hd_tensor *tensors;
     char *names; /* NAME_BYTES for each */
@@ -229,7 +232,13 @@ hd_status hd_published_tensors(const hd_published *model, hd_tensor **tensors, s
     for (l.layer = 0; l.layer < c->layers; l.layer++)
         add_layer(&l, model);
     *count = l.count;
-    return HD_OK;
+    double values = 0;
+    for (size_t i = 0; i < l.count; i++)
+        values += (double)hd_tensor_values(&l.tensors[i]);
+    if (values <= MOST_VALUES) return HD_OK;
+    hd_free(*tensors);
+    *tensors = NULL;
+    return hd_fail(err, HD_E_LIMIT, "%s: more than %g weights", model->name, MOST_VALUES);
 }
 
 void hd_published_of_config(hd_published *out, const char *name, const hd_model_config *config)

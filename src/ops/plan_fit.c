@@ -16,6 +16,12 @@ hd_plan_rates hd_plan_assumed_rates(void)
                            .attention = 0.2};
 }
 
+/* A count that is printed: what passes this says "any number" as well. */
+static int64_t count_of(double value)
+{
+    return (int64_t)fmin(fmax(value, 0), 1e15);
+}
+
 /* ---- memory ---- */
 
 static double cache_bytes(const hd_plan_model *m, int64_t context, int64_t users)
@@ -48,11 +54,11 @@ static void fit_memory(hd_plan_fit *f, const hd_plan_model *m, const hd_plan_ask
     f->known = isfinite(all);
     f->fits = f->known && f->needed <= f->available;
     double one = a->machine->memory * (1 - a->reserve);
-    f->machines = f->known && one > 0 ? (int64_t)ceil(f->needed / one) : 0;
+    f->machines = f->known && one > 0 ? count_of(ceil(f->needed / one)) : 0;
     double room =
         f->available - (f->weights + f->program + f->embedding + (double)(m->activation_bytes + m->scratch_bytes));
     double user = cache_bytes(m, a->context, 1) + (double)m->vocab * sizeof(float);
-    f->most_users = f->known && room > 0 && f->loading_peak <= f->available ? (int64_t)(room / user) : 0;
+    f->most_users = f->known && room > 0 && f->loading_peak <= f->available ? count_of(room / user) : 0;
 }
 
 /* ---- speed ---- */

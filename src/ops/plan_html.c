@@ -250,8 +250,11 @@ static void verdict(hd_buf *out, const hd_plan *p)
         (void)hd_buf_printf(out, "%s: %s of %s.", f->fits ? "It fits" : "It does not fit", hd_plan_bytes(a, f->needed),
                             hd_plan_bytes(b, f->available));
     if (f->known && !f->fits)
-        (void)hd_buf_printf(out, " %lld of these machines would hold it.", (long long)f->machines);
-    if (isfinite(f->decode)) (void)hd_buf_printf(out, " It writes %s tokens a second", hd_plan_number(a, f->decode));
+        (void)hd_buf_printf(out,
+                            " %lld of these machines would hold it. With the room for it:", (long long)f->machines);
+    if (isfinite(f->decode))
+        (void)hd_buf_printf(out, " %s writes %s tokens a second", f->known && !f->fits ? "it" : "It",
+                            hd_plan_number(a, f->decode));
     if (isfinite(f->decode) && isfinite(f->prefill))
         (void)hd_buf_printf(out, " and reads %s", hd_plan_number(b, f->prefill));
     if (isfinite(f->decode)) (void)hd_buf_puts(out, ".");

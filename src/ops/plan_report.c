@@ -126,9 +126,9 @@ static void put_speed(figures *f, const hd_plan *p)
                              : source);
     put(f, "operations", "arithmetic, 10^9 a second", hd_plan_number(v, operations / 1e9), "%s%s%s",
         k->here ? k->rates.numbers : k->machine->numbers, isfinite(operations) ? ", " : "",
-        !isfinite(operations)          ? "not published"
-        : k->here && k->rates.measured ? "measured here"
-                                       : source);
+        !isfinite(operations) ? "not published"
+        : k->here             ? "measured here"
+                              : source);
     put(f, "decode_share", "share of bandwidth, writing", hd_plan_number(v, k->rates.decode),
         "what the kernels reach with these weights, %s", how);
     put(f, "prefill_share", "share of arithmetic, reading", hd_plan_number(v, k->rates.prefill),
@@ -222,7 +222,8 @@ static void text_of_fit(hd_buf *out, const hd_plan *p)
                             hd_plan_bytes(a, t->needed), hd_plan_bytes(b, t->available), p->ask.count,
                             p->ask.machine->title);
     if (t->known && !t->fits)
-        (void)hd_buf_printf(out, "          %lld of them would hold it\n", (long long)t->machines);
+        (void)hd_buf_printf(out, "          %lld of them would hold it; speed is told as if it had the room\n",
+                            (long long)t->machines);
 }
 
 static void text_of_recipes(hd_buf *out, const hd_plan *p)
