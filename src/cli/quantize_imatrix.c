@@ -196,7 +196,7 @@ void hd_calibration_note(const hd_calibration *i, const hd_source *from, const h
     for (size_t t = 0; i->matrix && t < hd_source_count(from); t++) {
         const hd_tensor *tensor = hd_source_tensor(from, t);
         bool asked = hd_quant_weighs(recipe[t]) && recipe[t] != tensor->type;
-        if (!asked || hd_importance_skips(tensor->name) || hd_imatrix_find(i->matrix, tensor->name)) continue;
+        if (!asked || hd_importance_optional(tensor->name) || hd_imatrix_find(i->matrix, tensor->name)) continue;
         if (missing++ < SHOWN) (void)hd_buf_printf(&names, "%s%s", names.len ? ", " : "", tensor->name);
     }
     if (missing)

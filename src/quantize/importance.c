@@ -18,7 +18,7 @@
 typedef struct place {
     const hd_tensor *tensor;
     hd_imatrix_entry *entry; /* NULL: nothing was counted yet */
-    bool skipped;
+    bool logits;             /* it may be the matrix that gives them */
 } place;
 
 typedef struct gatherer {
@@ -115,7 +115,7 @@ static void open_entry(gatherer *g, place *p, int64_t cols)
 static void count_at(const hd_exec *ex, gatherer *g, place *p, const hd_matrix *w, const float *x, int64_t ldx,
                      int64_t n)
 {
-    if (!p || p->skipped || g->status != HD_OK) return;
+    if (!p || g->status != HD_OK) return;
     if (!p->entry) open_entry(g, p, w->cols);
     int64_t row = matrix_number(p, w);
     if (!p->entry || p->entry->cols != (size_t)w->cols || row >= (int64_t)p->entry->rows) return;
@@ -135,7 +135,13 @@ static void matmul(const hd_exec *ex, float *y, int64_t ldy, const hd_matrix *w,
                    int64_t ldx, int64_t n)
 {
     gatherer *g = gatherer_of(ex);
-    count(ex, g, w, x, ldx, n);
+    place *p = find_place(g, w);
+    count_at(ex, g, p, w, x, ldx, n);
+    if (p && p->logits && n > 1) { /* asked for all tokens to see their inputs; the engine looks at the last one's */
+        y += (n - 1) * ldy;
+        x += (n - 1) * ldx;
+        n = 1;
+    }
     g->inner->matmul(ex, y, ldy, w, bias, x, ldx, n);
 }
 
@@ -267,7 +273,7 @@ static void wrap(gatherer *g, const hd_backend *inner)
     g->table.moe = moe;
 }
 
-bool hd_importance_skips(const char *name)
+bool hd_importance_optional(const char *name)
 {
     static const char *const names[] = {"token_embd.weight", "output.weight", "model.embed_tokens.weight",
                                         "lm_head.weight"};
@@ -283,7 +289,7 @@ static hd_status list_places(gatherer *g, const hd_checkpoint *c)
     if (!g->places) return hd_fail(g->err, HD_E_MEMORY, "no memory for %zu tensors", g->count);
     for (size_t i = 0; i < g->count; i++) {
         const hd_tensor *t = hd_checkpoint_tensor(c, i);
-        g->places[i] = (place){.tensor = t, .skipped = hd_importance_skips(t->name)};
+        g->places[i] = (place){.tensor = t, .logits = hd_importance_optional(t->name)};
     }
     qsort(g->places, g->count, sizeof *g->places, compare_places);
     return HD_OK;
@@ -333,6 +339,7 @@ typedef struct pass {
     const int32_t *ids;
     int64_t window, windows, done;
     int32_t *copy; /* [chunk]: a step's ids, where the first one is replaced */
+    float *logits; /* [chunk][vocab], of which only a step's last row is ever filled in */
     hd_error *err;
 } pass;
 
@@ -346,7 +353,7 @@ static hd_status run_window(pass *p, const int32_t *ids)
         int64_t n = HD_MIN(p->window - at, hd_core_chunk(p->core));
         memcpy(p->copy, ids + at, (size_t)n * sizeof *ids);
         if (at == 0 && p->o->first >= 0) p->copy[0] = p->o->first;
-        const hd_seq_feed feed = {.seq = p->seq, .ids = p->copy, .n = n};
+        const hd_seq_feed feed = {.seq = p->seq, .ids = p->copy, .n = n, .logits = p->logits};
         HD_TRY(hd_core_step(p->core, &feed, 1, &refused, p->err));
         HD_TRY(p->g->status);
         at += n;
@@ -358,8 +365,10 @@ static hd_status run_window(pass *p, const int32_t *ids)
 static hd_status run_pass(pass *p)
 {
     hd_core *core = p->core;
+    int32_t vocab = hd_model_get_config(hd_core_model(core))->vocab;
     p->copy = hd_alloc_array((size_t)hd_core_chunk(core), sizeof *p->copy);
-    if (!p->copy) return hd_fail(p->err, HD_E_MEMORY, "no memory for a step's tokens");
+    p->logits = hd_alloc_array((size_t)hd_core_chunk(core), (size_t)vocab * sizeof *p->logits);
+    if (!p->copy || !p->logits) return hd_fail(p->err, HD_E_MEMORY, "no memory for a step's tokens");
     HD_TRY(hd_core_check_ids(core, p->ids, p->window * p->windows, p->err));
     if (p->o->first >= 0) HD_TRY(hd_core_check_ids(core, &p->o->first, 1, p->err));
     HD_TRY(list_places(p->g, hd_core_checkpoint(core)));
@@ -401,6 +410,7 @@ static hd_status gather(gatherer *g, const char *path, pass *p)
     hd_seq_close(&p->seq);
     hd_core_close(&p->core);
     hd_free(p->copy);
+    hd_free(p->logits);
     return status == HD_OK ? finish(g, p, p->err) : status;
 }
 

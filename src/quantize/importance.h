@@ -25,20 +25,22 @@ typedef struct hd_importance_options {
     void *arg; /* of both */
 } hd_importance_options;
 
-/* Evaluates the text `ids` with the model at `path` and counts: whole windows only, unless there is but one.  What is
- * not counted: the embedding and the matrix that gives the logits.
+/* Evaluates the text `ids` with the model at `path` and counts: whole windows only, unless there is but one.  The
+ * matrix that gives the logits (the embedding, where both are one) sees every token, though only the last one's logits
+ * of each step are computed; an embedding that is only looked up has no inputs.
  * The names are those of the checkpoint's tensors.  Experts are counted one by one; so are the heads of attn_k_b and
  * attn_v_b (MLA), whose inputs are those of the absorbed form: a head's query without its rotated part, and the latents
  * weighted by its attention.  A joint attn_kv_b gets the squares of the latents.  Memory: 4 bytes for each column of
- * each expert, beside the model.  The sums don't depend on the number of threads.
- * Errors: those of opening a model; HD_E_ARGUMENT (an id outside the vocabulary, no ids), HD_E_CANCELLED, HD_E_LIMIT,
- * HD_E_MEMORY, HD_E_INTERNAL (inputs that are not finite). */
+ * each expert, beside the
+ * model, and room for the logits of a step, of which one row is touched.  The sums don't depend on the number of
+ * threads. Errors: those of opening a model; HD_E_ARGUMENT (an id outside the vocabulary, no ids), HD_E_CANCELLED,
+ * HD_E_LIMIT, HD_E_MEMORY, HD_E_INTERNAL (inputs that are not finite). */
 hd_status hd_importance_gather(hd_imatrix **out, const char *path, const int32_t *ids, int64_t count,
                                const hd_importance_options *options, hd_error *err);
 
-/* Whether a tensor of that name is not counted: the embedding is looked up, and to count for the matrix that gives the
- * logits would cost the logits of every token; K mixes give it Q6_K, on which weights have next to no effect. */
-bool hd_importance_skips(const char *name);
+/* Whether files may well have nothing of a tensor of that name: the embedding, which may be only looked up, and the
+ * matrix that gives the logits, whose inputs other tools do not count. */
+bool hd_importance_optional(const char *name);
 
 /* Counts below this many inputs are thin: a mean of the layer stands in for as many. */
 #define HD_IMPORTANCE_PRIOR 32
