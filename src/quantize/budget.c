@@ -127,6 +127,17 @@ static hd_status run_sample(sampler *s, hd_error *err)
     return HD_OK;
 }
 
+/* What an expert gets wrong happens to the tokens that are routed to it. */
+static void count_hits(float *columns, const hd_imatrix *imatrix, const hd_tensor *t, int64_t matrices, int64_t cols)
+{
+    const hd_imatrix_entry *e = hd_imatrix_find(imatrix, t->name);
+    for (int64_t m = 0; e && m < matrices; m++) {
+        float hits = (float)hd_importance_hits(e, matrices, m);
+        for (int64_t c = 0; c < cols; c++)
+            columns[m * cols + c] *= hits; /* blocks look at ratios only, so it leaves the encoders as they are */
+    }
+}
+
 static hd_status measure_tensor(hd_choices *c, const hd_source *from, size_t i, const hd_budget_options *options,
                                 hd_error *err)
 {
@@ -136,6 +147,7 @@ static hd_status measure_tensor(hd_choices *c, const hd_source *from, size_t i, 
     s.cols = hd_tensor_cols(t);
     s.matrix_rows = t->dims > 1 ? t->shape[t->dims - 2] : 1;
     HD_TRY(hd_importance_of(&columns, options->imatrix, t, err));
+    if (columns) count_hits(columns, options->imatrix, t, hd_tensor_rows(t) / s.matrix_rows, s.cols);
     s.columns = columns;
     hd_status status = run_sample(&s, err);
     hd_free(columns);

@@ -2,9 +2,10 @@
  *
  * What a matrix loses as a type is taken for proportional to the squared error of its outputs: the squared error of
  * each weight times the mean square of its input (importance.h), summed over the matrix, times what such an error costs
- * the model (sensitivity.h).  Losses of matrices add up; that is true of small ones, as the divergence between two
- * distributions is quadratic in what parts them.  Then the best choice for a price of a byte is each matrix's own, and
- * the price is found at which all fit (Everett's method of Lagrange multipliers, Operations Research 11, 1963).
+ * the model (sensitivity.h).  Experts that are counted one by one weigh by how often they were hit.  Losses of matrices
+ * add up; that is true of small ones, as the divergence between two distributions is quadratic in what parts them. Then
+ * the best choice for a price of a byte is each matrix's own, and the price is found at which all fit (Everett's method
+ * of Lagrange multipliers, Operations Research 11, 1963).
  */
 #ifndef HD_QUANTIZE_BUDGET_H
 #define HD_QUANTIZE_BUDGET_H

@@ -59,6 +59,10 @@ bool hd_importance_columns(float *columns, const hd_imatrix_entry *entry, int64_
  * nothing is known: no matrix, a vector, no entry, or one of other shapes.  HD_E_MEMORY. */
 hd_status hd_importance_of(float **out, const hd_imatrix *matrix, const hd_tensor *t, hd_error *err);
 
+/* How often errors of matrix m happen, of so many matrices, beside the mean of all: of experts that are counted one by
+ * one, with n the counts, (n[m] + PRIOR) / (mean of n + PRIOR); 1 where there is one count for all. */
+double hd_importance_hits(const hd_imatrix_entry *entry, int64_t matrices, int64_t m);
+
 /* Whether an entry is of a tensor of that shape; else it is one of another model. */
 bool hd_importance_fits(const hd_imatrix_entry *entry, int64_t matrices, int64_t cols);
 

@@ -17,6 +17,7 @@
 #define LOGIT_BYTES ((size_t)256 << 20) /* of the model as it is, kept for comparing */
 #define CHUNK 512                       /* tokens of a step */
 #define TOKENS_LEAST 64                 /* fewer say nothing */
+#define WINDOW_MOST 256 /* few tokens fit: many short windows have more kinds of places than few long ones */
 
 /* ---- classes ---- */
 
@@ -235,7 +236,7 @@ static hd_status prepare(const hd_exec *ex, hd_matrix *m)
 typedef struct reading {
     rounder *r;
     hd_sensitivity *out;
-    int64_t window, windows;
+    int64_t window, windows, apart; /* apart: from one window's beginning in the text to the next */
     int32_t vocab;
     float *as_it_is; /* [windows * window][vocab] */
     double *norms;   /* [windows * window] of these */
@@ -268,7 +269,7 @@ static hd_status read_window(reading *x, hd_core *core, hd_seq *seq, int64_t w)
         int64_t n = HD_MIN(x->window - at, hd_core_chunk(core)), first = w * x->window + at;
         if (o->progress && !o->progress(o->arg, x->steps++, x->all_steps))
             return hd_fail(err, HD_E_CANCELLED, "interrupted");
-        memcpy(x->ids, o->ids + first, (size_t)n * sizeof *x->ids);
+        memcpy(x->ids, o->ids + w * x->apart + at, (size_t)n * sizeof *x->ids);
         if (at == 0 && o->first >= 0) x->ids[0] = o->first;
         float *logits = x->r->turn < 0 ? x->as_it_is + first * x->vocab : x->logits;
         const hd_seq_feed feed = {.seq = seq, .ids = x->ids, .n = n, .logits = logits};
@@ -282,7 +283,7 @@ static hd_status read_window(reading *x, hd_core *core, hd_seq *seq, int64_t w)
 static hd_status read_windows(reading *x, hd_core *core)
 {
     hd_seq *seq = NULL;
-    hd_status status = hd_core_check_ids(core, x->r->o->ids, x->window * x->windows, x->r->err);
+    hd_status status = hd_core_check_ids(core, x->r->o->ids, x->r->o->id_count, x->r->err);
     if (status == HD_OK) status = hd_seq_open(&seq, core, x->r->err);
     for (int64_t w = 0; status == HD_OK && w < x->windows; w++)
         status = read_window(x, core, seq, w);
@@ -317,11 +318,12 @@ static hd_status take_room(reading *x, int32_t vocab)
     const hd_sensitivity_options *o = x->r->o;
     int64_t most = (int64_t)(LOGIT_BYTES / ((size_t)vocab * sizeof(float))), count = HD_MIN(o->id_count, most);
     x->vocab = vocab;
-    x->window = HD_MIN(o->window, count);
+    x->window = HD_MIN(HD_MIN(o->window, WINDOW_MOST), count);
     if (x->window < TOKENS_LEAST)
         return hd_fail(x->r->err, HD_E_ARGUMENT, "the text has %lld tokens; at least %d are needed to measure with",
                        (long long)x->window, TOKENS_LEAST);
     x->windows = count / x->window;
+    x->apart = o->id_count / x->windows; /* evenly over the whole text, whatever its parts */
     size_t tokens = (size_t)(x->windows * x->window);
     x->as_it_is = hd_alloc_array(tokens, (size_t)vocab * sizeof *x->as_it_is);
     x->norms = hd_alloc_array(tokens, sizeof *x->norms);

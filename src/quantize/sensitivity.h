@@ -31,7 +31,7 @@ typedef struct hd_sensitivity_options {
     int threads;
     const int32_t *ids; /* the text */
     int64_t id_count;
-    int64_t window;            /* tokens that are read together, from an empty cache */
+    int64_t window;            /* tokens that are read together at most, from an empty cache */
     int32_t first;             /* takes the place of each window's first id; negative: none does */
     const hd_imatrix *imatrix; /* NULL: all inputs count alike */
     hd_quant_progress progress;

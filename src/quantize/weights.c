@@ -1,5 +1,6 @@
 /* quantize/weights.c: what errors cost, out of an importance matrix; the formulas stand in importance.h. */
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "quantize/importance.h"
@@ -60,6 +61,16 @@ bool hd_importance_columns(float *columns, const hd_imatrix_entry *e, int64_t ma
         }
     }
     return true;
+}
+
+double hd_importance_hits(const hd_imatrix_entry *e, int64_t matrices, int64_t m)
+{
+    double all = 0;
+    if (matrices < 2 || (int64_t)e->rows != matrices) return 1;
+    for (size_t r = 0; r < e->rows; r++)
+        all += (double)e->counts[r];
+    double hits = ((double)e->counts[m] + HD_IMPORTANCE_PRIOR) / (all / (double)matrices + HD_IMPORTANCE_PRIOR);
+    return isfinite(hits) && hits > 0 ? hits : 1;
 }
 
 void hd_importance_weights(float *weight, const float *columns, int64_t rows, int64_t cols, int64_t at, int64_t n)

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "formats/imatrix.h"
 #include "quantize/budget.h"
 #include "quantize/recipe_file.h"
 
@@ -179,6 +180,50 @@ static void test_errors_fall_as_bytes_rise(void **state)
     hd_checkpoint_close(&ckpt);
 }
 
+/* The tensors of experts: the first has zeros only, which no type gets wrong. */
+static void test_rare_experts_cost_less(void **state)
+{
+    (void)state;
+    static const hd_tensor experts = {
+        .name = "blk.0.ffn_down_exps.weight", .type = HD_TYPE_F32, .dims = 3, .shape = {2, 4, 64, 1}};
+    static float values[2 * 4 * 64];
+    double error[2];
+    hd_file_writer *w;
+    hd_checkpoint *ckpt;
+    hd_source *source;
+    for (size_t i = HD_ARRAY_LEN(values) / 2; i < HD_ARRAY_LEN(values); i++)
+        values[i] = sinf((float)i * 1.3f);
+    unlink(path);
+    assert_int_equal(hd_gguf_writer_open(&w, path, NULL, 0, &experts, 1, false, NULL), HD_OK);
+    assert_int_equal(hd_file_writer_put(w, values, sizeof values, NULL), HD_OK);
+    assert_int_equal(hd_file_writer_finish(w, NULL), HD_OK);
+    hd_file_writer_close(&w);
+    assert_int_equal(hd_checkpoint_open(&ckpt, path, NULL), HD_OK);
+    assert_int_equal(hd_source_open_gguf(&source, ckpt, NULL, "", NULL), HD_OK);
+    for (int k = 0; k < 2; k++) { /* both see the same inputs, but one 9 times as many */
+        hd_imatrix *m;
+        hd_imatrix_entry *e;
+        hd_choices c;
+        assert_int_equal(hd_imatrix_open(&m, NULL), HD_OK);
+        assert_int_equal(hd_imatrix_add(m, experts.name, 2, 64, &e, NULL), HD_OK);
+        for (int x = 0; x < 2; x++) {
+            e->counts[x] = x == k ? 900 : 100;
+            for (int i = 0; i < 64; i++)
+                e->sums[x * 64 + i] = e->counts[x];
+        }
+        assert_int_equal(hd_imatrix_sort(m, NULL), HD_OK);
+        const hd_budget_options o = {.imatrix = m};
+        assert_int_equal(hd_budget_measure(&c, source, &o, NULL), HD_OK);
+        error[k] = hd_choices_error(&c, HD_TYPE_Q8_0);
+        hd_imatrix_close(&m);
+    }
+    assert_true(error[0] > 0);
+    double ratio = (900.0 + 32) / (100 + 32);
+    assert_true(fabs(error[1] / error[0] - ratio) < 1e-3 * ratio);
+    hd_source_close(&source);
+    hd_checkpoint_close(&ckpt);
+}
+
 static void test_recipes_come_back(void **state)
 {
     (void)state;
@@ -221,9 +266,8 @@ static void test_recipes_come_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_best_choice),
-        cmocka_unit_test(test_what_is_left_over),
-        cmocka_unit_test(test_errors_fall_as_bytes_rise),
+        cmocka_unit_test(test_the_best_choice),           cmocka_unit_test(test_what_is_left_over),
+        cmocka_unit_test(test_errors_fall_as_bytes_rise), cmocka_unit_test(test_rare_experts_cost_less),
         cmocka_unit_test(test_recipes_come_back),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -23,6 +23,26 @@ static void near(double got, double want)
     if (!(fabs(got - want) <= 1e-5 * fabs(want) + 1e-9)) fail_msg("%.9g, wanted %.9g", got, want);
 }
 
+/* Experts that are counted one by one weigh by their tokens; a few tokens more or less say little. */
+static void test_hits(void **state)
+{
+    (void)state;
+    enum { P = HD_IMPORTANCE_PRIOR };
+    float sums[6] = {0}, counts[] = {60, 30, 0};
+    hd_imatrix_entry e = {.rows = 3, .cols = 2, .sums = sums, .counts = counts};
+    for (int m = 0; m < 3; m++)
+        near(hd_importance_hits(&e, 3, m), ((double)counts[m] + P) / (30 + P));
+    assert_true(hd_importance_hits(&e, 1, 0) == 1); /* of another shape */
+    e.rows = 1;
+    e.cols = 6;
+    assert_true(hd_importance_hits(&e, 3, 2) == 1); /* together */
+    assert_true(hd_importance_hits(&e, 1, 0) == 1);
+    e.rows = 3;
+    e.cols = 2;
+    counts[1] = INFINITY; /* a file may hold anything */
+    assert_true(hd_importance_hits(&e, 3, 0) == 1 && hd_importance_hits(&e, 3, 1) == 1);
+}
+
 static void test_columns(void **state)
 {
     (void)state;
@@ -243,6 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_hits),
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_the_weights_reach_the_encoder),
         cmocka_unit_test(test_a_changed_matrix_is_noticed),
