@@ -207,7 +207,9 @@ class Importance(Cli):
         self.assertEqual((said["windows"], said["window"], said["texts"]), (3, 40, ["text.txt"]))
         self.assertEqual(said["path"], self.matrix)
         tensors = json.loads(self.hadal("inspect", self.original, "--tensors", "--json"))["tensors"]
-        matrices = [t["name"] for t in tensors if len(t["shape"]) > 1 and t["name"].startswith("blk.")]
+        names = [t["name"] for t in tensors if len(t["shape"]) > 1]
+        logits = "output.weight" if "output.weight" in names else "token_embd.weight"
+        matrices = [n for n in names if n.startswith("blk.") or n == logits]
         self.assertEqual(said["entries"], len(matrices))
         seen = json.loads(self.hadal("inspect", self.matrix, "--tensors", "--json"))
         self.assertEqual(sorted(t["name"] for t in seen["tensors"]),
