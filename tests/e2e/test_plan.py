@@ -108,7 +108,6 @@ class Plan(Cli):
             real = tensor_bytes(folder / "model.safetensors")
             self.assertEqual(self.plan(folder / "config.json")["weights_bytes"], real, folder.name)
             self.assertEqual(self.plan(folder)["weights_bytes"], real, folder.name)
-        self.assertGreaterEqual(len(folders), 3)
 
     def test_recipes_are_what_quantize_writes(self):
         folder = golden() / "models" / "deepseek-v2-lite"
