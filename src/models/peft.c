@@ -29,7 +29,7 @@ static hd_status check_kind(const json_t *config, const char *path, hd_error *er
         {"fan_in_fan_out", "transposed matrices"},
         {"layer_replication", "replicated layers"},
         {"trainable_token_indices", "trained tokens"},
-        {"target_parameters", "parameters that are no modules"},
+        {"target_parameters", "parameters that are no modules (as PEFT has the matrices of routed experts)"},
         {"alora_invocation_tokens", "activation by tokens (aLoRA)"},
         {"use_qalora", "QALoRA"},
         {"megatron_config", "Megatron's layers"},

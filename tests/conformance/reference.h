@@ -96,23 +96,33 @@ static inline void check_case(hd_engine *e, const reference *r, const char *wher
     hd_free(logits);
 }
 
-/* Every prompt of folder/expected.safetensors on the model at `model`, on the reference tier. */
-static inline void check_model(const char *folder, const char *model, const char *label)
+/* Every prompt of folder/expected.safetensors on the model at `model`, on the reference tier, with the adapter at
+ * `adapter`; NULL: none. */
+static inline void check_adapted(const char *folder, const char *model, const char *adapter, const char *label)
 {
     char path[HD_TEST_PATH + 32], where[256];
     hd_error err = {0};
     reference r = {0};
     hd_engine *e;
-    hd_engine_options options = {.cpu = "reference"};
+    hd_lora *lora = NULL;
+    hd_engine_options options = {.cpu = "reference", .lora_rank = adapter ? 64 : 0};
     snprintf(path, sizeof path, "%s/expected.safetensors", folder);
     must(hd_checkpoint_open(&r.file, path, &err), &err);
     must(hd_engine_open(&e, model, &options, &err), &err);
+    if (adapter) must(hd_lora_open(&lora, e, adapter, 1.0, &err), &err);
+    hd_engine_use_lora(e, lora);
     for (int n = 0; find_case(&r, n); n++) {
         snprintf(where, sizeof where, "%s prompt %d", label, n);
         check_case(e, &r, where);
     }
+    hd_lora_close(&lora);
     hd_engine_close(&e);
     hd_checkpoint_close(&r.file);
+}
+
+static inline void check_model(const char *folder, const char *model, const char *label)
+{
+    check_adapted(folder, model, NULL, label);
 }
 
 #endif
