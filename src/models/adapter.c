@@ -509,29 +509,44 @@ static void decode(const hd_tensor *t, int64_t row, float *out)
     (void)hd_decode_row(t->type, (const uint8_t *)t->data + (size_t)row * bytes, out, t->shape[1]);
 }
 
+/* What an adapter may add to a weight: no model's weights come near it, and the products with activations, which norms
+ * then square, stay within float32. */
+#define CHANGE_MAX 1e9
+
 /* An adapter's values are finite (check_finite), but nothing bounds the numbers that they are multiplied by. */
-static hd_status refuse_scale(const hd_adapter *adapter, const hd_adapter_part *part, float scale, hd_error *err)
+static hd_status check_change(const hd_adapter *adapter, const hd_adapter_part *part, float scale, double largest_a,
+                              double largest_b, hd_error *err)
 {
-    return hd_fail(
-        err, HD_E_LIMIT,
-        "%s: tensor '%.100s': its values times alpha / rank (%g), times the scale it was given (%g), go beyond "
-        "what can be computed; is the alpha right?",
-        hd_checkpoint_path(adapter->ckpt), part->b->name, (double)part->scale, (double)scale);
+    double change = (double)part->rank * largest_a * largest_b; /* of a weight, at most */
+    if (change <= CHANGE_MAX) return HD_OK;                     /* false of what is not a number */
+    return hd_fail(err, HD_E_LIMIT,
+                   "%s: tensor '%.100s': its values times alpha / rank (%g), times the scale it was given (%g), would "
+                   "change weights by up to %g, beyond what can be computed with (%g); is the alpha right?",
+                   hd_checkpoint_path(adapter->ckpt), part->b->name, (double)part->scale, (double)scale, change,
+                   CHANGE_MAX);
+}
+
+/* The larger; what is not a number stays. */
+static double larger(double a, double b)
+{
+    return b <= a || isnan(a) ? a : b;
 }
 
 hd_status hd_adapter_values(const hd_adapter *adapter, const hd_adapter_part *part, const hd_model_config *base,
                             hd_format layout, float scale, float *a, float *b, hd_error *err)
 {
-    bool finite = true;
+    double largest_a = 0, largest_b = 0;
     for (int64_t r = 0; r < part->rank; r++)
         decode(part->a, r, a + r * part->cols);
+    for (int64_t i = 0; i < part->rank * part->cols; i++)
+        largest_a = larger(largest_a, fabs((double)a[i]));
     for (int64_t r = 0; r < part->rows; r++) {
         float *row = b + r * part->rank;
         decode(part->b, hd_adapter_row(adapter, part, base, layout, r), row);
         for (int64_t j = 0; j < part->rank; j++) {
             row[j] *= part->scale * scale;
-            finite = finite && isfinite(row[j]);
+            largest_b = larger(largest_b, fabs((double)row[j]));
         }
     }
-    return finite ? HD_OK : refuse_scale(adapter, part, scale, err);
+    return check_change(adapter, part, scale, isinf(largest_b) ? 1 : largest_a, largest_b, err);
 }

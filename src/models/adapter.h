@@ -71,7 +71,8 @@ int64_t hd_adapter_row(const hd_adapter *adapter, const hd_adapter_part *part, c
                        hd_format layout, int64_t row);
 
 /* Values of a part for a base in `layout`: a[rank][cols] as it is, b[rows][rank] times part->scale times `scale`.
- * HD_E_LIMIT: these take a value of b beyond what float32 holds; the text names tensor and scales. */
+ * HD_E_LIMIT: these change a weight by up to more than 1e9, with which float32 can't compute on; the text names tensor
+ * and scales. */
 hd_status hd_adapter_values(const hd_adapter *adapter, const hd_adapter_part *part, const hd_model_config *base,
                             hd_format layout, float scale, float *a, float *b, hd_error *err);
 
