@@ -50,9 +50,7 @@ hd_type hd_quant_commonest(const hd_source *from, const hd_type *types, bool pla
         if (!plain || (hd_type_is_plain(types[i]) && !scales))
             values[types[i]] += hd_tensor_values(hd_source_tensor(from, i));
     }
-    for (int type = 0; type < HD_TYPE_COUNT; type++)
-        if (values[type] > values[otherwise]) otherwise = (hd_type)type;
-    return otherwise;
+    return hd_type_commonest(values, otherwise);
 }
 
 /* general.file_type of a recipe without a name: that of the largest mix of the commonest type. */

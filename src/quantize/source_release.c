@@ -156,10 +156,7 @@ static hd_type commonest_type(const hd_checkpoint *ckpt)
         const hd_tensor *t = hd_checkpoint_tensor(ckpt, i);
         if (t->dims >= 2) values[plain_type(t->type)] += hd_tensor_values(t);
     }
-    hd_type best = HD_TYPE_BF16;
-    for (int type = 0; type < HD_TYPE_COUNT; type++)
-        if (values[type] > values[best]) best = (hd_type)type;
-    return best;
+    return hd_type_commonest(values, HD_TYPE_BF16);
 }
 
 static hd_status add_renamed(const maker *m)

@@ -57,6 +57,9 @@ typedef enum hd_type { HD_TYPE_LIST(HD_TYPE_ENUM) HD_TYPE_COUNT } hd_type;
 
 /* Names are upper case ("Q4_K").  Never fail for a valid type. */
 const char *hd_type_name(hd_type type);
+
+/* The type of most values, of values[HD_TYPE_COUNT]; `otherwise` where no type has more than that one. */
+hd_type hd_type_commonest(const int64_t *values, hd_type otherwise);
 int hd_type_block(hd_type type);       /* values per block */
 int hd_type_block_bytes(hd_type type); /* bytes per block */
 bool hd_type_from_gguf(uint32_t id, hd_type *out);

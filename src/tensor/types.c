@@ -19,6 +19,13 @@ const char *hd_type_name(hd_type type)
     return types[type].name;
 }
 
+hd_type hd_type_commonest(const int64_t *values, hd_type otherwise)
+{
+    for (int type = 0; type < HD_TYPE_COUNT; type++)
+        if (values[type] > values[otherwise]) otherwise = (hd_type)type;
+    return otherwise;
+}
+
 int hd_type_block(hd_type type)
 {
     return types[type].block;
