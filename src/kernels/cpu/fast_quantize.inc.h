@@ -6,7 +6,7 @@
  * whose models are small, cheap and sensitive.  What is rounded how depends on the token's own values only. */
 
 /* Inputs narrower than this many columns have two planes throughout. */
-#define NARROW 512
+#define NARROW 768
 
 /* Rows of activations stand in slots, and slots in tiles of TILE: a unit of a tile holds the bytes of all its rows,
  * then their scales and sums, so that kernels address all rows of a tile from one pointer (and AMX loads them at once).

@@ -38,11 +38,11 @@ enum {
 static const bound bounds[BOUND_COUNT] = {
     [BOUND_EXACT] = {"exact", 0.0, 0.0, "-", "the same single rounding, or none"},
     [BOUND_MATMUL_PACKED] =
-        {"matmul, packed weights, fewer than 512 columns", 6e-5, 1.1e-5,
+        {"matmul, packed weights, fewer than 768 columns", 6e-5, 1.1e-5,
          "sqrt(sum (w * m)^2), m = largest |x| of the column's group of 32",
          "activations are rounded to m/32258 steps: independent errors, uniform in half a step, have the deviation "
          "8.9e-6 of the unit; six deviations"},
-    [BOUND_MATMUL_BYTES] = {"matmul, packed weights, 512 columns or more", 1.4e-2, 2.6e-3,
+    [BOUND_MATMUL_BYTES] = {"matmul, packed weights, 768 columns or more", 1.4e-2, 2.6e-3,
                             "sqrt(sum (w * m)^2), m = largest |x| of the column's group of 32",
                             "the same with steps of m/127: the deviation is 2.3e-3 of the unit; six deviations"},
     [BOUND_MATMUL_WHOLE] = {"matmul, packed weights, activations that need no rounding", 3e-6, 5e-7,
@@ -52,7 +52,7 @@ static const bound bounds[BOUND_COUNT] = {
     [BOUND_MOE_PACKED] = {"moe, packed weights", 6e-4, 1e-4, "root of the mean square of the token's output",
                           "three products with rounded activations, one behind the other, and a product of two"},
     [BOUND_MOE_BYTES] =
-        {"moe, packed weights, 512 columns or more", 9e-2, 1.5e-2, "root of the mean square of the token's output",
+        {"moe, packed weights, 768 columns or more", 9e-2, 1.5e-2, "root of the mean square of the token's output",
          "steps of m/127, m about three times the rms: 0.7 % of a product's rms, twice for gate times up "
          "and more for act, which has larger peaks: a deviation of 1.5 %; six deviations"},
     [BOUND_MOE_FLOAT] = {"moe, float weights", 2e-5, 2e-6, "root of the mean square of the token's output",

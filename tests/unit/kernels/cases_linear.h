@@ -8,7 +8,7 @@
 #define GROUP 32
 
 /* Inputs narrower than this are rounded twice as finely: two bytes a value. */
-#define NARROW 512
+#define NARROW 768
 
 /* Tokens as models have them, and some that they should not have: all zeros, one value alone, outliers, tiny, large. */
 static inline void spoil_token(float *x, int64_t cols, int64_t token)
