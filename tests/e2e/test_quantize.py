@@ -281,7 +281,7 @@ class Importance(Cli):
         except ImportError:
             self.skipTest("the gguf package is not installed")
         tensors = {t.name: t.data for t in gguf.GGUFReader(self.matrix).tensors}
-        self.assertEqual(len(tensors), 2 * 30 * 7)
+        self.assertEqual(len(tensors), 2 * (30 * 7 + 1))  # the blocks' matrices, and the one that gives the logits
         sums, count = tensors["blk.3.ffn_down.weight.in_sum2"], tensors["blk.3.ffn_down.weight.counts"]
         self.assertEqual((sums.size, count.ravel().tolist()), (1536, [2048.0]))
         self.assertTrue((sums >= 0).all() and sums.max() > 0)

@@ -153,7 +153,7 @@ class Report(Cli):
         self.assertIn("THE TEXT OF CALIBRATION", self.hadal("inspect", self.out))
         weighted = {t["name"]: t["weighted_error"] for t in report["tensors"] if "weighted_error" in t}
         self.assertEqual(sorted(weighted), sorted(t["name"] for t in report["tensors"]
-                                                  if t["name"].startswith("blk.") and t["values"] > 10000))
+                                                  if t["name"].startswith(("blk.", "output.")) and t["values"] > 10000))
         os.unlink(self.report)
         again = self.quantize("--calibrate", self.text, "--context", "64", "--imatrix-out", matrix, type="Q4_0")
         self.assertEqual({t["name"]: t.get("weighted_error") for t in again["tensors"] if t["name"] in weighted}, weighted)
