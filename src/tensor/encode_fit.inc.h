@@ -10,9 +10,21 @@ HD_INLINE vf splat(float x)
     return x - (vf){0};
 }
 
+/* The widths that have instructions of their own for what the compiler would need several for. */
+#if defined(__AVX512F__) && ENCODE_LANES == 16
+#define ENCODE_512
+#elif defined(__AVX2__) && ENCODE_LANES == 8
+#define ENCODE_256
+#endif
+
+/* `where` has all bits of a lane or none. */
 HD_INLINE vf pick(vi where, vf a, vf b)
 {
+#if defined(ENCODE_256)
+    return (vf)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)where);
+#else
     return (vf)((where & (vi)a) | (~where & (vi)b));
+#endif
 }
 
 HD_INLINE vf magnitude(vf v)
@@ -20,10 +32,17 @@ HD_INLINE vf magnitude(vf v)
     return (vf)((vi)v & 0x7fffffff);
 }
 
+/* What is no number becomes `low`. */
 HD_INLINE vf clamp(vf v, float low, float high)
 {
-    v = pick(v > low, v, splat(low)); /* what is no number becomes `low` */
+#if defined(ENCODE_512)
+    return (vf)_mm512_min_ps(_mm512_max_ps((__m512)v, (__m512)splat(low)), (__m512)splat(high));
+#elif defined(ENCODE_256)
+    return (vf)_mm256_min_ps(_mm256_max_ps((__m256)v, (__m256)splat(low)), (__m256)splat(high));
+#else
+    v = pick(v > low, v, splat(low));
     return pick(v > high, splat(high), v);
+#endif
 }
 
 /* To the nearest whole number, of magnitudes below 2^22: adding 1.5 * 2^23 leaves no room for a fraction. */
@@ -131,25 +150,62 @@ typedef struct levels {
 #define IQ4_SEARCH(weighted) (weighted) ? -150.0f : -139.0f, (weighted) ? 8.0f : 4.0f, (weighted) ? 39 : 8
 static const float iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
-/* The nearest level. */
-HD_INLINE vf nearest(const levels of, vf v)
+#if defined(ENCODE_512) || defined(ENCODE_256)
+/* table[at] for at = 0 .. 15. */
+HD_INLINE vf of_sixteen(const float *table, vi at)
 {
-    if (of.kind == LEVELS_WHOLE) return rounded(clamp(v, of.low, of.high));
+#if defined(ENCODE_512)
+    return (vf)_mm512_permutexvar_ps((__m512i)at, _mm512_loadu_ps(table));
+#else
+    vf low = (vf)_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)at); /* by the lowest three bits */
+    vf high = (vf)_mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), (__m256i)at);
+    return pick(at > 7, high, low);
+#endif
+}
+
+/* The number of the nearest level of IQ4.  Of 16 parts of 13.375, the first from -118, all but the third hold one
+ * middle between two levels, none nearer to an end than 2.25: a part leaves a single comparison. */
+HD_INLINE vi iq4_number(vf v)
+{
+    static const float middle[16] = {-115.5f, -93.5f, INFINITY, -74.0f, -57.0f, -42.0f, -28.5f, -16.0f,
+                                     -4.5f,   7.0f,   19.0f,    31.5f,  45.5f,  61.0f,  79.0f,  101.0f};
+    vi part = __builtin_convertvector(clamp((v + 118.0f) * (1.0f / 13.375f), 0.0f, 15.0f), vi);
+    return part + (part > 2) - (v > of_sixteen(middle, part)); /* comparisons are -1 where they hold */
+}
+
+HD_INLINE vf iq4_nearest(vf v)
+{
+    return of_sixteen(iq4, iq4_number(v));
+}
+#else
+HD_INLINE vi iq4_number(vf v)
+{
+    vi number = {0};
+    for (int k = 0; k < 15; k++)
+        number -= v > (iq4[k] + iq4[k + 1]) / 2;
+    return number;
+}
+
+HD_INLINE vf iq4_nearest(vf v)
+{
     vf level = splat(iq4[0]);
     for (int k = 0; k < 15; k++)
         level = pick(v > (iq4[k] + iq4[k + 1]) / 2, splat(iq4[k + 1]), level);
     return level;
 }
+#endif
+
+/* The nearest level. */
+HD_INLINE vf nearest(const levels of, vf v)
+{
+    return of.kind == LEVELS_WHOLE ? rounded(clamp(v, of.low, of.high)) : iq4_nearest(v);
+}
 
 /* The number of each IQ4 level. */
 HD_INLINE void iq4_numbers(vf *q, int n)
 {
-    for (int i = 0; i < n; i++) {
-        vi number = {0};
-        for (int k = 0; k < 15; k++)
-            number -= q[i] > iq4[k];
-        q[i] = __builtin_convertvector(number, vf);
-    }
+    for (int i = 0; i < n; i++)
+        q[i] = __builtin_convertvector(iq4_number(q[i]), vf);
 }
 
 HD_INLINE void quantize(const levels of, vf *q, const vf *x, int n, vf d)

@@ -41,9 +41,9 @@ typedef struct iq_block {
 /* The smaller of two whole numbers, which are at least 0 and as floats finite. */
 HD_INLINE vi smaller(vi a, vi b)
 {
-#if defined(__AVX512F__) && ENCODE_LANES == 16
+#if defined(ENCODE_512)
     return (vi)_mm512_min_epi32((__m512i)a, (__m512i)b);
-#elif defined(__AVX2__) && ENCODE_LANES == 8
+#elif defined(ENCODE_256)
     return (vi)_mm256_min_epi32((__m256i)a, (__m256i)b);
 #elif defined(__SSE2__) && ENCODE_LANES == 4
     return (vi)_mm_min_ps((__m128)a, (__m128)b); /* SSE2 compares whole numbers of 16 bits only */
