@@ -41,7 +41,8 @@ static const hd_manual manual = {
         "folder.\n\n"
         "SIGTERM and Ctrl-C end it in order: no new work is taken, answers under way are finished for --drain seconds, "
         "and "
-        "the exit code is 0.  A second signal cuts them off.  SIGHUP reads the certificates again.\n\n"
+        "the exit code is 0.  A second signal cuts them off.  SIGHUP reads the certificates again, and opens the log "
+        "file anew.\n\n"
         "Without --lazy all models are loaded before the first request; with it, and with POST /models/load and "
         "/models/unload, a model is in memory only when it is asked for.\n\n"
         "With --cheaper a model is held in two precisions.  New requests go to the cheaper one when --cheaper-above "
@@ -107,11 +108,6 @@ static hd_opt_group general_group(hd_serve_flags *f)
                  "create`: so several copies of a service share them.  They stay in the data folder until they are "
                  "revoked.",
          .initial = "none"},
-        {.name = "log",
-         .type = HD_OPT_CHOICE,
-         .value = &f->log,
-         .choices = "error|warn|info|debug",
-         .help = "What is told on standard error; never prompts, answers or keys."},
     };
     memcpy(f->general, opts, sizeof opts);
     _Static_assert(sizeof f->general == sizeof opts, "the table has its place");
@@ -298,7 +294,6 @@ static void set_defaults(hd_serve_flags *f)
     *f = (hd_serve_flags){.precision = "auto",
                           .max_loras = 16,
                           .max_lora_rank = 64,
-                          .log = "info",
                           .host = "127.0.0.1",
                           .port = 8080,
                           .max_body = 32,
@@ -370,6 +365,7 @@ static void reload(service *s)
 {
     hd_error err;
     if (hd_systemd_reloading(&s->systemd, &err) != HD_OK) hd_log(HD_LOG_WARN, "systemd: %s", err.text);
+    hd_serve_watch_reopen(&s->flags->watch);
     if (s->flags->certificate || s->flags->self_signed) {
         if (hd_server_reload(s->server, &err) == HD_OK)
             hd_log(HD_LOG_INFO, "the certificates were read again");
@@ -444,7 +440,8 @@ static hd_status show_first_key(service *s, hd_error *err)
     char text[HD_API_KEY_CHARS + 1];
     int64_t id;
     /* A log that others read; programs of a terminal that systemd started have the variable, too. */
-    if (getenv("JOURNAL_STREAM") && !isatty(STDERR_FILENO)) {
+    bool journal = getenv("JOURNAL_STREAM") && !isatty(STDERR_FILENO);
+    if (journal || !hd_serve_watch_is_for_people(&s->flags->watch)) {
         hd_log(HD_LOG_WARN, "there is no key yet: make one by `hadal key create --data %s`",
                hd_data_folder_path(s->folder));
         return HD_OK;
@@ -669,16 +666,10 @@ static hd_status check_flags(const hd_serve_flags *f, hd_error *err)
                        "--cors-origin must be an origin as browsers write it, such as https://example.org or "
                        "http://localhost:3000 (small letters, no path, no slash at the end), or * for all");
     HD_TRY(hd_serve_check_cheaper(f, err));
+    HD_TRY(hd_serve_watch_check(&f->watch, err));
     if (f->model_count == 0)
         return hd_fail(err, HD_E_ARGUMENT, "which model?  Give a file, a folder or a name; `hadal models` lists names");
     return HD_OK;
-}
-
-static void set_log_level(const char *name)
-{
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    for (size_t i = 0; i < HD_ARRAY_LEN(names); i++)
-        if (strcmp(names[i], name) == 0) hd_log_set_level((hd_log_level)i);
 }
 
 int hd_cmd_serve(int argc, char **argv)
@@ -687,8 +678,8 @@ int hd_cmd_serve(int argc, char **argv)
     hd_serve_flags f;
     hd_error err;
     set_defaults(&f);
-    hd_opt_group groups[] = {general_group(&f), hd_serve_cheaper_group(&f), door_group(&f), batch_group(&f),
-                             hd_engine_flags_group(&f.engine)};
+    hd_opt_group groups[] = {general_group(&f), hd_serve_cheaper_group(&f),       door_group(&f),
+                             batch_group(&f),   hd_engine_flags_group(&f.engine), hd_serve_watch_group(&f.watch)};
     hd_args args = {.manual = &manual,
                     .groups = groups,
                     .group_count = HD_ARRAY_LEN(groups),
@@ -703,11 +694,13 @@ int hd_cmd_serve(int argc, char **argv)
     for (size_t i = 0; i < f.model_paths.count; i++)
         f.models[f.model_count++] = f.model_paths.items[i];
     if (check_flags(&f, &err) != HD_OK) return hd_cli_usage("serve", "%s", err.text);
-    set_log_level(f.log);
+    if (hd_serve_watch_open(&f.watch, &err) != HD_OK) return hd_cli_fail("serve", &err);
     service s = {.flags = &f, .systemd.listener = -1};
     if (start_signals(&s, &err) != HD_OK) return hd_cli_fail("serve", &err);
     hd_status status = serve(&s, &err);
     stop_signals(&s);
     close_service(&s);
-    return status == HD_OK ? HD_EXIT_OK : hd_cli_fail("serve", &err);
+    int code = status == HD_OK ? HD_EXIT_OK : hd_serve_watch_fail(&f.watch, &err);
+    hd_serve_watch_close(&f.watch);
+    return code;
 }

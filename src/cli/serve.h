@@ -3,6 +3,7 @@
 #define HD_CLI_SERVE_H
 
 #include "cli/engine.h"
+#include "cli/serve_watch.h"
 #include "gateway/gateway.h"
 #include "gateway/precision.h"
 #include "security/api_keys.h"
@@ -13,7 +14,7 @@ typedef struct hd_serve_flags {
     const char *models[HD_SERVE_MODELS]; /* MODEL or NAME=MODEL */
     size_t model_count;
     hd_opt_list model_paths, aliases;
-    const char *precision, *data, *log;
+    const char *precision, *data;
     const char *key_file; /* of --api-key-file */
     bool no_auth, lazy;
     double idle;
@@ -32,7 +33,8 @@ typedef struct hd_serve_flags {
     const char *lora_folder; /* of --allow-lora-loading */
     int64_t max_loras, max_lora_rank;
     hd_engine_flags engine;
-    hd_opt general[9], second[4], door[11], batching[13];
+    hd_serve_watch watch;
+    hd_opt general[8], second[4], door[11], batching[13];
 } hd_serve_flags;
 
 /* ---- a second precision (serve_cheaper.c) ---- */

@@ -58,6 +58,10 @@ struct hd_call {
     char param[HD_SHAPE_PATH]; /* the field that an error is about; empty: none */
     int http;                  /* for an error whose status would say another; 0: none */
     char timing[96];           /* value of Server-Timing; empty: none */
+    int status;                /* of the reply; 0: none yet */
+    hd_status failure;         /* why there is no answer, or only a part of one; HD_OK: it is whole */
+    bool counted;              /* the tokens that follow are known */
+    int64_t input_tokens, output_tokens;
 };
 
 /* ---- replies ---- */
@@ -82,6 +86,14 @@ void hd_call_write_error(hd_buf *out, const hd_call *call, const hd_error *err);
 const char *hd_call_model_name(const hd_call *call);
 
 void hd_call_close(hd_call *call);
+
+/* ---- what is told of a call when it ends (report.c) ---- */
+
+/* The tokens that it took. */
+void hd_call_count_tokens(hd_call *call, int64_t input, int64_t output);
+
+/* Its line in the log: level info, of pages that are asked for all the time (HD_ROUTE_NOW) debug. */
+void hd_call_report(const hd_call *call);
 
 /* Fails naming the field. */
 hd_status hd_call_refuse(hd_call *call, hd_error *err, const char *param, const char *fmt, ...) HD_PRINTF(4, 5);

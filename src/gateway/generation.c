@@ -361,6 +361,15 @@ static void end_whole(hd_generation *g)
     hd_call_reply_json(g->call, 200, &out);
 }
 
+/* What the log tells of it. */
+static void note_end(hd_generation *g)
+{
+    hd_usage usage;
+    hd_generation_usage(g, &usage);
+    hd_call_count_tokens(g->call, usage.prompt, usage.completion);
+    g->call->failure = g->error.status;
+}
+
 static void finish(hd_job *job)
 {
     hd_generation *g = (hd_generation *)((char *)job - offsetof(hd_generation, job));
@@ -369,6 +378,7 @@ static void finish(hd_job *job)
     hd_exchange_watch(call->exchange, NULL, NULL, NULL);
     for (int i = 0; i < g->choice_count; i++)
         hd_request_close(&g->choices[i].request);
+    note_end(g);
     if (g->begun)
         end_stream(g);
     else if (g->error.status != HD_OK)

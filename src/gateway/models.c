@@ -119,10 +119,12 @@ static void *load(void *arg)
     uint64_t start = hd_clock_ns();
     hd_log(HD_LOG_INFO, "model %s: loading", s->name);
     hd_status status = open_model(s, &m->options, &why);
+    double seconds = (double)(hd_clock_ns() - start) / 1e9;
+    const hd_log_field fields[] = {HD_LOG_FIELD_TEXT("model", s->name), HD_LOG_FIELD_SECONDS("seconds", seconds)};
     if (status == HD_OK)
-        hd_log(HD_LOG_INFO, "model %s: loaded in %.1f s", s->name, (double)(hd_clock_ns() - start) / 1e9);
+        hd_log_with(HD_LOG_INFO, fields, HD_ARRAY_LEN(fields), "model %s: loaded in %.1f s", s->name, seconds);
     else
-        hd_log(HD_LOG_ERROR, "model %s: %s", s->name, why.text);
+        hd_log_with(HD_LOG_ERROR, fields, HD_ARRAY_LEN(fields), "model %s: %s", s->name, why.text);
     if (status == HD_OK) warm(m, s);
     if (status == HD_OK && s->pair) warm(m, s->pair->cheaper);
     settle(m, s, status, &why);

@@ -169,6 +169,7 @@ static void write_reply(hd_buf *out, const embedding *e)
     hd_out_member_begin(out, "usage", '{');
     hd_out_member_int(out, "prompt_tokens", tokens);
     hd_out_member_int(out, "total_tokens", tokens);
+    hd_call_count_tokens(e->call, tokens, 0);
     hd_out_end(out, '}');
     hd_out_end(out, '}');
 }

@@ -40,8 +40,9 @@ static void add_error(headers *h, const hd_call *call, int status)
     if (status == 429 || status == 503) add(h, "retry-after", RETRY_SECONDS);
 }
 
-static void count(const hd_call *call, int status)
+static void count(hd_call *call, int status)
 {
+    call->status = status;
     atomic_fetch_add_explicit(&call->gateway->replies[status / 100 % 6], 1, memory_order_relaxed);
 }
 
@@ -50,7 +51,7 @@ static void send(hd_call *call, int status, const headers *h, const void *data, 
 {
     count(call, status);
     if (hd_exchange_reply(call->exchange, status, h->list, h->count, data, len) != HD_OK)
-        hd_log(HD_LOG_DEBUG, "request %s: no reply, the client has left", call->id);
+        call->failure = HD_E_CANCELLED;
 }
 
 void hd_call_reply_text(hd_call *call, int status, const char *type, const hd_buf *out)
@@ -157,7 +158,9 @@ void hd_call_fail(hd_call *call, const hd_error *err)
     hd_buf out;
     hd_buf_init(&out, 16384); /* the text is short */
     write_error(&out, call, err, http);
-    if (http >= 500) hd_log(HD_LOG_WARN, "request %s: %d: %s", call->id, http, err->text);
+    call->failure = err->status;
+    const hd_log_field id = HD_LOG_FIELD_TEXT("request_id", call->id);
+    if (http >= 500) hd_log_with(HD_LOG_WARN, &id, 1, "request: %d: %s", http, err->text);
     hd_call_reply_text(call, http, "application/json", &out);
     hd_buf_free(&out);
 }

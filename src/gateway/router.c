@@ -255,7 +255,9 @@ static hd_status choose_precision(hd_call *call, bool *taken, hd_error *err)
     if (call->model->pair) {
         call->model = hd_pair_join(call->model->pair, wish);
         call->joined = true;
-        hd_log(HD_LOG_DEBUG, "request %s: model %s in %s", call->id, call->model->name, call->model->precision);
+        const hd_log_field fields[] = {HD_LOG_FIELD_TEXT("request_id", call->id),
+                                       HD_LOG_FIELD_TEXT("model", call->model->name)};
+        hd_log_with(HD_LOG_DEBUG, fields, HD_ARRAY_LEN(fields), "answered in %s", call->model->precision);
     }
     atomic_fetch_add_explicit(&call->model->asked, 1, memory_order_relaxed);
     return HD_OK;
@@ -337,6 +339,7 @@ const char *hd_call_model_name(const hd_call *call)
 
 void hd_call_close(hd_call *call)
 {
+    hd_call_report(call);
     if (call->joined) hd_pair_leave(call->model->pair);
     hd_lora_close(&call->lora); /* before its base may go */
     if (call->model) hd_models_release(call->model);

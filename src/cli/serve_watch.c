@@ -1,0 +1,105 @@
+/* cli/serve_watch.c: see serve_watch.h. */
+#include "cli/serve_watch.h"
+
+#include <string.h>
+
+#include "base/base.h"
+#include "cli/cli.h"
+
+hd_opt_group hd_serve_watch_group(hd_serve_watch *w)
+{
+    *w = (hd_serve_watch){.log = "info", .log_format = "text", .log_size = 64, .log_keep = 5};
+    const hd_opt opts[] = {
+        {.name = "log",
+         .type = HD_OPT_CHOICE,
+         .value = &w->log,
+         .choices = "error|warn|info|debug",
+         .help = "What is told; never prompts, answers or keys.  info has a line for each request but those of health "
+                 "and metrics, which debug has."},
+        {.name = "log-format",
+         .type = HD_OPT_CHOICE,
+         .value = &w->log_format,
+         .choices = "text|json",
+         .help = "Lines for people, or one JSON object a line: time, level, message, and fields such as request_id."},
+        {.name = "log-file",
+         .type = HD_OPT_STRING,
+         .value = &w->log_file,
+         .metavar = "PATH",
+         .help = "Write the log to this file; SIGHUP opens it anew.",
+         .initial = "standard error"},
+        {.name = "log-size",
+         .type = HD_OPT_INT,
+         .value = &w->log_size,
+         .metavar = "MIB",
+         .min = 0,
+         .max = 1 << 20,
+         .help = "Begin a new log file before it grows beyond this; the old one becomes PATH.1.  0: never, something "
+                 "else rotates."},
+        {.name = "log-keep",
+         .type = HD_OPT_INT,
+         .value = &w->log_keep,
+         .metavar = "N",
+         .min = 0,
+         .max = 999,
+         .help = "Old log files to keep."},
+    };
+    memcpy(w->opts, opts, sizeof opts);
+    _Static_assert(sizeof w->opts == sizeof opts, "the table has its place");
+    return (hd_opt_group){"OPTIONS OF LOGS", w->opts, HD_ARRAY_LEN(opts)};
+}
+
+hd_status hd_serve_watch_check(const hd_serve_watch *w, hd_error *err)
+{
+    for (size_t i = 0; i < HD_ARRAY_LEN(w->opts); i++) {
+        const hd_opt *o = &w->opts[i];
+        bool of_file = strcmp(o->name, "log-size") == 0 || strcmp(o->name, "log-keep") == 0;
+        if (of_file && o->given && !w->log_file)
+            return hd_fail(err, HD_E_ARGUMENT, "--%s is about the file of --log-file, which is not given", o->name);
+    }
+    return HD_OK;
+}
+
+static hd_log_level level_of(const char *name)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    for (size_t i = 0; i < HD_ARRAY_LEN(names); i++)
+        if (strcmp(names[i], name) == 0) return (hd_log_level)i;
+    return HD_LOG_INFO;
+}
+
+static bool is_json(const hd_serve_watch *w)
+{
+    return strcmp(w->log_format, "json") == 0;
+}
+
+hd_status hd_serve_watch_open(const hd_serve_watch *w, hd_error *err)
+{
+    hd_log_set_level(level_of(w->log));
+    hd_log_set_format(is_json(w) ? HD_LOG_JSON : HD_LOG_TEXT);
+    if (!w->log_file) return HD_OK;
+    return hd_log_open_file(w->log_file, (uint64_t)w->log_size << 20, (int)w->log_keep, err);
+}
+
+void hd_serve_watch_reopen(const hd_serve_watch *w)
+{
+    hd_error err;
+    if (w->log_file && hd_log_reopen(&err) != HD_OK) hd_log(HD_LOG_ERROR, "the log goes on where it was: %s", err.text);
+}
+
+bool hd_serve_watch_is_for_people(const hd_serve_watch *w)
+{
+    return !is_json(w) || w->log_file;
+}
+
+int hd_serve_watch_fail(const hd_serve_watch *w, const hd_error *err)
+{
+    if (w->log_file || is_json(w)) hd_log(HD_LOG_ERROR, "serve: %s", err->text);
+    if (hd_serve_watch_is_for_people(w)) return hd_cli_fail("serve", err);
+    return err->status == HD_E_CANCELLED ? HD_EXIT_INTERRUPTED : HD_EXIT_FAILURE;
+}
+
+void hd_serve_watch_close(hd_serve_watch *w)
+{
+    (void)w;
+    hd_log_close_file();
+}
