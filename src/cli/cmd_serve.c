@@ -55,7 +55,8 @@ static const hd_manual manual = {
         "hadal serve --model-path /models/r1.gguf --precision auto --host 0.0.0.0 --tls-self-signed\n"
         "hadal serve r1=/models/r1-bf16.gguf --cheaper r1=/models/r1-q4.gguf --cheaper-above 8 --cheaper-below 4\n"
         "hadal serve big=/models/v3 small=qwen.gguf --alias gpt-4=big --lazy --idle 600",
-    .environment = HD_ENVIRONMENT_MODELS "\nHADAL_DATA      the data folder, where --data is not given",
+    .environment = HD_ENVIRONMENT_MODELS "\nHADAL_DATA      the data folder, where --data is not given\n"
+                                         "OTEL_*          of traces, as OpenTelemetry defines them: docs/traces.md",
     .files = "DIR/hadal.db      keys, hashed\n"
              "DIR/secret        what all keys of the folder derive from: keep it, and keep it secret\n"
              "DIR/tls/          the certificate of --tls-self-signed\n"
@@ -502,6 +503,8 @@ static hd_status open_gateway(service *s, hd_error *err)
         .memory = hd_memory_limit(),
         .kept_prefixes = f->keep_prefixes ? s->folder : NULL,
         .warm_up = f->warm_up,
+        .spans = hd_serve_watch_spans(&f->watch),
+        .tls = f->certificate || f->self_signed,
         .lora_folder = f->lora_folder,
         .max_loras = (int)f->max_loras,
         .engine = {.cpu = f->engine.cpu,
@@ -697,7 +700,8 @@ int hd_cmd_serve(int argc, char **argv)
     if (hd_serve_watch_open(&f.watch, &err) != HD_OK) return hd_cli_fail("serve", &err);
     service s = {.flags = &f, .systemd.listener = -1};
     if (start_signals(&s, &err) != HD_OK) return hd_cli_fail("serve", &err);
-    hd_status status = serve(&s, &err);
+    hd_status status = hd_serve_watch_trace(&f.watch, &err);
+    if (status == HD_OK) status = serve(&s, &err);
     stop_signals(&s);
     close_service(&s);
     int code = status == HD_OK ? HD_EXIT_OK : hd_serve_watch_fail(&f.watch, &err);

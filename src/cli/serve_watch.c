@@ -1,14 +1,16 @@
 /* cli/serve_watch.c: see serve_watch.h. */
 #include "cli/serve_watch.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
 #include "cli/cli.h"
+#include "net/net.h"
 
 hd_opt_group hd_serve_watch_group(hd_serve_watch *w)
 {
-    *w = (hd_serve_watch){.log = "info", .log_format = "text", .log_size = 64, .log_keep = 5};
+    *w = (hd_serve_watch){.log = "info", .log_format = "text", .log_size = 64, .log_keep = 5, .sample = -1};
     const hd_opt opts[] = {
         {.name = "log",
          .type = HD_OPT_CHOICE,
@@ -42,10 +44,28 @@ hd_opt_group hd_serve_watch_group(hd_serve_watch *w)
          .min = 0,
          .max = 999,
          .help = "Old log files to keep."},
+        {.name = "otlp-endpoint",
+         .type = HD_OPT_STRING,
+         .value = &w->endpoint,
+         .metavar = "URL",
+         .help = "Send traces to this collector by OTLP/HTTP, such as http://localhost:4318; /v1/traces is added.",
+         .initial = "OTEL_EXPORTER_OTLP_ENDPOINT, else none"},
+        {.name = "trace-sample",
+         .type = HD_OPT_FLOAT,
+         .value = &w->sample,
+         .metavar = "SHARE",
+         .min = 0,
+         .max = 1,
+         .help = "The share of requests that are traced, 0 to 1, of those that bring no traceparent which says.",
+         .initial = "OTEL_TRACES_SAMPLER, else 1"},
+        {.name = "trace-content",
+         .type = HD_OPT_FLAG,
+         .value = &w->content,
+         .help = "Put prompts and answers into traces, for all to read who read these.  Off, they stay here."},
     };
     memcpy(w->opts, opts, sizeof opts);
     _Static_assert(sizeof w->opts == sizeof opts, "the table has its place");
-    return (hd_opt_group){"OPTIONS OF LOGS", w->opts, HD_ARRAY_LEN(opts)};
+    return (hd_opt_group){"OPTIONS OF LOGS AND TRACES", w->opts, HD_ARRAY_LEN(opts)};
 }
 
 hd_status hd_serve_watch_check(const hd_serve_watch *w, hd_error *err)
@@ -80,6 +100,31 @@ hd_status hd_serve_watch_open(const hd_serve_watch *w, hd_error *err)
     return hd_log_open_file(w->log_file, (uint64_t)w->log_size << 20, (int)w->log_keep, err);
 }
 
+hd_status hd_serve_watch_trace(hd_serve_watch *w, hd_error *err)
+{
+    const hd_otlp_wishes wishes = {.endpoint = w->endpoint, .ratio = w->sample, .content = w->content};
+    char shown[HD_URL_SHOWN];
+    HD_TRY(hd_otlp_settings_read(&w->settings, &wishes, getenv, err));
+    if (!w->settings.url && (w->content || w->sample >= 0))
+        return hd_fail(err, HD_E_ARGUMENT, "--trace-content and --trace-sample need a collector: --otlp-endpoint URL");
+    if (!w->settings.url) return HD_OK;
+    HD_TRY(hd_otlp_open(&w->exporter, &w->settings, HD_VERSION, err));
+    hd_url_show(w->settings.url, shown, sizeof shown);
+    hd_log(HD_LOG_INFO, "traces go to %s", shown);
+    if (w->content)
+        hd_log(HD_LOG_WARN, "traces hold prompts and answers (--trace-content): all who can read them at %s see these",
+               shown);
+    else if (hd_otlp_is_exposed(w->settings.url))
+        hd_log(HD_LOG_WARN, "traces travel unencrypted to %s: they hold no prompts, but names of models and keys",
+               shown);
+    return HD_OK;
+}
+
+const hd_span_sink *hd_serve_watch_spans(const hd_serve_watch *w)
+{
+    return w->exporter ? hd_otlp_sink(w->exporter) : NULL;
+}
+
 void hd_serve_watch_reopen(const hd_serve_watch *w)
 {
     hd_error err;
@@ -100,6 +145,8 @@ int hd_serve_watch_fail(const hd_serve_watch *w, const hd_error *err)
 
 void hd_serve_watch_close(hd_serve_watch *w)
 {
-    (void)w;
+    const uint32_t flush_ms = 5000; /* orchestrators wait longer than --drain by some seconds */
+    hd_otlp_close(&w->exporter, flush_ms);
+    hd_otlp_settings_free(&w->settings);
     hd_log_close_file();
 }

@@ -62,6 +62,7 @@ struct hd_call {
     hd_status failure;         /* why there is no answer, or only a part of one; HD_OK: it is whole */
     bool counted;              /* the tokens that follow are known */
     int64_t input_tokens, output_tokens;
+    struct hd_call_trace *trace; /* NULL: it is not traced (trace.h) */
 };
 
 /* ---- replies ---- */
@@ -88,6 +89,9 @@ const char *hd_call_model_name(const hd_call *call);
 void hd_call_close(hd_call *call);
 
 /* ---- what is told of a call when it ends (report.c) ---- */
+
+/* Its method if it is a known one, else "_OTHER": no word of the client's. */
+const char *hd_call_method(const hd_call *call);
 
 /* The tokens that it took. */
 void hd_call_count_tokens(hd_call *call, int64_t input, int64_t output);

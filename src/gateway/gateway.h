@@ -6,6 +6,7 @@
 #ifndef HD_GATEWAY_H
 #define HD_GATEWAY_H
 
+#include "base/span.h"
 #include "gateway/precision.h"
 #include "hadal/chat.h"
 #include "hadal/scheduler.h"
@@ -25,13 +26,15 @@ typedef struct hd_gateway_options {
     double probe_seconds;    /* how old the last pass through the model may be for /readyz; 0: 60 */
     double idle_seconds;     /* a model that nobody asked for so long is unloaded; 0: never */
     const hd_data_folder
-        *kept_prefixes;       /* where cached prompts survive a restart; NULL: they don't.  Must outlive it */
-    const char *warm_up;      /* file of prompts to evaluate when a model is loaded (warm_up.h); NULL: none */
-    uint64_t memory;          /* bytes that the process may use: what the caches of models may take follows from it
-                                 where engine and scheduler set no limit; 0: none does */
-    const char *lora_folder;  /* where requests may load adapters from; NULL: they may not */
-    int max_loras;            /* adapters at once; 0: 16.  engine.lora_rank makes room for them */
-    hd_engine_options engine; /* for every model */
+        *kept_prefixes;        /* where cached prompts survive a restart; NULL: they don't.  Must outlive it */
+    const char *warm_up;       /* file of prompts to evaluate when a model is loaded (warm_up.h); NULL: none */
+    uint64_t memory;           /* bytes that the process may use: what the caches of models may take follows from it
+                                  where engine and scheduler set no limit; 0: none does */
+    const hd_span_sink *spans; /* where traces go; NULL: nowhere.  Must outlive it */
+    bool tls;                  /* clients come by https: traces say so */
+    const char *lora_folder;   /* where requests may load adapters from; NULL: they may not */
+    int max_loras;             /* adapters at once; 0: 16.  engine.lora_rank makes room for them */
+    hd_engine_options engine;  /* for every model */
     hd_scheduler_options scheduler;
 } hd_gateway_options;
 

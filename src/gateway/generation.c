@@ -11,6 +11,7 @@
 
 #include "base/base.h"
 #include "gateway/gateway_internal.h"
+#include "gateway/trace.h"
 #include "server/http_response.h"
 
 #define ANSWER_MAX ((size_t)64 << 20) /* bytes of one answer's text */
@@ -57,6 +58,7 @@ static void on_piece(void *arg, hd_piece_kind kind, const char *data, size_t len
     hd_choice *c = arg;
     if (c->failure != HD_OK) return; /* it has a hole; blocks are counted only when they are there */
     bool begins = hd_choice_begins_block(c, kind);
+    hd_trace_piece(c, kind, data, len);
     c->reasoning = kind == HD_PIECE_REASONING;
     if (c->generation->ask.stream) {
         c->generation->dialect->piece(c, kind, data, len);
@@ -361,13 +363,14 @@ static void end_whole(hd_generation *g)
     hd_call_reply_json(g->call, 200, &out);
 }
 
-/* What the log tells of it. */
+/* What the log and the trace tell of it. */
 static void note_end(hd_generation *g)
 {
     hd_usage usage;
     hd_generation_usage(g, &usage);
     hd_call_count_tokens(g->call, usage.prompt, usage.completion);
     g->call->failure = g->error.status;
+    hd_trace_answer(g);
 }
 
 static void finish(hd_job *job)
@@ -552,6 +555,7 @@ hd_status hd_generation_start(hd_call *call, const hd_ask *ask, const hd_dialect
     make_tag(g->tag);
     atomic_store(&g->wrote_ns, hd_clock_ns());
     hd_status status = prepare(g, err);
+    if (status == HD_OK) hd_trace_ask(g);
     if (status == HD_OK) status = launch(g, taken, err);
     if (status != HD_OK) free_generation(g);
     return status;

@@ -412,6 +412,18 @@ static void write_process(hd_buf *out, const hd_gateway *g)
               (double)hd_clock_unix_ms() / 1e3 - up);
 }
 
+/* Spans that were sent to the collector or lost, with --otlp-endpoint. */
+static void write_traces(hd_buf *out, const hd_gateway *g)
+{
+    hd_span_counts spans;
+    if (!g->options.spans) return;
+    g->options.spans->count(g->options.spans->arg, &spans);
+    write_one(out, "hadal:trace_spans_exported_total", "counter", "Spans that the collector took.",
+              (double)spans.exported);
+    write_one(out, "hadal:trace_spans_dropped_total", "counter",
+              "Spans lost, for the queue was full or the collector did not take them.", (double)spans.dropped);
+}
+
 hd_status hd_metrics_write(hd_buf *out, hd_gateway *g, hd_error *err)
 {
     figures *f = hd_calloc(1, sizeof *f);
@@ -420,6 +432,7 @@ hd_status hd_metrics_write(hd_buf *out, hd_gateway *g, hd_error *err)
     write_models(out, f);
     write_adapters(out, g);
     write_server(out, g);
+    write_traces(out, g);
     write_process(out, g);
     hd_free(f);
     return out->status == HD_OK ? HD_OK : hd_fail(err, out->status, "the metrics page is too large");

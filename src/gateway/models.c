@@ -4,6 +4,7 @@
  * load.  A model in state LOADING or UNLOADING belongs to the thread that does it.
  */
 #include "gateway/models.h"
+#include "gateway/trace.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -125,8 +126,10 @@ static void *load(void *arg)
         hd_log_with(HD_LOG_INFO, fields, HD_ARRAY_LEN(fields), "model %s: loaded in %.1f s", s->name, seconds);
     else
         hd_log_with(HD_LOG_ERROR, fields, HD_ARRAY_LEN(fields), "model %s: %s", s->name, why.text);
+    uint64_t loaded = hd_clock_ns();
     if (status == HD_OK) warm(m, s);
     if (status == HD_OK && s->pair) warm(m, s->pair->cheaper);
+    hd_trace_load(m->options.spans, s->name, start, loaded, hd_clock_ns(), status);
     settle(m, s, status, &why);
     return NULL;
 }

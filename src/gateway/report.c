@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gateway/gateway_internal.h"
+#include "gateway/trace.h"
 
 void hd_call_count_tokens(hd_call *call, int64_t input, int64_t output)
 {
@@ -15,10 +16,10 @@ void hd_call_count_tokens(hd_call *call, int64_t input, int64_t output)
     call->output_tokens = output;
 }
 
-/* A known method, so that a line has no word of the client's. */
-static const char *method_name(hd_str method)
+const char *hd_call_method(const hd_call *call)
 {
     static const char *const known[] = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"};
+    hd_str method = hd_exchange_request(call->exchange)->method;
     for (size_t i = 0; i < HD_ARRAY_LEN(known); i++)
         if (method.len == strlen(known[i]) && memcmp(method.data, known[i], method.len) == 0) return known[i];
     return "_OTHER"; /* as in OpenTelemetry's conventions for HTTP */
@@ -36,11 +37,12 @@ void hd_call_report(const hd_call *call)
 {
     bool often = call->route && call->route->flags & HD_ROUTE_NOW;
     hd_log_level level = often ? HD_LOG_DEBUG : HD_LOG_INFO;
-    char number[24];
+    char number[24], trace[2 * HD_TRACE_ID + 1];
     if (!hd_log_shows(level)) return;
     double seconds = (double)(hd_clock_ns() - hd_exchange_received_ns(call->exchange)) / 1e9;
+    hd_trace_name(call, trace);
     const hd_log_field fields[] = {
-        HD_LOG_FIELD_TEXT("method", method_name(hd_exchange_request(call->exchange)->method)),
+        HD_LOG_FIELD_TEXT("method", hd_call_method(call)),
         HD_LOG_FIELD_TEXT("route", call->route ? call->route->path : "-"),
         HD_LOG_FIELD_INT("status", call->status ? call->status : -1),
         HD_LOG_FIELD_TEXT("error", call->failure == HD_OK ? NULL : hd_status_message(call->failure)),
@@ -50,6 +52,7 @@ void hd_call_report(const hd_call *call)
         HD_LOG_FIELD_INT("output_tokens", call->counted ? call->output_tokens : -1),
         HD_LOG_FIELD_TEXT("key", key_name(&call->key, number)),
         HD_LOG_FIELD_TEXT("request_id", call->id),
+        HD_LOG_FIELD_TEXT("trace_id", trace),
     };
     hd_log_with(level, fields, HD_ARRAY_LEN(fields), "request");
 }

@@ -7,6 +7,7 @@
 #include "gateway/adapters.h"
 #include "gateway/gateway_internal.h"
 #include "gateway/pair.h"
+#include "gateway/trace.h"
 #include "server/http_url.h"
 
 /* Of a body: its bytes alone don't bound the memory that it takes once parsed, up to 80 times as much for {},{},{}. */
@@ -321,6 +322,7 @@ void hd_gateway_handle(void *arg, hd_exchange *exchange)
     }
     const hd_http_request *request = hd_exchange_request(exchange);
     int refusal = find_route(call, request);
+    hd_trace_begin(call);
     if (gateway->options.cors_origin && equals(request->method, "OPTIONS") && refusal == 405)
         hd_call_preflight(call);
     else if (refusal)
@@ -340,6 +342,7 @@ const char *hd_call_model_name(const hd_call *call)
 void hd_call_close(hd_call *call)
 {
     hd_call_report(call);
+    hd_trace_finish(call);
     if (call->joined) hd_pair_leave(call->model->pair);
     hd_lora_close(&call->lora); /* before its base may go */
     if (call->model) hd_models_release(call->model);
