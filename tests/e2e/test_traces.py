@@ -99,7 +99,7 @@ class Collector:
             with self.lock:
                 found = [s for s in self.spans if s.name == name]
             if len(found) >= count:
-                return found
+                return sorted(found, key=lambda s: s.start)  # the worker that is done first tells first
             time.sleep(0.02)
         raise AssertionError(f"{len(found)} spans {name!r}; there are {[s.name for s in self.spans]}")
 
