@@ -99,10 +99,17 @@ static void write_prompt(hd_buf *out, const json_t *prompt)
 static void read_request(hd_trace_content *c, const json_t *body)
 {
     size_t i;
-    const json_t *item, *prompt = json_object_get(body, "prompt"), *system = json_object_get(body, "system");
+    const json_t *item, *messages = json_object_get(body, "messages");
+    const json_t *prompt = json_object_get(body, "prompt"), *system = json_object_get(body, "system");
     hd_out_begin(&c->input, '[');
-    json_array_foreach(json_object_get(body, "messages"), i, item) write_message(&c->input, item);
-    json_array_foreach(prompt, i, item) write_prompt(&c->input, item);
+    json_array_foreach(messages, i, item)
+    {
+        write_message(&c->input, item);
+    }
+    json_array_foreach(prompt, i, item)
+    {
+        write_prompt(&c->input, item);
+    }
     write_prompt(&c->input, prompt);
     hd_out_end(&c->input, ']');
     if (!system) return;

@@ -15,6 +15,7 @@
 #include "net/send.h"
 #include "ops/otlp_encode.h"
 
+#define SPAN_USUAL 800 /* bytes of one with all attributes and no content: so that it does not grow step by step */
 #define SPAN_MAX ((size_t)1 << 20)     /* bytes of one span, which content may make long */
 #define QUEUE_BYTES ((size_t)64 << 20) /* bytes that wait: with content, 2,048 spans might be large */
 #define BATCH_BYTES ((size_t)3 << 20)  /* of a request: collectors commonly take 4 MiB */
@@ -59,6 +60,7 @@ static void take(void *arg, const hd_span *span)
     hd_buf buf;
     bool taken = false;
     hd_buf_init(&buf, SPAN_MAX);
+    (void)hd_buf_reserve(&buf, SPAN_USUAL);
     hd_otlp_write_span(&buf, span);
     if (buf.status == HD_OK) {
         pthread_mutex_lock(&o->lock);
