@@ -145,7 +145,7 @@ int hd_serve_watch_fail(const hd_serve_watch *w, const hd_error *err)
 
 void hd_serve_watch_close(hd_serve_watch *w)
 {
-    const uint32_t flush_ms = 5000; /* orchestrators wait longer than --drain by some seconds */
+    const uint32_t flush_ms = 3000; /* the units of `hadal artifacts` wait 5 s longer than --drain */
     hd_otlp_close(&w->exporter, flush_ms);
     hd_otlp_settings_free(&w->settings);
     hd_log_close_file();
