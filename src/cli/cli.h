@@ -41,6 +41,7 @@ int hd_cmd_health(int argc, char **argv);
 int hd_cmd_help(int argc, char **argv);
 int hd_cmd_inspect(int argc, char **argv);
 int hd_cmd_key(int argc, char **argv);
+int hd_cmd_metrics(int argc, char **argv);
 int hd_cmd_models(int argc, char **argv);
 int hd_cmd_plan(int argc, char **argv);
 int hd_cmd_prompt(int argc, char **argv);

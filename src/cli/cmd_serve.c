@@ -317,6 +317,7 @@ typedef struct service {
     hd_data_folder *folder;
     hd_store *store;
     hd_api_keys *keys; /* NULL: --no-auth */
+    hd_machine_watch *watch;
     hd_gateway *gateway;
     hd_server *server;
     char *certificate, *key; /* of --tls-self-signed */
@@ -330,6 +331,7 @@ static void close_service(service *s)
     if (s->gateway) hd_gateway_set_server(s->gateway, NULL);
     hd_server_close(&s->server);
     hd_gateway_close(&s->gateway);
+    hd_machine_watch_close(&s->watch); /* the gateway's page asked it */
     hd_api_keys_close(&s->keys);
     hd_store_close(&s->store);
     hd_data_folder_close(&s->folder);
@@ -507,6 +509,8 @@ static hd_status open_gateway(service *s, hd_error *err)
         .tls = f->certificate || f->self_signed,
         .lora_folder = f->lora_folder,
         .max_loras = (int)f->max_loras,
+        .more_metrics = hd_machine_watch_write,
+        .more_metrics_arg = s->watch,
         .engine = {.cpu = f->engine.cpu,
                    .threads = (int)f->engine.threads,
                    .context = f->engine.context,
@@ -629,6 +633,7 @@ static hd_status serve(service *s, hd_error *err)
     HD_TRY(open_folder(s, err));
     HD_TRY(try_door(s, err));
     HD_TRY(open_keys(s, err));
+    HD_TRY(hd_serve_watch_machine(&s->watch, s->flags, hd_data_folder_path(s->folder), err));
     HD_TRY(open_gateway(s, err));
     hd_progress_clear();
     HD_TRY(open_server(s, err));

@@ -18,6 +18,7 @@ static const hd_command commands[] = {
     {"pull", "fetch a model from a hub, a package index, S3, the web or a folder", hd_cmd_pull},
     {"serve", "serve models to programs, over OpenAI's and Anthropic's API", hd_cmd_serve},
     {"artifacts", "write units, manifests, images and packages that install the service", hd_cmd_artifacts},
+    {"metrics", "the figures that a service shows to Prometheus, and what they mean", hd_cmd_metrics},
     {"key", "make, list and revoke the API keys of a service", hd_cmd_key},
     {"health", "whether the service of this machine lives", hd_cmd_health},
     {"help", "the manual page of a command", hd_cmd_help},

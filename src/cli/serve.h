@@ -6,6 +6,7 @@
 #include "cli/serve_watch.h"
 #include "gateway/gateway.h"
 #include "gateway/precision.h"
+#include "ops/machine_watch.h"
 #include "security/api_keys.h"
 
 #define HD_SERVE_MODELS 64
@@ -53,6 +54,11 @@ hd_precision_rule hd_serve_cheaper_rule(const hd_serve_flags *f);
 
 /* Adds the models, their cheaper precisions and aliases, and loads them unless --lazy. */
 hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *flags, hd_error *err);
+
+/* ---- figures of process and machine (serve_metrics.c) ---- */
+
+/* Begins to watch the machine, the disk of the data folder, and that of the first model. */
+hd_status hd_serve_watch_machine(hd_machine_watch **out, const hd_serve_flags *flags, const char *data, hd_error *err);
 
 /* ---- keys that were made elsewhere (serve_keys.c) ---- */
 

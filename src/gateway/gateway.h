@@ -34,7 +34,10 @@ typedef struct hd_gateway_options {
     bool tls;                  /* clients come by https: traces say so */
     const char *lora_folder;   /* where requests may load adapters from; NULL: they may not */
     int max_loras;             /* adapters at once; 0: 16.  engine.lora_rank makes room for them */
-    hd_engine_options engine;  /* for every model */
+    void (*more_metrics)(void *arg, hd_buf *out); /* appends families of process and machine to the metrics page, from
+                                                     any thread and without blocking; NULL: none */
+    void *more_metrics_arg;
+    hd_engine_options engine; /* for every model */
     hd_scheduler_options scheduler;
 } hd_gateway_options;
 
