@@ -129,6 +129,18 @@ typedef struct hd_scheduler_usage {
 
 void hd_scheduler_get_usage(hd_scheduler *scheduler, hd_scheduler_usage *out);
 
+/* What the classes of operators took, from a sample of one pass in some thirty.  *out: class `number`, from 0; its name
+ * ("matmul", "attend") has static storage.  False behind the last one, and where nothing is sampled. */
+typedef struct hd_operator_usage {
+    const char *name;
+    uint64_t calls, ns;
+} hd_operator_usage;
+
+bool hd_scheduler_get_operator(const hd_scheduler *scheduler, int number, hd_operator_usage *out);
+
+/* The passes that were sampled, and their time, of which operators are the greater part. */
+void hd_scheduler_get_sampled(const hd_scheduler *scheduler, uint64_t *passes, uint64_t *ns);
+
 /* ---- cached prefixes, kept beyond the process ----
  *
  * The bytes hold salts, tokens and cache pages: whoever stores them encrypts and authenticates them.  Both functions

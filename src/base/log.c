@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "base/log_counts.h"
 #include "base/text.h"
 
 #define MESSAGE_MAX 1024 /* bytes of a message, with its NUL */
@@ -29,6 +30,14 @@ static struct log_file {
     uint64_t size, written;
     int keep;
 } file = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
+
+static _Atomic uint64_t lines[HD_LOG_LEVELS];
+
+void hd_log_get_counts(uint64_t out[HD_LOG_LEVELS])
+{
+    for (int i = 0; i < HD_LOG_LEVELS; i++)
+        out[i] = atomic_load_explicit(&lines[i], memory_order_relaxed);
+}
 
 void hd_log_set_level(hd_log_level level)
 {
@@ -285,6 +294,7 @@ void hd_log_close_file(void)
 static void say(hd_log_level level, const hd_log_field *fields, size_t count, const char *message)
 {
     char out[HD_LOG_LINE];
+    atomic_fetch_add_explicit(&lines[level], 1, memory_order_relaxed);
     hd_log_format format = (hd_log_format)atomic_load_explicit(&chosen_format, memory_order_relaxed);
     bool dated = atomic_load_explicit(&file.fd, memory_order_relaxed) >= 0; /* journals and terminals know the time */
     size_t len = hd_log_write_line(out, format, dated, level, hd_clock_unix_ms(), message, fields, count);

@@ -66,12 +66,54 @@
     X(STEP_TOKENS, "Engine and cache", HISTOGRAM, "vllm:iteration_tokens_total", "tokens", HD_LM,                      \
       "Tokens of a pass, of prompts and answers.")                                                                     \
     X(STEPS, "Engine and cache", COUNTER, "hadal:engine_steps_total", "passes", HD_LM, "Passes through the model.")    \
+    X(STEP_SECONDS, "Engine and cache", HISTOGRAM, "hadal:engine_step_seconds", "seconds", HD_LM ", kind",             \
+      "Time of a pass: prefill, with tokens of prompts in it, or decode, with those of answers alone.")                \
+    X(STEP_REQUESTS, "Engine and cache", HISTOGRAM, "hadal:engine_step_requests", "requests", HD_LM,                   \
+      "Requests evaluated in a pass.")                                                                                 \
+    X(EVALUATED, "Engine and cache", COUNTER, "hadal:engine_prompt_tokens_evaluated_total", "tokens", HD_LM,           \
+      "Tokens of prompts that passes evaluated, those evaluated again after a pre-emption among them.")                \
+    X(ENGINE_REQUESTS, "Engine and cache", COUNTER, "hadal:engine_requests_total", "requests", HD_LM,                  \
+      "Requests that the engine was given, those of health among them.")                                               \
+    X(STALLED, "Engine and cache", GAUGE, "hadal:engine_stalled_seconds", "seconds", HD_LM,                            \
+      "How long there has been work and no pass has ended.")                                                           \
+    X(OPERATOR_SECONDS, "Engine and cache", COUNTER, "hadal:engine_operator_seconds_total", "seconds",                 \
+      HD_LM ", operator", "Time of operators by their class, in the passes that were sampled, one in 31.")             \
+    X(OPERATOR_CALLS, "Engine and cache", COUNTER, "hadal:engine_operator_calls_total", "calls", HD_LM ", operator",   \
+      "How often they were called in those passes.")                                                                   \
+    X(SAMPLED_STEPS, "Engine and cache", COUNTER, "hadal:engine_sampled_steps_total", "passes", HD_LM,                 \
+      "Passes that were sampled for the times of operators.")                                                          \
+    X(SAMPLED_SECONDS, "Engine and cache", COUNTER, "hadal:engine_sampled_seconds_total", "seconds", HD_LM,            \
+      "Time of those passes, what is between operators included.")                                                     \
+    X(CACHE_FREE, "Engine and cache", GAUGE, "hadal:kv_cache_pages_free", "pages", HD_LM,                              \
+      "Pages that are kept for the next request.")                                                                     \
+    X(CACHE_LIMIT, "Engine and cache", GAUGE, "hadal:kv_cache_pages_limit", "pages", HD_LM,                            \
+      "Pages that there may be; nothing without a limit.")                                                             \
+    X(CACHE_PAGE_BYTES, "Engine and cache", GAUGE, "hadal:kv_cache_page_bytes", "bytes", HD_LM, "Bytes of a page.")    \
+    X(PREFIX_PAGES, "Engine and cache", GAUGE, "hadal:prefix_cache_pages", "pages", HD_LM,                             \
+      "Pages that hold prompts and answers of the past.")                                                              \
     X(BUSY, "Engine and cache", COUNTER, "hadal:engine_busy_seconds_total", "seconds", HD_LM,                          \
       "Seconds spent in passes.")
 
 #define HD_METRICS_OF_MODELS(X)                                                                                        \
     X(WEIGHT_BYTES, "Models", GAUGE, "hadal:model_weight_bytes", "bytes", HD_LM,                                       \
       "Bytes of the model's weights in its files.")                                                                    \
+    X(PACKED_BYTES, "Models", GAUGE, "hadal:model_packed_bytes", "bytes", HD_LM,                                       \
+      "Bytes of weights in the kernels' own layout, in memory.")                                                       \
+    X(SCRATCH_BYTES, "Models", GAUGE, "hadal:model_scratch_bytes", "bytes", HD_LM,                                     \
+      "Bytes of memory that a pass works in.")                                                                         \
+    X(MODEL_PARAMETERS, "Models", GAUGE, "hadal:model_parameters", "parameters", HD_LM, "Parameters of the model.")    \
+    X(MODEL_CONTEXT, "Models", GAUGE, "hadal:model_context_tokens", "tokens", HD_LM, "The longest session.")           \
+    X(MODEL_THREADS, "Models", GAUGE, "hadal:model_threads", "threads", HD_LM, "Threads that compute.")                \
+    X(MODEL_INFO, "Models", GAUGE, "hadal:model_info", "1", HD_LM ", architecture, cpu, precision, cache_type",        \
+      "What the model is and how it is computed.")                                                                     \
+    X(MODEL_LOADS, "Models", COUNTER, "hadal:model_loads_total", "loads", HD_LM, "How often it was loaded.")           \
+    X(MODEL_LOAD_FAILURES, "Models", COUNTER, "hadal:model_load_failures_total", "loads", HD_LM,                       \
+      "How often that failed.")                                                                                        \
+    X(MODEL_LOAD_SECONDS, "Models", GAUGE, "hadal:model_load_seconds", "seconds", HD_LM,                               \
+      "What the last loading took, up to the first token.")                                                            \
+    X(MODEL_IDLE, "Models", GAUGE, "hadal:model_token_age_seconds", "seconds", HD_LM,                                  \
+      "How long ago the model gave a token.")                                                                          \
+    X(MODELS, "Models", GAUGE, "hadal:models", "models", "status", "Models that are known, by what they are.")         \
     X(LORAS, "Models", GAUGE, "hadal:lora_adapters", "adapters", "status",                                             \
       "Adapters that are known, by what they are.")                                                                    \
     X(LORA_INFO, "Models", GAUGE, "vllm:lora_requests_info", "seconds since 1970",                                     \
@@ -80,6 +122,40 @@
 #define HD_METRICS_OF_THE_GATEWAY(X)                                                                                   \
     X(REPLIES, "Gateway", COUNTER, "http_requests_total", "replies", "status",                                         \
       "Replies by the class of their status.")                                                                         \
+    X(ROUTES, "Gateway", COUNTER, "hadal:http_route_responses_total", "replies", "route, method, class",               \
+      "Replies by route, method and class of status; paths that there are not count as other.")                        \
+    X(ROUTE_SECONDS, "Gateway", HISTOGRAM, "hadal:http_request_seconds", "seconds", "route",                           \
+      "From the request's first byte to the end of its reply.")                                                        \
+    X(OPEN_REQUESTS, "Gateway", GAUGE, "hadal:http_requests_open", "requests", "",                                     \
+      "Requests that are being answered.")                                                                             \
+    X(BODY_BYTES, "Gateway", COUNTER, "hadal:http_request_body_bytes_total", "bytes", "",                              \
+      "Bytes of requests' bodies.")                                                                                    \
+    X(KEYS_CHECKED, "Gateway", COUNTER, "hadal:api_keys_checked_total", "keys", "", "API keys looked up.")             \
+    X(REFUSALS, "Gateway", COUNTER, "hadal:requests_refused_total", "requests", "cause",                               \
+      "Requests that got no answer, by what was wrong with them.")                                                     \
+    X(DIALECT_REQUESTS, "Gateway", COUNTER, "hadal:dialect_requests_total", "requests", "dialect",                     \
+      "Requests given to an engine, by the API that they came by.")                                                    \
+    X(DIALECT_STREAMS, "Gateway", COUNTER, "hadal:dialect_streams_total", "requests", "dialect", "Of these, streams.") \
+    X(DIALECT_WITH_TOOLS, "Gateway", COUNTER, "hadal:dialect_tool_requests_total", "requests", "dialect",              \
+      "Of these, requests that offer tools.")                                                                          \
+    X(DIALECT_TOOL_CALLS, "Gateway", COUNTER, "hadal:dialect_tool_calls_total", "calls", "dialect",                    \
+      "Calls of tools in answers.")                                                                                    \
+    X(DIALECT_TOKENS, "Gateway", COUNTER, "hadal:dialect_tokens_total", "tokens", "dialect, kind",                     \
+      "Tokens: of prompts, of these cached ones, of answers, of these reasoning.")                                     \
+    X(DIALECT_FINISHED, "Gateway", COUNTER, "hadal:dialect_answers_total", "answers", "dialect, finished_reason",      \
+      "Answers that have ended, by the reason.")                                                                       \
+    X(STREAMS_OPEN, "Gateway", GAUGE, "hadal:streams_open", "streams", "", "Streams that are under way.")              \
+    X(DRAINING, "Gateway", GAUGE, "hadal:draining", "0 or 1", "",                                                      \
+      "1: the service is shutting down and takes no new work.")                                                        \
+    X(BUILD_INFO, "Gateway", GAUGE, "hadal:build_info", "1", "version", "The program.")                                \
+    X(STORE_QUERIES, "Gateway", COUNTER, "hadal:store_queries_total", "queries", "",                                   \
+      "Queries to the database of the data folder.")                                                                   \
+    X(STORE_ERRORS, "Gateway", COUNTER, "hadal:store_errors_total", "queries", "", "Of these, queries that failed.")   \
+    X(STORE_SECONDS, "Gateway", COUNTER, "hadal:store_query_seconds_total", "seconds", "", "Time spent in them.")      \
+    X(LOG_LINES, "Gateway", COUNTER, "hadal:log_lines_total", "lines", "level", "Lines of the log.")                   \
+    X(PAGES, "Gateway", COUNTER, "hadal:metrics_pages_total", "pages", "", "How often this page was made.")            \
+    X(PAGE_SECONDS, "Gateway", GAUGE, "hadal:metrics_page_seconds", "seconds", "", "What making the last one took.")   \
+    X(PAGE_BYTES, "Gateway", GAUGE, "hadal:metrics_page_bytes", "bytes", "", "How long it was.")                       \
     X(RESPONSES, "Gateway", COUNTER, "hadal:http_responses_total", "replies", "class", "The same under our own name.")
 
 #define HD_METRICS_OF_THE_DOOR(X)                                                                                      \
@@ -87,6 +163,16 @@
     X(ACCEPTED, "Door", COUNTER, "hadal:http_connections_total", "connections", "", "Connections accepted.")           \
     X(REFUSED, "Door", COUNTER, "hadal:http_connections_refused_total", "connections", "",                             \
       "Connections beyond a limit.")                                                                                   \
+    X(REFUSED_BY_LIMIT, "Door", COUNTER, "hadal:http_connections_refused_limit_total", "connections", "limit",         \
+      "The same by the limit: of all connections, or of those from one address.")                                      \
+    X(CONNECTIONS_MAX, "Door", GAUGE, "hadal:http_connections_limit", "connections", "",                               \
+      "Connections that there may be.")                                                                                \
+    X(HANDED_ON, "Door", COUNTER, "hadal:http_requests_received_total", "requests", "",                                \
+      "Requests that came whole and well-formed.")                                                                     \
+    X(BAD_STATUS, "Door", COUNTER, "hadal:http_bad_requests_status_total", "requests", "status",                       \
+      "Requests refused by the parser or by a limit, by their status.")                                                \
+    X(SLOW, "Door", COUNTER, "hadal:http_slow_clients_total", "clients", "stage",                                      \
+      "Clients that passed a time limit, by what they were at; idle ones are no fault.")                               \
     X(BAD, "Door", COUNTER, "hadal:http_bad_requests_total", "requests", "",                                           \
       "Requests refused by the parser or for being late.")                                                             \
     X(GONE, "Door", COUNTER, "hadal:http_clients_gone_total", "clients", "",                                           \

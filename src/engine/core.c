@@ -99,6 +99,7 @@ static hd_status open_parts(hd_core *core, const char *path, const hd_core_optio
                            .progress = o->progress,
                            .progress_arg = o->progress_arg};
     HD_TRY(hd_model_open(&core->model, core->ckpt, &mo, err));
+    if (o->sample_operators) HD_TRY(hd_operator_times_open(&core->times, o->backend, err));
     hd_pages_init(&core->pages, hd_model_get_layout(core->model)->page_bytes, 0);
     hd_core_limit_cache(core, o->cache_tokens);
     core->spans = hd_alloc_array((size_t)core->chunk, sizeof *core->spans);
@@ -131,6 +132,7 @@ void hd_core_close(hd_core **ref)
     if (!core) return;
     *ref = NULL;
     hd_model_close(&core->model);
+    hd_operator_times_close(&core->times);
     hd_pool_close(&core->pool);
     hd_checkpoint_close(&core->own);
     hd_pages_free(&core->pages);
@@ -315,7 +317,9 @@ static hd_status evaluate(hd_core *core, const hd_seq_feed *feeds, int count, in
     HD_TRY(gather(core, feeds, count, &wanted, refused, err));
     HD_TRY(logits_place(core, feeds, count, wanted, &logits, err));
     hd_batch batch = {.ids = core->ids, .spans = core->spans, .count = count};
+    if (core->times) hd_model_set_backend(core->model, hd_operator_times_begin(core->times));
     HD_TRY(hd_model_forward(core->model, &batch, logits, err));
+    if (core->times) hd_operator_times_end(core->times);
     if (count == 1 && !feeds[0].logits) feeds[0].seq->has_logits = false; /* they were overwritten */
     HD_TRY(hd_checkpoint_check(core->ckpt, err)); /* zeros may have been read in place of lost weights */
     settle(core, feeds, count, logits);

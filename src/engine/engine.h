@@ -16,6 +16,7 @@ typedef struct hd_core hd_core;
 
 typedef struct hd_core_options {
     const hd_backend *backend;
+    bool sample_operators;  /* the table's operators do not look at their table's address */
     int threads;            /* >= 1 */
     bool share_threads;     /* those of the process's shared pool */
     int64_t context;        /* 0: the model's limit */
@@ -23,7 +24,7 @@ typedef struct hd_core_options {
     int64_t cache_tokens;   /* 0: no limit but memory */
     const char *cache_type; /* hd_model_options.cache_type */
     hd_dials dials;
-    int lora_rank;          /* hd_model_options.lora_rank */
+    int lora_rank; /* hd_model_options.lora_rank */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
     const hd_checkpoint *checkpoint; /* what `path` holds, if it is open already, to outlive the core.  NULL: opened */

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "engine/engine.h"
+#include "tensor/operator_times.h"
 
 /* ---- pages (pages.c): blocks of page_bytes for HD_PAGE_ROWS tokens, counted by reference, reused when free ---- */
 
@@ -30,6 +31,7 @@ struct hd_core {
     hd_model *model;
     hd_pool *pool;
     const hd_backend *backend;
+    hd_operator_times *times; /* NULL: no pass is sampled */
     hd_pages pages;
     int64_t context, chunk;
     uint64_t fingerprint; /* of model, tier and page format: snapshots carry it */

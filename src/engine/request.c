@@ -116,6 +116,17 @@ void hd_scheduler_get_usage(hd_scheduler *s, hd_scheduler_usage *out)
     pthread_mutex_unlock(&s->lock);
 }
 
+bool hd_scheduler_get_operator(const hd_scheduler *s, int number, hd_operator_usage *out)
+{
+    return s->core->times && hd_operator_times_class(s->core->times, number, &out->name, &out->calls, &out->ns);
+}
+
+void hd_scheduler_get_sampled(const hd_scheduler *s, uint64_t *passes, uint64_t *ns)
+{
+    *passes = *ns = 0;
+    if (s->core->times) hd_operator_times_passes(s->core->times, passes, ns);
+}
+
 /* ---- what others want done on the thread ---- */
 
 bool hd_scheduler_call(hd_scheduler *s, void (*run)(hd_scheduler *s, void *arg), void *arg)

@@ -52,6 +52,7 @@ struct hd_call {
     hd_api_key key;            /* who asks */
     json_t *body;              /* checked against the route's shape */
     hd_served *model;          /* in use by this call */
+    bool keyless;              /* it was refused because no key came with it */
     bool joined;               /* it counts as load of the model's pair */
     hd_lora *lora;             /* the adapter that it named, a reference; NULL: none */
     char adapter[256];         /* its name */

@@ -95,6 +95,7 @@ hd_status hd_gateway_open(hd_gateway **out, const hd_gateway_options *options, h
     pthread_cond_init(&g->wake, NULL);
     pthread_mutex_init(&g->streams_lock, NULL);
     g->started_ns = hd_clock_ns();
+    hd_traffic_init(&g->traffic);
     hd_status status = fill_options(g, options, err);
     if (status == HD_OK) status = open_parts(g, err);
     if (status != HD_OK) {

@@ -7,6 +7,7 @@
 
 #include "gateway/call.h"
 #include "gateway/models.h"
+#include "gateway/traffic.h"
 
 struct hd_gateway {
     hd_gateway_options options; /* with the defaults filled in; strings are owned */
@@ -20,6 +21,7 @@ struct hd_gateway {
     _Atomic bool draining;
     _Atomic bool opened;         /* the models that are loaded at the start have been */
     _Atomic uint64_t replies[6]; /* by the first digit of the status */
+    hd_traffic traffic;
     /* The keeper: a thread that looks after models once a second. */
     pthread_t keeper;
     pthread_mutex_t lock;

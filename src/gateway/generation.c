@@ -122,12 +122,14 @@ static void list_stream(hd_generation *g)
     g->prev_stream = &gateway->streams;
     if (g->next_stream) g->next_stream->prev_stream = &g->next_stream;
     gateway->streams = g;
+    atomic_fetch_add_explicit(&gateway->traffic.streams_open, 1, memory_order_relaxed);
     pthread_mutex_unlock(&gateway->streams_lock);
 }
 
 static void unlist_stream(hd_generation *g)
 {
     if (!g->prev_stream) return;
+    atomic_fetch_sub_explicit(&g->call->gateway->traffic.streams_open, 1, memory_order_relaxed);
     pthread_mutex_lock(&g->call->gateway->streams_lock);
     *g->prev_stream = g->next_stream;
     if (g->next_stream) g->next_stream->prev_stream = g->prev_stream;
@@ -210,6 +212,7 @@ static void measure_end(const hd_choice *c, bool left)
     hd_histogram_add(&m->computed, (double)(e->prompt_tokens - e->cached_tokens));
     hd_histogram_add(&m->answer_tokens, (double)e->answer_tokens);
     if (e->answer_tokens > 1) hd_histogram_add(&m->per_token, seconds(e->decode_ns) / (double)(e->answer_tokens - 1));
+    hd_traffic_choice(c->generation, e, c->reasoning_tokens, c->tools, left);
     switch (left ? HD_FINISH_CANCELLED : e->reason) {
     case HD_FINISH_STOP: atomic_fetch_add(&m->stopped, 1); break;
     case HD_FINISH_LENGTH: atomic_fetch_add(&m->lengthy, 1); break;
@@ -523,6 +526,7 @@ static hd_status launch(hd_generation *g, bool *taken, hd_error *err)
         hd_exchange_watch(g->call->exchange, NULL, NULL, NULL);
         return hd_fail(err, why.status, "%s", why.text);
     }
+    hd_traffic_ask(g);
     drop_body(g);
     *taken = true;
     list_stream(g);

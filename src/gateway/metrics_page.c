@@ -3,15 +3,19 @@
  * Names, types and help are those of base/metric_families.h; a row here says where a family's value comes from, and is
  * printed once with all models under it.  What the gateway can't know, of process and machine, comes from a callback.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log_counts.h"
 #include "base/metric_families.h"
 #include "gateway/adapters.h"
 #include "gateway/gateway_internal.h"
 #include "gateway/pair.h"
+#include "store/store.h"
 
 #define PAGE_MAX ((size_t)8 << 20)
+#define OPERATORS 16   /* classes that are shown */
 #define MODELS_MAX 128 /* that one page shows, both of a pair */
 
 /* A model of a page.  A hd_served lives as long as the gateway, and so do its counts, also when it is unloaded
@@ -19,9 +23,12 @@
 typedef struct row {
     char labels[512];
     char precision[32];
-    int64_t context;
-    uint64_t weight_bytes;
+    hd_engine_info info;
     hd_scheduler_usage usage;
+    hd_operator_usage operators[OPERATORS];
+    int operator_count;
+    uint64_t sampled, sampled_ns;
+    uint64_t passed_ns; /* hd_clock of the last token */
     const hd_model_metrics *metrics;
     const _Atomic uint64_t *asked;
     hd_pair *pair; /* of the full one of two precisions; NULL: one precision, or the cheaper one */
@@ -62,7 +69,7 @@ static double cache_share(const row *r)
 {
     const hd_cache_usage *c = &r->usage.cache;
     double limit = (double)c->pages_limit;
-    if (limit <= 0) limit = (double)r->context / (double)HD_MAX(c->page_tokens, 1);
+    if (limit <= 0) limit = (double)r->info.context / (double)HD_MAX(c->page_tokens, 1);
     double share = limit > 0 ? (double)c->pages / limit : 0;
     return HD_MIN(share, 1.0);
 }
@@ -96,7 +103,80 @@ static double rejected(const row *r)
 }
 static double weight_bytes(const row *r)
 {
-    return (double)r->weight_bytes;
+    return (double)r->info.weight_bytes;
+}
+
+static double get_evaluated(const row *r)
+{
+    return (double)atomic_load(&r->metrics->evaluated);
+}
+static double get_engine_requests(const row *r)
+{
+    return (double)r->usage.requests;
+}
+static double get_stalled(const row *r)
+{
+    return r->usage.work_since_ns ? (double)(hd_clock_ns() - r->usage.work_since_ns) / 1e9 : 0;
+}
+static double get_sampled_steps(const row *r)
+{
+    return (double)r->sampled;
+}
+static double get_sampled_seconds(const row *r)
+{
+    return (double)r->sampled_ns / 1e9;
+}
+static double get_cache_free(const row *r)
+{
+    return (double)r->usage.cache.pages_free;
+}
+static double get_cache_limit(const row *r)
+{
+    return r->usage.cache.pages_limit ? (double)r->usage.cache.pages_limit : NAN /* not shown */;
+}
+static double get_cache_page_bytes(const row *r)
+{
+    return (double)r->usage.cache.page_bytes;
+}
+static double get_prefix_pages(const row *r)
+{
+    return (double)r->usage.prefix_pages;
+}
+static double get_packed_bytes(const row *r)
+{
+    return (double)r->info.packed_bytes;
+}
+static double get_scratch_bytes(const row *r)
+{
+    return (double)r->info.scratch_bytes;
+}
+static double get_model_parameters(const row *r)
+{
+    return (double)r->info.parameters;
+}
+static double get_model_context(const row *r)
+{
+    return (double)r->info.context;
+}
+static double get_model_threads(const row *r)
+{
+    return r->info.threads;
+}
+static double get_model_loads(const row *r)
+{
+    return (double)atomic_load(&r->metrics->loads);
+}
+static double get_model_load_failures(const row *r)
+{
+    return (double)atomic_load(&r->metrics->load_failures);
+}
+static double get_model_load_seconds(const row *r)
+{
+    return atomic_load(&r->metrics->load_seconds);
+}
+static double get_model_idle(const row *r)
+{
+    return (double)(hd_clock_ns() - r->passed_ns) / 1e9;
 }
 
 typedef struct number_row {
@@ -121,6 +201,24 @@ static const number_row numbers[] = {
     {HD_M_STEPS, step_count},
     {HD_M_BUSY, busy_seconds},
     {HD_M_WEIGHT_BYTES, weight_bytes},
+    {HD_M_EVALUATED, get_evaluated},
+    {HD_M_ENGINE_REQUESTS, get_engine_requests},
+    {HD_M_STALLED, get_stalled},
+    {HD_M_SAMPLED_STEPS, get_sampled_steps},
+    {HD_M_SAMPLED_SECONDS, get_sampled_seconds},
+    {HD_M_CACHE_FREE, get_cache_free},
+    {HD_M_CACHE_LIMIT, get_cache_limit},
+    {HD_M_CACHE_PAGE_BYTES, get_cache_page_bytes},
+    {HD_M_PREFIX_PAGES, get_prefix_pages},
+    {HD_M_PACKED_BYTES, get_packed_bytes},
+    {HD_M_SCRATCH_BYTES, get_scratch_bytes},
+    {HD_M_MODEL_PARAMETERS, get_model_parameters},
+    {HD_M_MODEL_CONTEXT, get_model_context},
+    {HD_M_MODEL_THREADS, get_model_threads},
+    {HD_M_MODEL_LOADS, get_model_loads},
+    {HD_M_MODEL_LOAD_FAILURES, get_model_load_failures},
+    {HD_M_MODEL_LOAD_SECONDS, get_model_load_seconds},
+    {HD_M_MODEL_IDLE, get_model_idle},
 };
 
 /* ---- per model: histograms ---- */
@@ -147,6 +245,7 @@ static const histogram_row histograms[] = {
     {HD_M_ANSWER_LENGTH, ROW(answer_tokens)},
     {HD_M_MAX_TOKENS, ROW(max_tokens)},
     {HD_M_MAX_TOKENS_OLD, ROW(max_tokens)},
+    {HD_M_STEP_REQUESTS, ROW(step_requests)},
     {HD_M_CHOICES, ROW(choices)},
     {HD_M_COMPUTED, ROW(computed)},
 };
@@ -163,14 +262,18 @@ static void hold(void *arg, hd_served *model)
     /* two engines behind one model are numbered, as those of vLLM are */
     hd_metrics_label(&labels, "engine", cheaper ? "1" : "0");
     if (labels.status == HD_OK) {
-        *r = (row){.context = model->info.context,
-                   .weight_bytes = model->info.weight_bytes,
+        *r = (row){.info = model->info,
+                   .passed_ns = atomic_load(&model->passed_ns),
                    .metrics = &model->metrics,
                    .asked = &model->asked,
                    .pair = cheaper ? NULL : model->pair};
         memcpy(r->labels, labels.data, labels.len + 1);
         snprintf(r->precision, sizeof r->precision, "%s", model->precision);
         hd_scheduler_get_usage(model->scheduler, &r->usage);
+        hd_scheduler_get_sampled(model->scheduler, &r->sampled, &r->sampled_ns);
+        while (r->operator_count < OPERATORS &&
+               hd_scheduler_get_operator(model->scheduler, r->operator_count, &r->operators[r->operator_count]))
+            r->operator_count++;
         f->count++;
     }
     hd_buf_free(&labels);
@@ -244,6 +347,42 @@ static void write_precisions(hd_metrics_page *page, const figures *f)
     }
 }
 
+static void write_steps(hd_metrics_page *page, const figures *f)
+{
+    static const char *const kinds[] = {"prefill", "decode"};
+    for (int i = 0; i < f->count; i++)
+        for (size_t k = 0; k < HD_ARRAY_LEN(kinds); k++) {
+            char labels[600];
+            snprintf(labels, sizeof labels, "%s,kind=\"%s\"", f->rows[i].labels, kinds[k]);
+            hd_metrics_put_histogram(page, HD_M_STEP_SECONDS, labels, &f->rows[i].metrics->step_seconds[k]);
+        }
+}
+
+/* Classes that this model has. */
+static void write_operators(hd_metrics_page *page, const figures *f, hd_metric metric)
+{
+    for (int i = 0; i < f->count; i++)
+        for (int k = 0; k < f->rows[i].operator_count; k++) {
+            const hd_operator_usage *u = &f->rows[i].operators[k];
+            char labels[600];
+            if (!u->calls) continue;
+            snprintf(labels, sizeof labels, "%s,operator=\"%s\"", f->rows[i].labels, u->name);
+            hd_metrics_put(page, metric, labels,
+                           metric == HD_M_OPERATOR_CALLS ? (double)u->calls : (double)u->ns / 1e9);
+        }
+}
+
+static void write_infos(hd_metrics_page *page, const figures *f)
+{
+    for (int i = 0; i < f->count; i++) {
+        const row *r = &f->rows[i];
+        char labels[800];
+        snprintf(labels, sizeof labels, "%s,architecture=\"%s\",cpu=\"%s\",precision=\"%s\",cache_type=\"%s\"",
+                 r->labels, r->info.architecture, r->info.cpu, r->precision, r->info.cache_type);
+        hd_metrics_put(page, HD_M_MODEL_INFO, labels, 1);
+    }
+}
+
 static void write_models(hd_metrics_page *page, const figures *f)
 {
     for (size_t k = 0; k < HD_ARRAY_LEN(numbers); k++) {
@@ -260,6 +399,10 @@ static void write_models(hd_metrics_page *page, const figures *f)
     write_finished(page, f);
     write_cache_info(page, f);
     write_precisions(page, f);
+    write_steps(page, f);
+    write_operators(page, f, HD_M_OPERATOR_SECONDS);
+    write_operators(page, f, HD_M_OPERATOR_CALLS);
+    write_infos(page, f);
 }
 
 /* ---- adapters ---- */
@@ -321,6 +464,23 @@ static void write_adapters(hd_metrics_page *page, const hd_gateway *g)
 
 /* ---- the door ---- */
 
+static void write_bad(hd_metrics_page *page, const hd_server_usage *u)
+{
+    static const int statuses[HD_REFUSAL_STATUS_COUNT] = HD_REFUSAL_STATUSES;
+    static const char *const stages[HD_SLOW_COUNT] = {[HD_SLOW_HANDSHAKE] = "handshake",
+                                                      [HD_SLOW_HEAD] = "head",
+                                                      [HD_SLOW_BODY] = "body",
+                                                      [HD_SLOW_READER] = "reply",
+                                                      [HD_SLOW_IDLE] = "idle"};
+    for (int i = 0; i < HD_REFUSAL_STATUS_COUNT; i++) {
+        char status[16] = "other";
+        if (statuses[i]) snprintf(status, sizeof status, "%d", statuses[i]);
+        hd_metrics_put_by(page, HD_M_BAD_STATUS, "status", status, (double)u->by_status[i]);
+    }
+    for (int i = 0; i < HD_SLOW_COUNT; i++)
+        hd_metrics_put_by(page, HD_M_SLOW, "stage", stages[i], (double)u->slow[i]);
+}
+
 static void write_server(hd_metrics_page *page, const hd_gateway *g)
 {
     hd_server_usage u = {0};
@@ -329,6 +489,11 @@ static void write_server(hd_metrics_page *page, const hd_gateway *g)
     hd_metrics_put(page, HD_M_CONNECTIONS, NULL, (double)u.connections);
     hd_metrics_put(page, HD_M_ACCEPTED, NULL, (double)u.accepted);
     hd_metrics_put(page, HD_M_REFUSED, NULL, (double)u.refused);
+    hd_metrics_put_by(page, HD_M_REFUSED_BY_LIMIT, "limit", "connections", (double)(u.refused - u.refused_address));
+    hd_metrics_put_by(page, HD_M_REFUSED_BY_LIMIT, "limit", "address", (double)u.refused_address);
+    if (server) hd_metrics_put(page, HD_M_CONNECTIONS_MAX, NULL, (double)u.connections_max);
+    hd_metrics_put(page, HD_M_HANDED_ON, NULL, (double)u.requests);
+    write_bad(page, &u);
     hd_metrics_put(page, HD_M_BAD, NULL, (double)u.bad);
     hd_metrics_put(page, HD_M_GONE, NULL, (double)u.gone);
     hd_metrics_put(page, HD_M_RECEIVED, NULL, (double)u.received);
@@ -358,8 +523,50 @@ static void write_traces(hd_metrics_page *page, const hd_gateway *g)
     hd_metrics_put(page, HD_M_SPANS_DROPPED, NULL, (double)spans.dropped);
 }
 
+/* ---- what else the program tells of itself ---- */
+
+typedef struct model_states {
+    int by_state[HD_MODEL_FAILED + 1];
+} model_states;
+
+static void count_model(void *arg, const hd_model_view *view)
+{
+    model_states *s = arg;
+    if (!view->alias && !view->parent) s->by_state[view->state]++; /* adapters have a family of their own */
+}
+
+static void write_states(hd_metrics_page *page, hd_gateway *g)
+{
+    static const char *const names[] = {[HD_MODEL_UNLOADED] = "unloaded",
+                                        [HD_MODEL_LOADING] = "loading",
+                                        [HD_MODEL_READY] = "ready",
+                                        [HD_MODEL_UNLOADING] = "unloading",
+                                        [HD_MODEL_FAILED] = "failed"};
+    model_states s = {{0}};
+    hd_models_list(g->models, count_model, &s);
+    for (size_t i = 0; i < HD_ARRAY_LEN(names); i++)
+        hd_metrics_put_by(page, HD_M_MODELS, "status", names[i], s.by_state[i]);
+}
+
+static void write_program(hd_metrics_page *page, const hd_gateway *g)
+{
+    static const char *const levels[HD_LOG_LEVELS] = {"error", "warning", "info", "debug"};
+    uint64_t lines[HD_LOG_LEVELS];
+    hd_store_usage store;
+    hd_log_get_counts(lines);
+    hd_store_get_usage(&store);
+    hd_metrics_put(page, HD_M_DRAINING, NULL, atomic_load(&((hd_gateway *)(uintptr_t)g)->draining));
+    if (g->options.version) hd_metrics_put_by(page, HD_M_BUILD_INFO, "version", g->options.version, 1);
+    hd_metrics_put(page, HD_M_STORE_QUERIES, NULL, (double)store.queries);
+    hd_metrics_put(page, HD_M_STORE_ERRORS, NULL, (double)store.errors);
+    hd_metrics_put(page, HD_M_STORE_SECONDS, NULL, store.seconds);
+    for (int i = 0; i < HD_LOG_LEVELS; i++)
+        hd_metrics_put_by(page, HD_M_LOG_LINES, "level", levels[i], (double)lines[i]);
+}
+
 hd_status hd_metrics_write(hd_buf *out, hd_gateway *g, hd_error *err)
 {
+    uint64_t start = hd_clock_ns();
     figures *f = hd_calloc(1, sizeof *f);
     if (!f) return hd_fail(err, HD_E_MEMORY, "out of memory for the metrics page");
     hd_metrics_page page = hd_metrics_page_begin(out);
@@ -369,8 +576,14 @@ hd_status hd_metrics_write(hd_buf *out, hd_gateway *g, hd_error *err)
     write_server(&page, g);
     write_replies(&page, g);
     write_traces(&page, g);
+    write_states(&page, g);
+    hd_traffic_write(&g->traffic, &page);
+    write_program(&page, g);
     if (g->options.more_metrics) g->options.more_metrics(g->options.more_metrics_arg, out);
     hd_free(f);
+    hd_tally_add(&g->traffic.pages, 1);
+    atomic_store(&g->traffic.page_seconds, (double)(hd_clock_ns() - start) / 1e9);
+    atomic_store(&g->traffic.page_bytes, out->len);
     return out->status == HD_OK ? HD_OK : hd_fail(err, out->status, "the metrics page is too large");
 }
 

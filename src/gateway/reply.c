@@ -44,6 +44,7 @@ static void count(hd_call *call, int status)
 {
     call->status = status;
     atomic_fetch_add_explicit(&call->gateway->replies[status / 100 % 6], 1, memory_order_relaxed);
+    hd_traffic_reply(call, status);
 }
 
 /* A client that has left needs no reply, and no other error is left to tell it. */

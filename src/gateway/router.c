@@ -60,6 +60,7 @@ static void refuse_route(hd_call *call, int http, const hd_http_request *request
                   request->method.data, (int)HD_MIN(request->path.len, 200), request->path.data);
     hd_text_clean(err.text);
     call->http = http;
+    hd_traffic_refuse(call, http == 404 ? HD_REFUSED_PATH : HD_REFUSED_METHOD);
     hd_call_fail(call, &err);
 }
 
@@ -153,9 +154,12 @@ static hd_status authenticate(hd_call *call, bool *taken, hd_error *err)
     bool local = flags & HD_ROUTE_LOCAL && hd_address_is_loopback(hd_exchange_peer(call->exchange)) &&
                  is_local_name(request->host);
     if (key.len == 0 && local) return HD_OK;
-    if (key.len == 0)
+    if (key.len == 0) {
+        call->keyless = true;
         return hd_fail(err, HD_E_DENIED,
                        "no key came with the request: send it as Authorization: Bearer KEY or x-api-key");
+    }
+    hd_tally_add(&call->gateway->traffic.keys_checked, 1);
     return hd_api_keys_check(keys, key, &call->key, err);
 }
 
@@ -274,8 +278,13 @@ static hd_status answer(hd_call *call, bool *taken, hd_error *err)
 /* A call that was parked passes all of them again. */
 typedef hd_status (*stage)(hd_call *call, bool *taken, hd_error *err);
 
-static const stage stages[] = {check_browser, authenticate,     check_draining, read_body,
-                               choose_model,  choose_precision, answer};
+static const struct {
+    stage run;
+    hd_refusal refusal; /* what its failure is counted as */
+} stages[] = {{check_browser, HD_REFUSED_BROWSER},   {authenticate, HD_REFUSED_WRONG_KEY},
+              {check_draining, HD_REFUSED_DRAINING}, {read_body, HD_REFUSED_BODY},
+              {choose_model, HD_REFUSED_MODEL},      {choose_precision, HD_REFUSED_PRECISION},
+              {answer, HD_REFUSED_REQUEST}};
 
 static void pass(hd_call *call)
 {
@@ -283,8 +292,9 @@ static void pass(hd_call *call)
     hd_status status = HD_OK;
     bool taken = false;
     for (size_t i = 0; i < HD_ARRAY_LEN(stages) && status == HD_OK; i++) {
-        status = stages[i](call, &taken, &err);
+        status = stages[i].run(call, &taken, &err);
         if (taken) return;
+        if (status != HD_OK) hd_traffic_refuse(call, call->keyless ? HD_REFUSED_NO_KEY : stages[i].refusal);
     }
     if (status != HD_OK) hd_call_fail(call, &err);
     hd_call_close(call);
@@ -308,6 +318,7 @@ static hd_call *new_call(hd_gateway *gateway, hd_exchange *exchange)
     call->gateway = gateway;
     call->exchange = exchange;
     identify(call, hd_exchange_request(exchange));
+    hd_traffic_begin(call);
     return call;
 }
 
@@ -343,6 +354,7 @@ void hd_call_close(hd_call *call)
 {
     hd_call_report(call);
     hd_trace_finish(call);
+    hd_traffic_end(call);
     if (call->joined) hd_pair_leave(call->model->pair);
     hd_lora_close(&call->lora); /* before its base may go */
     if (call->model) hd_models_release(call->model);

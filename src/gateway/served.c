@@ -168,7 +168,11 @@ hd_status hd_served_probe(hd_served *s, hd_error *err)
 static void on_step(void *arg, const hd_step_event *event)
 {
     hd_served *s = arg;
-    hd_histogram_add(&s->metrics.step_tokens, (double)(event->prompt_tokens + event->answer_tokens));
+    hd_model_metrics *m = &s->metrics;
+    hd_histogram_add(&m->step_tokens, (double)(event->prompt_tokens + event->answer_tokens));
+    hd_histogram_add(&m->step_seconds[event->prompt_tokens == 0], (double)event->duration_ns / 1e9);
+    hd_histogram_add(&m->step_requests, event->batch);
+    atomic_fetch_add_explicit(&m->evaluated, (uint64_t)event->prompt_tokens, memory_order_relaxed);
 }
 
 /* Limits that nobody set.  A quarter of the memory is for all else; weights are packed in memory, or read from a mapped
@@ -208,7 +212,10 @@ static hd_status open_parts(hd_served *s, const hd_gateway_options *o, hd_error 
 
 hd_status hd_served_open(hd_served *s, const hd_gateway_options *options, hd_error *err)
 {
+    uint64_t start = hd_clock_ns();
     hd_status status = open_parts(s, options, err);
+    atomic_fetch_add(status == HD_OK ? &s->metrics.loads : &s->metrics.load_failures, 1);
+    atomic_store(&s->metrics.load_seconds, (double)(hd_clock_ns() - start) / 1e9);
     if (status != HD_OK) hd_served_shut(s);
     return status;
 }

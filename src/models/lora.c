@@ -151,7 +151,7 @@ hd_status hd_lora_bind(hd_lora **out, const hd_model *model, const hd_adapter *a
     hd_lora *l = hd_calloc(1, sizeof *l);
     if (!l) return no_memory(err);
     l->model = model;
-    l->backend = model->backend;
+    l->backend = model->own_backend; /* a pass may be under way, with another table */
     l->number = atomic_fetch_add(&numbers, 1) + 1;
     l->hash = 0xcbf29ce484222325u;
     atomic_init(&l->refs, 1);

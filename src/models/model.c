@@ -220,7 +220,7 @@ static hd_model *new_model(const hd_model_options *options)
 {
     hd_model *m = hd_calloc(1, sizeof *m);
     if (!m) return NULL;
-    m->backend = options->backend;
+    m->backend = m->own_backend = options->backend;
     m->exec.backend = options->backend;
     m->exec.pool = options->pool;
     m->max_tokens = options->max_tokens;
@@ -411,6 +411,12 @@ hd_status hd_model_forward(hd_model *m, const hd_batch *batch, float *logits, hd
     else
         forward(m, batch, tokens, logits);
     return HD_OK;
+}
+
+void hd_model_set_backend(hd_model *m, const hd_backend *backend)
+{
+    m->backend = backend;
+    m->exec.backend = backend;
 }
 
 const float *hd_model_hidden(const hd_model *model)

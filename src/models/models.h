@@ -216,4 +216,8 @@ hd_status hd_model_forward(hd_model *model, const hd_batch *batch, float *logits
 /* [wanted][hidden]: what the logits of the last pass were computed from, behind the last norm; until the next pass. */
 const float *hd_model_hidden(const hd_model *model);
 
+/* From the next pass on the model computes by this table: that of its options, or one whose operators wrap those.  Not
+ * while a pass is under way. */
+void hd_model_set_backend(hd_model *model, const hd_backend *backend);
+
 #endif

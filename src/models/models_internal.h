@@ -105,7 +105,8 @@ typedef struct hd_arch_ops {
 
 struct hd_model {
     hd_model_config config;
-    const hd_backend *backend;
+    const hd_backend *backend;     /* of the pass: its operators may be wrapped (hd_model_set_backend) */
+    const hd_backend *own_backend; /* constant */
     const hd_checkpoint *ckpt;
     hd_weights *weights;
     hd_exec exec;

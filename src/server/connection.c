@@ -227,6 +227,16 @@ static void refuse_without_memory(hd_connection *c)
     if (waiting(c) || transmit(c, reply, sizeof reply - 1, &moved) != MOVED || moved != sizeof reply - 1) die(c, true);
 }
 
+static void count_refusal(hd_server_counters *counters, int status)
+{
+    static const int statuses[HD_REFUSAL_STATUS_COUNT] = HD_REFUSAL_STATUSES;
+    int i = 0;
+    while (i < HD_REFUSAL_STATUS_COUNT - 1 && statuses[i] != status)
+        i++;
+    count(&counters->bad, 1);
+    count(&counters->by_status[i], 1);
+}
+
 /* Answers what can't be served, and closes.  `text` is ASCII. */
 static void refuse(hd_connection *c, int status, const char *text)
 {
@@ -237,7 +247,7 @@ static void refuse(hd_connection *c, int status, const char *text)
     clean[len] = '\0';
     const hd_http_request *request = hd_http_parser_request(c->parser);
     bool is_head = request && request->method.len == 4 && memcmp(request->method.data, "HEAD", 4) == 0;
-    count(&c->server->count.bad, 1);
+    count_refusal(&c->server->count, status);
     drop_body(c);
     hd_buf_wipe_free(&c->ahead);
     c->ahead_used = 0;
@@ -472,6 +482,13 @@ static uint64_t deadline(const hd_connection *c)
 static void time_out(hd_connection *c)
 {
     bool stuck = waiting(c) && hd_clock_ns() >= after(c->output_since, c->server->options.write_seconds);
+    hd_slow slow = stuck                               ? HD_SLOW_READER
+                   : c->phase == HANDSHAKE             ? HD_SLOW_HANDSHAKE
+                   : c->phase != READING               ? HD_SLOW_COUNT
+                   : hd_http_parser_is_idle(c->parser) ? HD_SLOW_IDLE
+                   : hd_http_parser_request(c->parser) ? HD_SLOW_BODY
+                                                       : HD_SLOW_HEAD;
+    if (slow != HD_SLOW_COUNT) count(&c->server->count.slow[slow], 1);
     if (stuck)
         die(c, true);
     else if (c->phase != READING || hd_http_parser_is_idle(c->parser))

@@ -154,6 +154,7 @@ static void admit(hd_server *s, int fd, const struct sockaddr_storage *peer)
         return;
     }
     if (address) hd_addresses_leave(&s->addresses, address);
+    if (room && !address) atomic_fetch_add_explicit(&s->count.refused_address, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&s->count.refused, 1, memory_order_relaxed);
     close(fd);
 }
@@ -467,6 +468,12 @@ void hd_server_get_usage(const hd_server *s, hd_server_usage *out)
         .handshakes = atomic_load_explicit(&c->handshakes, memory_order_relaxed),
         .handshakes_failed = atomic_load_explicit(&c->handshakes_failed, memory_order_relaxed),
     };
+    out->refused_address = atomic_load_explicit(&c->refused_address, memory_order_relaxed);
+    out->connections_max = s->options.connections;
+    for (int i = 0; i < HD_REFUSAL_STATUS_COUNT; i++)
+        out->by_status[i] = atomic_load_explicit(&c->by_status[i], memory_order_relaxed);
+    for (int i = 0; i < HD_SLOW_COUNT; i++)
+        out->slow[i] = atomic_load_explicit(&c->slow[i], memory_order_relaxed);
     if (!s->secure) return;
     pthread_mutex_t *lock = (pthread_mutex_t *)&s->tls_lock; /* which is no part of what a reader sees */
     pthread_mutex_lock(lock);

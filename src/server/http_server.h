@@ -68,12 +68,33 @@ hd_status hd_server_reload(hd_server *server, hd_error *err);
  * 3.2.1.3), ::1, or the former within IPv6. */
 bool hd_address_is_loopback(const char *address);
 
+/* What a client was too slow with; its connection was closed, or its request refused with 408. */
+typedef enum hd_slow {
+    HD_SLOW_HANDSHAKE,
+    HD_SLOW_HEAD,
+    HD_SLOW_BODY,
+    HD_SLOW_READER,
+    HD_SLOW_IDLE,
+    HD_SLOW_COUNT
+} hd_slow;
+
+/* Statuses with which the parser and limits refuse; the last place is for others. */
+#define HD_REFUSAL_STATUSES                                                                                            \
+    {                                                                                                                  \
+        400, 408, 411, 413, 414, 417, 431, 501, 503, 505, 0                                                            \
+    }
+#define HD_REFUSAL_STATUS_COUNT 11
+
 typedef struct hd_server_usage {
     int64_t connections;       /* open now */
     int64_t accepted, refused; /* since the start; refused by a limit on connections */
     int64_t requests, bad;     /* handed on; refused by the parser or by a time limit */
-    int64_t gone;              /* clients that left before their reply was complete */
-    uint64_t received, sent;   /* bytes of HTTP, without TLS's own */
+    int64_t refused_address;   /* of `refused`, those that one address had too many of */
+    int64_t connections_max;
+    int64_t by_status[HD_REFUSAL_STATUS_COUNT]; /* of `bad`, as in HD_REFUSAL_STATUSES */
+    int64_t slow[HD_SLOW_COUNT];
+    int64_t gone;            /* clients that left before their reply was complete */
+    uint64_t received, sent; /* bytes of HTTP, without TLS's own */
     int64_t handshakes, handshakes_failed;
     int64_t certificate_expires; /* seconds since 1970; 0: plain */
 } hd_server_usage;

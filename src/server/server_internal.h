@@ -115,6 +115,7 @@ hd_connection *hd_connection_next(const hd_connection *connection); /* of all th
 
 typedef struct hd_server_counters {
     atomic_int_fast64_t connections, accepted, refused, requests, bad, gone, handshakes, handshakes_failed;
+    atomic_int_fast64_t refused_address, by_status[HD_REFUSAL_STATUS_COUNT], slow[HD_SLOW_COUNT];
     atomic_uint_fast64_t received, sent;
 } hd_server_counters;
 

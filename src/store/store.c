@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -63,6 +64,17 @@ hd_status hd_store_fail(const hd_store *store, int code, hd_error *err)
 
 /* ---- statements ---- */
 
+static struct {
+    _Atomic uint64_t queries, errors, ns;
+} usage;
+
+void hd_store_get_usage(hd_store_usage *out)
+{
+    *out = (hd_store_usage){.queries = atomic_load_explicit(&usage.queries, memory_order_relaxed),
+                            .errors = atomic_load_explicit(&usage.errors, memory_order_relaxed),
+                            .seconds = (double)atomic_load_explicit(&usage.ns, memory_order_relaxed) / 1e9};
+}
+
 hd_status hd_store_statement(hd_store *store, hd_sql which, sqlite3_stmt **out, hd_error *err)
 {
     sqlite3_stmt **statement = &store->statements[which];
@@ -72,15 +84,19 @@ hd_status hd_store_statement(hd_store *store, hd_sql which, sqlite3_stmt **out, 
     }
     (void)sqlite3_reset(*statement);
     (void)sqlite3_clear_bindings(*statement);
+    atomic_fetch_add_explicit(&usage.queries, 1, memory_order_relaxed);
     *out = *statement;
     return HD_OK;
 }
 
 hd_status hd_store_step(hd_store *store, sqlite3_stmt *statement, bool *row, hd_error *err)
 {
+    uint64_t start = hd_clock_ns();
     int code = sqlite3_step(statement);
+    atomic_fetch_add_explicit(&usage.ns, hd_clock_ns() - start, memory_order_relaxed);
     *row = code == SQLITE_ROW;
     if (code == SQLITE_ROW) return HD_OK;
+    if (code != SQLITE_DONE) atomic_fetch_add_explicit(&usage.errors, 1, memory_order_relaxed);
     hd_status status = code == SQLITE_DONE ? HD_OK : hd_store_fail(store, code, err);
     (void)sqlite3_reset(statement); /* repeats the error that we have told of */
     return status;

@@ -73,4 +73,14 @@ hd_status hd_store_key_revoke(hd_store *store, int64_t id, hd_error *err);
  * Never waits: while another process writes, the note is left out. */
 hd_status hd_store_key_touch(hd_store *store, const hd_key_row *row, hd_error *err);
 
+/* ---- figures ---- */
+
+/* Of all databases of this process, since its start. */
+typedef struct hd_store_usage {
+    uint64_t queries, errors;
+    double seconds; /* spent in queries, waiting for other processes included */
+} hd_store_usage;
+
+void hd_store_get_usage(hd_store_usage *out); /* any thread */
+
 #endif
