@@ -134,6 +134,19 @@ static hd_status make_cloud_init(const hd_description *d, hd_artifact_files *fil
     return add_folder(d, files, "cloud-init/", err);
 }
 
+/* As they are: Grafana has braces of its own. */
+static hd_status make_dashboards(const hd_description *d, hd_artifact_files *files, hd_error *err)
+{
+    const char *rest;
+    (void)d;
+    for (size_t i = 0; (rest = hd_artifact_template_at("dashboards/", i)); i++) {
+        char path[256];
+        snprintf(path, sizeof path, "dashboards/%s", rest);
+        HD_TRY(hd_artifact_add_verbatim(files, path, rest, err));
+    }
+    return HD_OK;
+}
+
 static hd_status make_description(const hd_description *d, hd_artifact_files *files, hd_error *err)
 {
     hd_buf text;
@@ -160,6 +173,7 @@ static const hd_artifact_target targets[] = {
     {"proxy", "examples: nginx, HAProxy, rules of a firewall for HTTP, a jump host", make_proxy},
     {"nftables", "rules of a machine in an isolated network", make_nftables},
     {"cloud-init", "a virtual machine that becomes the service", make_cloud_init},
+    {"dashboards", "boards of Grafana for the figures of /metrics: service, engine, machine, door", make_dashboards},
     {"description", "hadal.yaml: every key with its value and what it means", make_description},
 };
 
