@@ -85,6 +85,7 @@ static hd_status choose_context(hd_core *core, const hd_core_options *o, hd_erro
 static hd_status open_parts(hd_core *core, const char *path, const hd_core_options *o, hd_error *err)
 {
     core->backend = o->backend;
+    core->may_sample = o->may_sample;
     if (!o->checkpoint) HD_TRY(hd_checkpoint_open(&core->own, path, err));
     core->ckpt = o->checkpoint ? o->checkpoint : core->own;
     HD_TRY(choose_context(core, o, err));
@@ -99,7 +100,6 @@ static hd_status open_parts(hd_core *core, const char *path, const hd_core_optio
                            .progress = o->progress,
                            .progress_arg = o->progress_arg};
     HD_TRY(hd_model_open(&core->model, core->ckpt, &mo, err));
-    if (o->sample_operators) HD_TRY(hd_operator_times_open(&core->times, o->backend, err));
     hd_pages_init(&core->pages, hd_model_get_layout(core->model)->page_bytes, 0);
     hd_core_limit_cache(core, o->cache_tokens);
     core->spans = hd_alloc_array((size_t)core->chunk, sizeof *core->spans);
@@ -210,6 +210,11 @@ void hd_core_cancel(hd_core *core)
 void hd_core_resume(hd_core *core)
 {
     atomic_store(&core->cancelled, false);
+}
+
+hd_status hd_core_sample_operators(hd_core *core, hd_error *err)
+{
+    return core->may_sample && !core->times ? hd_operator_times_open(&core->times, core->backend, err) : HD_OK;
 }
 
 void hd_core_begin(hd_core *core)

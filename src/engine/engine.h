@@ -16,7 +16,7 @@ typedef struct hd_core hd_core;
 
 typedef struct hd_core_options {
     const hd_backend *backend;
-    bool sample_operators;  /* the table's operators do not look at their table's address */
+    bool may_sample;        /* the table's operators do not look at its address: hd_core_sample_operators may wrap it */
     int threads;            /* >= 1 */
     bool share_threads;     /* those of the process's shared pool */
     int64_t context;        /* 0: the model's limit */
@@ -50,6 +50,10 @@ void hd_core_set_trace(hd_core *core, hd_expert_trace *trace); /* the caller kee
  * hd_core_resume takes back a request that no step has met. */
 void hd_core_cancel(hd_core *core);
 void hd_core_resume(hd_core *core);
+
+/* From now on one pass of some thirty is timed by classes of operators (hd_operator_times); nothing where options said
+ * that it may not be.  Before the first step.  HD_E_MEMORY. */
+hd_status hd_core_sample_operators(hd_core *core, hd_error *err);
 
 /* Keeps the turn on shared threads over a step and what belongs to it; hd_core_step alone takes its own. */
 void hd_core_begin(hd_core *core);

@@ -31,6 +31,7 @@ struct hd_core {
     hd_model *model;
     hd_pool *pool;
     const hd_backend *backend;
+    bool may_sample;
     hd_operator_times *times; /* NULL: no pass is sampled */
     hd_pages pages;
     int64_t context, chunk;

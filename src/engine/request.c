@@ -75,7 +75,8 @@ hd_status hd_scheduler_open_core(hd_scheduler **out, hd_core *core, const hd_sch
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->wake, NULL);
     pthread_cond_init(&s->job_done, NULL);
-    hd_status status = choose(s, options, err);
+    hd_status status = hd_core_sample_operators(core, err);
+    if (status == HD_OK) status = choose(s, options, err);
     if (status == HD_OK) status = start(s, err);
     if (status != HD_OK) {
         free_scheduler(s);

@@ -82,7 +82,7 @@ static hd_status core_options(hd_core_options *out, const hd_engine_options *o, 
                        o->cpu);
     if (o->threads < 0 || o->context < 0 || o->chunk < 0 || o->cache_tokens < 0)
         return hd_fail(err, HD_E_ARGUMENT, "threads, context, chunk and cache_tokens must not be negative");
-    *out = (hd_core_options){.sample_operators = !o->profile, /* which knows itself by that address */
+    *out = (hd_core_options){.may_sample = !o->profile, /* which knows itself by that address */
                              .threads = o->threads ? o->threads : hd_cpu_threads(),
                              .share_threads = o->share_threads,
                              .context = o->context,
