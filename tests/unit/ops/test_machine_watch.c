@@ -46,7 +46,8 @@ static void put(const tree *t, const char *path, const char *text)
 
 static int setup(void **state)
 {
-    tree *t = calloc(1, sizeof *t);
+    tree *t = hd_calloc(1, sizeof *t);
+    assert_non_null(t);
     snprintf(t->root, sizeof t->root, "/tmp/hadal-machine-XXXXXX");
     assert_non_null(mkdtemp(t->root));
     hd_buf_init(&t->page, (size_t)1 << 20);
@@ -64,7 +65,7 @@ static int teardown(void **state)
     hd_buf_free(&t->page);
     snprintf(command, sizeof command, "rm -rf %s", t->root);
     int rc = system(command); /* NOLINT: a folder of our own making */
-    free(t);
+    hd_free(t);
     return rc;
 }
 
