@@ -76,6 +76,10 @@ void hd_gateway_handle(void *gateway, hd_exchange *exchange);
 /* The server whose figures /metrics shows; NULL takes it away. */
 void hd_gateway_set_server(hd_gateway *gateway, const hd_server *server);
 
+/* Appends the page of /metrics, for who reads it inside the program; *out is given with its limit.  Any thread, but not
+ * while the server that was set is being closed.  HD_E_MEMORY, HD_E_LIMIT. */
+hd_status hd_gateway_write_metrics(hd_gateway *gateway, hd_buf *out, hd_error *err);
+
 /* What /livez says: false when work waits and no pass has ended for stall_seconds. */
 bool hd_gateway_is_alive(hd_gateway *gateway);
 

@@ -587,6 +587,11 @@ hd_status hd_metrics_write(hd_buf *out, hd_gateway *g, hd_error *err)
     return out->status == HD_OK ? HD_OK : hd_fail(err, out->status, "the metrics page is too large");
 }
 
+hd_status hd_gateway_write_metrics(hd_gateway *gateway, hd_buf *out, hd_error *err)
+{
+    return hd_metrics_write(out, gateway, err);
+}
+
 hd_status hd_page_metrics(hd_call *call, bool *taken, hd_error *err)
 {
     (void)taken;

@@ -199,6 +199,46 @@ class Metrics(unittest.TestCase):
         self.assertNotRegex(text, r"(?i)\bnan$|\binf$")
         self.assertTrue(all(value >= 0 for family in samples.values() for value in family.values()))
 
+    def test_they_tell_what_happened(self):
+        samples = page_of(self.server)[2]
+
+        def value(name, **labels):
+            return sum(v for k, v in samples[name].items() if all(f'{a}="{b}"' in k for a, b in labels.items()))
+        for cause in ["unknown_path", "wrong_method", "no_key", "wrong_key", "bad_body", "no_model"]:
+            self.assertGreater(value("hadal:requests_refused_total", cause=cause), 0, cause)
+        for cause in ["other_site", "draining"]:
+            self.assertEqual(value("hadal:requests_refused_total", cause=cause), 0, cause)
+        for dialect in ["openai_chat", "openai_completions", "anthropic"]:
+            for kind in ["prompt", "answer"]:
+                self.assertGreater(value("hadal:dialect_tokens_total", dialect=dialect, kind=kind), 0, (dialect, kind))
+            self.assertGreater(value("hadal:dialect_answers_total", dialect=dialect, finished_reason="length"), 0, dialect)
+        self.assertGreater(value("hadal:dialect_answers_total", dialect="openai_chat", finished_reason="abort"), 0)
+        self.assertGreater(value("hadal:dialect_streams_total", dialect="openai_chat"), 0)
+        self.assertEqual(value("hadal:dialect_streams_total", dialect="openai_completions"), 0)
+        self.assertGreater(value("hadal:dialect_tool_requests_total", dialect="openai_chat"), 0)
+        self.assertGreater(value("hadal:http_bad_requests_status_total", status="400"), 0)
+        self.assertGreater(value("hadal:http_clients_gone_total"), 0)
+        self.assertGreater(value("hadal:http_route_responses_total", route="/v1/embeddings", method="POST", **{"class": "2xx"}), 0)
+        self.assertGreater(value("hadal:http_route_responses_total", route="other", **{"class": "4xx"}), 0)
+        self.assertEqual(value("hadal:http_responses_total"), value("http_requests_total"))
+        self.assertEqual(value("hadal:http_responses_total"), value("hadal:http_route_responses_total"))
+        self.assertEqual(value("hadal:streams_open"), 0)
+        self.assertEqual(value("hadal:http_requests_open"), 1)  # this one
+        self.assertGreater(value("hadal:store_queries_total"), 0)
+        self.assertGreater(value("hadal:tls_handshakes_total"), 0)
+        self.assertGreater(value("hadal:tls_certificate_expiry_timestamp_seconds"), time.time() + 86400)
+        for operator in ["matmul", "attend", "norm", "rope"]:
+            self.assertGreater(value("hadal:engine_operator_seconds_total", operator=operator), 0, operator)
+        sampled, steps = value("hadal:engine_sampled_steps_total"), value("hadal:engine_steps_total")
+        self.assertTrue(steps / 31 - 1 <= sampled <= steps / 31 + 2, (sampled, steps))
+        within = value("hadal:engine_operator_seconds_total") / value("hadal:engine_sampled_seconds_total")
+        self.assertTrue(0.5 < within <= 1.01, within)
+        self.assertAlmostEqual(value("process_start_time_seconds"), time.time(), delta=600)
+        for folder in ["data", "models"]:
+            self.assertTrue(0 <= value("hadal:disk_free_ratio", folder=folder) <= 1)
+        for name in ["hadal:machine_memory_used_ratio", "hadal:machine_cpu_used_ratio"]:
+            self.assertTrue(0 <= value(name) <= 1, name)
+
     def test_families_are_those_of_the_table(self):
         listed = subprocess.run([PROGRAM, "metrics", "--markdown"], capture_output=True, text=True, check=True, timeout=TIMEOUT).stdout
         rows = {m[0]: (m[1], set(filter(None, m[2].split(", ")))) for m in re.findall(r"^\| `(\S+)` \| (\w+) \| [^|]* \| ([^|]*?) ?\|", listed, re.MULTILINE)}
