@@ -374,9 +374,18 @@ int64_t hd_pool_for_end(const hd_pool *pool, int64_t items, int64_t grain, int64
     return HD_MIN(items, (int64_t)(own ? end : piece + 1) * grain);
 }
 
+/* Loops that were begun, by all pools: a sign of life, so a count that is lost by two at once does no harm. */
+static _Atomic uint64_t loops;
+
+uint64_t hd_pool_loops(void)
+{
+    return atomic_load_explicit(&loops, memory_order_relaxed);
+}
+
 void hd_pool_for(hd_pool *pool, int64_t items, int64_t grain, hd_pool_range_fn fn, void *arg)
 {
     if (items <= 0) return;
+    if (pool && inside != pool) atomic_store_explicit(&loops, hd_pool_loops() + 1, memory_order_relaxed);
     grain = piece_items(items, grain);
     for_job job = {.fn = fn, .arg = arg, .items = items, .grain = grain};
     uint64_t pieces = (uint64_t)((items - 1) / grain + 1);

@@ -51,6 +51,9 @@ void hd_pool_run(hd_pool *pool, hd_pool_fn fn, void *arg);
  * `thread` is the pool's thread also in an inner run, so that scratch memory per thread stays apart. */
 void hd_pool_for(hd_pool *pool, int64_t items, int64_t grain, hd_pool_range_fn fn, void *arg);
 
+/* How many loops have begun in this process, about: it moves as long as a pass through a model does.  Any thread. */
+uint64_t hd_pool_loops(void);
+
 /* For a function that hd_pool_for called with [begin, ..): the end of the items that the thread will be given one after
  * the other from `begin` on, unless others help it out. */
 int64_t hd_pool_for_end(const hd_pool *pool, int64_t items, int64_t grain, int64_t begin, int thread);

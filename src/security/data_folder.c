@@ -184,6 +184,22 @@ static hd_status take_lock(hd_data_folder *f, hd_error *err)
 
 /* ---- the door ---- */
 
+hd_status hd_data_folder_hold(const char *path, int *lock, hd_error *err)
+{
+    hd_data_folder f = {.folder_fd = -1, .lock_fd = -1};
+    if (!*path) return hd_fail(err, HD_E_ARGUMENT, "the data folder's path is empty");
+    if (!(f.path = hd_strdup(path))) return hd_fail(err, HD_E_MEMORY, "out of memory for a data folder");
+    hd_status status = open_folder(&f, HD_DATA_CREATE, err);
+    if (status == HD_OK) status = take_lock(&f, err);
+    if (status == HD_OK)
+        *lock = f.lock_fd;
+    else if (f.lock_fd >= 0)
+        close(f.lock_fd);
+    if (f.folder_fd >= 0) close(f.folder_fd);
+    hd_free(f.path);
+    return status;
+}
+
 hd_status hd_data_folder_open(hd_data_folder **out, const char *path, unsigned flags, hd_error *err)
 {
     *out = NULL;

@@ -29,6 +29,10 @@ enum {
 hd_status hd_data_folder_open(hd_data_folder **out, const char *path, unsigned flags, hd_error *err);
 void hd_data_folder_close(hd_data_folder **folder); /* NULL-safe; wipes the secret, frees the lock */
 
+/* Takes the lock alone, and makes the folder if it is absent, for a process that watches over those that serve: it
+ * never sees the secret.  Who inherits the descriptor *lock (the caller's to close) holds it, too.  Errors as above. */
+hd_status hd_data_folder_hold(const char *path, int *lock, hd_error *err);
+
 const char *hd_data_folder_path(const hd_data_folder *folder);
 
 /* A key for one purpose: HKDF-SHA-256 (RFC 5869) of the secret, with `purpose` as info and an optional salt. */

@@ -428,7 +428,7 @@ static void finish_exchange(hd_connection *c, bool keep_alive)
     hd_http_parser_next(c->parser);
     if (c->out.cap > HD_HTTP_KEPT_OUTPUT) hd_buf_free(&c->out);
     c->since = hd_clock_ns();
-    c->phase = keep_alive && !is_stopping(c) ? READING : CLOSING;
+    c->phase = keep_alive && !hd_server_is_ending(c->server) ? READING : CLOSING;
 }
 
 /* Phase EXCHANGE; true when it ended. */

@@ -159,8 +159,8 @@ static hd_status write_head(hd_exchange *x, hd_http_response *head)
     bool empty = head->status == 204 || head->status == 304;
     bool is_head = x->request->method.len == 4 && memcmp(x->request->method.data, "HEAD", 4) == 0;
     if (empty) head->framing = HD_HTTP_NO_BODY;
-    head->keep_alive = x->request->keep_alive && head->framing != HD_HTTP_UNTIL_CLOSE &&
-                       !atomic_load_explicit(&x->server->stopping, memory_order_relaxed);
+    head->keep_alive =
+        x->request->keep_alive && head->framing != HD_HTTP_UNTIL_CLOSE && !hd_server_is_ending(x->server);
     head->date = (time_t)(hd_clock_unix_ms() / 1000);
     size_t before = x->out.len;
     HD_TRY(hd_http_write_head(&x->out, head, NULL));

@@ -95,10 +95,11 @@ static void each_connection(hd_server *s, bool cut)
     }
 }
 
-/* Looks at what hd_server_stop asked for. */
+/* Looks at what hd_server_leave and hd_server_stop asked for. */
 static void look_at_stop(hd_server *s)
 {
     uint64_t at = atomic_load(&s->stop_at), now = hd_clock_ns();
+    if (atomic_load(&s->leaving)) close_listener(s);
     if (at == UINT64_MAX) return;
     if (!atomic_exchange(&s->stopping, true)) {
         close_listener(s);
@@ -107,6 +108,12 @@ static void look_at_stop(hd_server *s)
     uint64_t left_us = at > now ? (at - now) / 1000 : 0;
     const struct timeval wait = {(time_t)(left_us / 1000000), (suseconds_t)(left_us % 1000000)};
     if (left_us == 0 || event_add(s->grace_timer, &wait) != 0) each_connection(s, true);
+}
+
+void hd_server_leave(hd_server *s)
+{
+    atomic_store(&s->leaving, true);
+    wake(s);
 }
 
 void hd_server_stop(hd_server *s, uint64_t grace_ms)
@@ -191,6 +198,14 @@ static void on_accept(evutil_socket_t listener, short what, void *arg)
     hd_server_settle(s);
 }
 
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    hd_server *s = arg;
+    s->options.tick(s->options.tick_arg);
+}
+
 static void on_accept_again(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -252,7 +267,7 @@ static hd_status listen_on(int *out, const struct addrinfo *at)
     return HD_E_IO;
 }
 
-static hd_status open_listener(hd_server *s, const char *host, int port, hd_error *err)
+hd_status hd_server_listen(int *out, const char *host, int port, hd_error *err)
 {
     char service[16];
     snprintf(service, sizeof service, "%d", port);
@@ -262,7 +277,7 @@ static hd_status open_listener(hd_server *s, const char *host, int port, hd_erro
     if (failed) return hd_fail(err, HD_E_ARGUMENT, "%s is no address to listen on: %s", host, gai_strerror(failed));
     hd_status status = HD_E_IO;
     for (const struct addrinfo *at = found; at && status != HD_OK; at = at->ai_next)
-        status = listen_on(&s->listener, at);
+        status = listen_on(out, at);
     int why = errno;
     freeaddrinfo(found);
     if (status == HD_OK) return HD_OK;
@@ -363,6 +378,10 @@ static hd_status open_loop(hd_server *s, hd_error *err)
     if (!s->wake_event || !s->grace_timer || !s->accept_event || !s->accept_again ||
         event_add(s->wake_event, NULL) != 0 || event_add(s->accept_event, NULL) != 0)
         return hd_fail(err, HD_E_MEMORY, "out of memory for the server");
+    if (!s->options.tick) return HD_OK;
+    s->tick_timer = event_new(s->base, -1, EV_PERSIST, on_tick, s);
+    if (!s->tick_timer || event_add(s->tick_timer, &(struct timeval){.tv_sec = 1}) != 0)
+        return hd_fail(err, HD_E_MEMORY, "out of memory for the server");
     return HD_OK;
 }
 
@@ -373,7 +392,7 @@ static hd_status open_all(hd_server *s, const hd_server_options *given, hd_error
     if (given->listener >= 0)
         HD_TRY(adopt_listener(s, given->listener, err));
     else
-        HD_TRY(open_listener(s, given->host ? given->host : "127.0.0.1", given->port, err));
+        HD_TRY(hd_server_listen(&s->listener, given->host ? given->host : "127.0.0.1", given->port, err));
     HD_TRY(learn_address(s, err));
     return open_loop(s, err);
 }
@@ -408,6 +427,7 @@ void hd_server_close(hd_server **server)
     close_listener(s);
     if (s->wake_event) event_free(s->wake_event);
     if (s->grace_timer) event_free(s->grace_timer);
+    if (s->tick_timer) event_free(s->tick_timer);
     if (s->base) event_base_free(s->base);
     if (s->wake_fd >= 0) close(s->wake_fd);
     hd_tls_context_close(&s->tls);

@@ -39,7 +39,13 @@ typedef struct hd_server_options {
     size_t bodies;      /* memory of all bodies together; 0: 1 GiB.  Beyond it: 503, to be tried again */
     void (*handle)(void *arg, hd_exchange *exchange);
     void *arg;
+    void (*tick)(void *arg); /* called once a second by the thread that runs, while it runs; NULL: nobody asks */
+    void *tick_arg;
 } hd_server_options;
+
+/* A listening socket (SOCK_CLOEXEC, not blocking), for hd_server_options.listener of this or of another process; *fd is
+ * the caller's.  Errors: HD_E_ARGUMENT, HD_E_IO; the text says which and why. */
+hd_status hd_server_listen(int *fd, const char *host, int port, hd_error *err);
 
 /* Listens.  `options` and what it points to are copied.  Errors: HD_E_ARGUMENT, HD_E_IO (the address is taken, ...; the
  * text says which and why), HD_E_FORMAT (certificates), HD_E_MEMORY. */
@@ -60,6 +66,10 @@ hd_status hd_server_run(hd_server *server, hd_error *err);
  * called) and lets run return once all are closed.  Again with a shorter grace: hurries.  Any thread; safe in signal
  * handlers. */
 void hd_server_stop(hd_server *server, uint64_t grace_ms);
+
+/* Stops accepting and goes on with the connections that are open: each is closed behind its next reply, which says so.
+ * For a server whose socket another process accepts from, too.  Any thread; hd_server_stop ends it. */
+void hd_server_leave(hd_server *server);
 
 /* Reads the certificates again; new connections use them.  Any thread.  Errors leave the old ones in use. */
 hd_status hd_server_reload(hd_server *server, hd_error *err);

@@ -126,7 +126,7 @@ struct hd_server {
     int listener; /* -1: closed */
     struct event_base *base;
     uint64_t accept_warned; /* when it was last said that none can be accepted */
-    struct event *accept_event, *accept_again, *wake_event, *grace_timer;
+    struct event *accept_event, *accept_again, *wake_event, *grace_timer, *tick_timer;
     int wake_fd;
     pthread_t thread; /* that runs */
     hd_addresses addresses;
@@ -140,6 +140,7 @@ struct hd_server {
     pthread_mutex_t tls_lock;            /* guards what follows */
     hd_tls_context *tls;
 
+    atomic_bool leaving; /* nothing is accepted any more, and connections end with their next reply */
     atomic_bool stopping;
     atomic_uint_fast64_t stop_at; /* hd_clock_ns at which all is cut; UINT64_MAX: nobody stops */
 
@@ -150,6 +151,13 @@ struct hd_server {
 
 /* Any thread: something is to be done for `exchange`.  `closed`: its owner does not touch it any more. */
 void hd_server_push(hd_server *server, hd_exchange *exchange, bool closed);
+
+/* Whether connections end behind the reply in hand.  Any thread. */
+static inline bool hd_server_is_ending(const hd_server *server)
+{
+    return atomic_load_explicit(&server->stopping, memory_order_relaxed) ||
+           atomic_load_explicit(&server->leaving, memory_order_relaxed);
+}
 
 /* The server's side of TLS on `fd`, with the certificates of now.  HD_E_MEMORY. */
 hd_status hd_server_accept_tls(hd_server *server, hd_tls **out, int fd);
