@@ -292,4 +292,10 @@
     X(SPANS_EXPORTED, "Traces and supervision", COUNTER, "hadal:trace_spans_exported_total", "spans", "",              \
       "Spans that the collector took, with --otlp-endpoint.")                                                          \
     X(SPANS_DROPPED, "Traces and supervision", COUNTER, "hadal:trace_spans_dropped_total", "spans", "",                \
-      "Spans lost, for the queue was full or the collector did not take them.")
+      "Spans lost, for the queue was full or the collector did not take them.")                                        \
+    X(WORKER_CRASHES, "Traces and supervision", COUNTER, "hadal:worker_crashes_total", "crashes", "",                  \
+      "Deaths of workers since the supervisor started, with --supervise.")                                             \
+    X(WORKER_RESTARTS, "Traces and supervision", COUNTER, "hadal:worker_restarts_total", "restarts", "",               \
+      "Workers started after the first one, for a crash or because somebody asked.")                                   \
+    X(WORKER_UPTIME, "Traces and supervision", GAUGE, "hadal:worker_uptime_seconds", "seconds", "",                    \
+      "How long this worker has been running.")

@@ -22,6 +22,7 @@
 #include "cli/terminal.h"
 #include "crypto/tls.h"
 #include "gateway/gateway.h"
+#include "ops/worker.h"
 #include "security/security.h"
 #include "server/server.h"
 
@@ -49,7 +50,9 @@ static const hd_manual manual = {
         "requests of the model are under way, and back when there have been --cheaper-below or fewer for "
         "--cheaper-hold "
         "seconds; those under way stay where they are.  Each answer says which one gave it (x-hadal-precision), and a "
-        "request may choose by its field precision.",
+        "request may choose by its field precision.\n\n"
+        "With --supervise a second process holds the socket and watches over the one that serves: docs/supervise.md.  "
+        "SIGUSR2, or `hadal restart`, changes the worker for one of the program's file as it is now.",
     .examples =
         "hadal serve smollm2-135m\n"
         "hadal serve --model-path /models/r1.gguf --precision auto --host 0.0.0.0 --tls-self-signed\n"
@@ -60,7 +63,8 @@ static const hd_manual manual = {
     .files = "DIR/hadal.db      keys, hashed\n"
              "DIR/secret        what all keys of the folder derive from: keep it, and keep it secret\n"
              "DIR/tls/          the certificate of --tls-self-signed\n"
-             "DIR/prefixes/     cached prompts, encrypted, with --keep-prefixes",
+             "DIR/prefixes/     cached prompts, encrypted, with --keep-prefixes\n"
+             "DIR/crashes/      what is known of workers that died, without content, with --supervise",
 };
 
 static hd_opt_group general_group(hd_serve_flags *f)
@@ -307,6 +311,7 @@ static void set_defaults(hd_serve_flags *f)
                           .cheaper_below = 4,
                           .cheaper_hold = 5,
                           .stall = 60};
+    hd_serve_supervise_defaults(f);
 }
 
 /* ---- what is open while it serves ---- */
@@ -324,6 +329,12 @@ typedef struct service {
     sigset_t signals;
     pthread_t listener; /* of signals */
     _Atomic bool serving, ended;
+    hd_worker *worker;     /* NULL: nobody watches */
+    uint64_t handed_ns;    /* when another worker took over; 0: none did */
+    bool handed_stop;      /* and connections without a request are closed since */
+    hd_serve_names names;  /* of models */
+    hd_status load_status; /* of the thread that loads while the door is open */
+    hd_error load_error;
 } service;
 
 static void close_service(service *s)
@@ -379,23 +390,61 @@ static void reload(service *s)
     say(s, "READY=1");
 }
 
+/* For the supervisor: that this thread lives, and the engine. */
+static void beat(const service *s)
+{
+    hd_gateway_pulse pulse = {.requests = 0};
+    if (!s->worker) return;
+    if (atomic_load(&s->serving)) hd_gateway_take_pulse(s->gateway, &pulse);
+    hd_worker_beat_keeper(s->worker, pulse.requests, pulse.working, pulse.steps + hd_pool_loops());
+}
+
+/* Another worker accepts now: this one goes on with the connections it has, each until its next reply; those that have
+ * asked nothing for a while after that are closed, and the process ends with the last answer. */
+static void hand_over(service *s)
+{
+    const uint64_t idle_ns = UINT64_C(5000000000);
+    hd_server_usage usage;
+    if (s->handed_stop) return;
+    if (!s->handed_ns) {
+        hd_log(HD_LOG_INFO, "another worker takes over: answers under way may go on for %.0f s", s->flags->handover);
+        s->handed_ns = hd_clock_ns();
+        hd_server_leave(s->server);
+        return;
+    }
+    hd_server_get_usage(s->server, &usage);
+    if (usage.connections && hd_clock_ns() - s->handed_ns < idle_ns) return;
+    s->handed_stop = true;
+    hd_server_stop(s->server, (uint64_t)(s->flags->handover * 1000));
+}
+
 /* The next signal; meanwhile systemd's watchdog hears from us, as long as the engine makes progress. */
-static int next_signal(const service *s)
+static int next_signal(service *s, siginfo_t *info)
 {
     uint64_t us = atomic_load(&s->serving) ? s->systemd.watchdog_us / 2 : 0;
     struct timespec wait = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
     if (!us) wait.tv_sec = 1;
-    int number = sigtimedwait(&s->signals, NULL, &wait);
+    int number = sigtimedwait(&s->signals, info, &wait);
     if (number < 0 && us && hd_gateway_is_alive(s->gateway)) say(s, "WATCHDOG=1");
+    beat(s);
+    if (s->handed_ns) hand_over(s);
     return number;
+}
+
+/* Whoever ends all processes of a service at once asks a worker twice, by itself and through the supervisor: only the
+ * supervisor's word counts as the second one. */
+static bool is_echo(const service *s, const siginfo_t *info, int endings)
+{
+    return s->worker && endings > 0 && info->si_pid != hd_worker_supervisor(s->worker);
 }
 
 static void *take_signals(void *arg)
 {
     service *s = arg;
     int endings = 0;
+    siginfo_t info;
     for (;;) {
-        int number = next_signal(s);
+        int number = next_signal(s, &info);
         if (number < 0) continue;
         if (number == SIGUSR1 && atomic_load(&s->ended)) break;
         if (number == SIGUSR1) continue; /* from outside: it means nothing */
@@ -404,6 +453,11 @@ static void *take_signals(void *arg)
             if (serving) reload(s); /* else all is yet to be read */
             continue;
         }
+        if (number == SIGUSR2) {
+            if (s->worker && serving && !s->handed_ns) hand_over(s);
+            continue;
+        }
+        if (is_echo(s, &info, endings)) continue;
         if (!serving) _exit(number == SIGTERM ? 0 : 128 + number); /* while loading: there is nothing to finish */
         double grace = endings++ ? 0 : s->flags->drain;
         hd_log(HD_LOG_INFO,
@@ -423,6 +477,7 @@ static hd_status start_signals(service *s, hd_error *err)
     sigaddset(&s->signals, SIGINT);
     sigaddset(&s->signals, SIGHUP);
     sigaddset(&s->signals, SIGUSR1);
+    sigaddset(&s->signals, SIGUSR2);
     pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     int rc = pthread_create(&s->listener, NULL, take_signals, s);
@@ -459,7 +514,8 @@ static hd_status open_folder(service *s, hd_error *err)
 {
     char *path = NULL;
     HD_TRY(hd_data_dir(&path, s->flags->data, err));
-    hd_status status = hd_data_folder_open(&s->folder, path, HD_DATA_CREATE | HD_DATA_LOCK, err);
+    unsigned lock = s->worker ? 0 : HD_DATA_LOCK; /* the supervisor holds it for all its workers */
+    hd_status status = hd_data_folder_open(&s->folder, path, HD_DATA_CREATE | lock, err);
     hd_free(path);
     return status;
 }
@@ -492,6 +548,14 @@ static int batch_of(const hd_serve_flags *f)
     return (int)(f->engine.chunk ? HD_MIN(usual, f->engine.chunk) : usual);
 }
 
+/* What the gateway does not know: figures of process and machine, and those of who watches over us. */
+static void write_more_metrics(void *arg, hd_buf *out)
+{
+    const service *s = arg;
+    hd_machine_watch_write(s->watch, out);
+    if (s->worker) hd_worker_metrics(s->worker, out);
+}
+
 static hd_status open_gateway(service *s, hd_error *err)
 {
     const hd_serve_flags *f = s->flags;
@@ -507,10 +571,11 @@ static hd_status open_gateway(service *s, hd_error *err)
         .warm_up = f->warm_up,
         .spans = hd_serve_watch_spans(&f->watch),
         .tls = f->certificate || f->self_signed,
+        .early = s->worker && !hd_worker_is_hot(s->worker),
         .lora_folder = f->lora_folder,
         .max_loras = (int)f->max_loras,
-        .more_metrics = hd_machine_watch_write,
-        .more_metrics_arg = s->watch,
+        .more_metrics = write_more_metrics,
+        .more_metrics_arg = s,
         .engine = {.cpu = f->engine.cpu,
                    .threads = (int)f->engine.threads,
                    .context = f->engine.context,
@@ -526,7 +591,14 @@ static hd_status open_gateway(service *s, hd_error *err)
         .scheduler = {
             .batch = batch_of(f), .piece = f->piece, .queue = (int)f->queue, .prefix_pages = f->prefix_pages}};
     HD_TRY(hd_gateway_open(&s->gateway, &o, err));
-    return hd_serve_add_models(s->gateway, f, err);
+    return hd_serve_add_models(s->gateway, f, s->names, err);
+}
+
+static hd_status load_models(service *s, hd_error *err)
+{
+    hd_status status = hd_serve_load_models(s->gateway, s->flags, s->names, err);
+    hd_progress_clear();
+    return status;
 }
 
 /* ---- the socket ---- */
@@ -567,7 +639,9 @@ static hd_status listen_with(service *s, hd_server **out, int listener, hd_error
                            .connections = (int)f->connections,
                            .connections_per_address = (int)f->per_address,
                            .handle = hd_gateway_handle,
-                           .arg = s->gateway};
+                           .arg = s->gateway,
+                           .tick = s->worker ? hd_worker_beat_server : NULL,
+                           .tick_arg = s->worker};
     return hd_server_open(out, &o, err);
 }
 
@@ -590,7 +664,7 @@ static hd_status try_door(service *s, hd_error *err)
         return hd_fail(err, HD_E_ARGUMENT,
                        "--no-auth lets in whoever reaches %s, and that is not only this machine: it goes with loopback "
                        "addresses only; leave it out, and make keys by `hadal key create`",
-                       s->systemd.listener >= 0 ? "systemd's socket" : s->flags->host);
+                       s->systemd.listener >= 0 && !s->worker ? "systemd's socket" : s->flags->host);
     if (!local && !s->flags->certificate && !s->flags->self_signed)
         hd_log(HD_LOG_WARN, "keys, prompts and answers travel unencrypted between machines: --tls-cert or "
                             "--tls-self-signed encrypts them");
@@ -624,9 +698,56 @@ static void keep_memory_small(void)
         hd_log(HD_LOG_WARN, "the allocator keeps its own limits");
 }
 
-static hd_status serve(service *s, hd_error *err)
+/* From now on requests are answered. */
+static void announce(service *s)
 {
     char url[300];
+    hd_server_url(s->server, url, sizeof url);
+    atomic_store(&s->serving, true);
+    hd_gateway_opened(s->gateway);
+    hd_worker_is_ready(s->worker, url);
+    if (!s->worker) printf("ready %s\n", url); /* else its supervisor does, once */
+    fflush(stdout);
+    say(s, "READY=1");
+}
+
+static void *load_behind_door(void *arg)
+{
+    service *s = arg;
+    s->load_status = load_models(s, &s->load_error);
+    if (s->load_status == HD_OK)
+        announce(s);
+    else
+        hd_server_stop(s->server, 0);
+    return NULL;
+}
+
+/* A worker that follows one that died has clients at once: they are let in, told by /readyz that models are being
+ * loaded, and answered when they are. */
+static hd_status serve_early(service *s, hd_error *err)
+{
+    pthread_t loader;
+    HD_TRY(open_server(s, err));
+    int rc = pthread_create(&loader, NULL, load_behind_door, s);
+    if (rc != 0) return hd_fail(err, HD_E_IO, "cannot start a thread: %s", strerror(rc));
+    hd_status status = hd_server_run(s->server, err);
+    pthread_join(loader, NULL);
+    if (s->load_status == HD_OK) return status;
+    *err = s->load_error;
+    return s->load_status;
+}
+
+static hd_status serve_models(service *s, hd_error *err)
+{
+    if (s->worker && !hd_worker_is_hot(s->worker)) return serve_early(s, err);
+    HD_TRY(load_models(s, err));
+    HD_TRY(open_server(s, err));
+    announce(s);
+    return hd_server_run(s->server, err);
+}
+
+static hd_status serve(service *s, hd_error *err)
+{
     keep_memory_small();
     allow_files();
     HD_TRY(hd_systemd_open(&s->systemd, getenv, err));
@@ -635,15 +756,7 @@ static hd_status serve(service *s, hd_error *err)
     HD_TRY(open_keys(s, err));
     HD_TRY(hd_serve_watch_machine(&s->watch, s->flags, hd_data_folder_path(s->folder), err));
     HD_TRY(open_gateway(s, err));
-    hd_progress_clear();
-    HD_TRY(open_server(s, err));
-    hd_server_url(s->server, url, sizeof url);
-    atomic_store(&s->serving, true);
-    hd_gateway_opened(s->gateway);
-    printf("ready %s\n", url);
-    fflush(stdout);
-    say(s, "READY=1");
-    return hd_server_run(s->server, err);
+    return serve_models(s, err);
 }
 
 /* As browsers write it: a scheme, a host, perhaps a port; nothing behind them, and all in small letters. */
@@ -675,9 +788,19 @@ static hd_status check_flags(const hd_serve_flags *f, hd_error *err)
                        "http://localhost:3000 (small letters, no path, no slash at the end), or * for all");
     HD_TRY(hd_serve_check_cheaper(f, err));
     HD_TRY(hd_serve_watch_check(&f->watch, err));
+    HD_TRY(hd_serve_supervise_check(f, err));
     if (f->model_count == 0)
         return hd_fail(err, HD_E_ARGUMENT, "which model?  Give a file, a folder or a name; `hadal models` lists names");
     return HD_OK;
+}
+
+/* Where a supervisor started us (HD_WORKER_VARIABLE). */
+static hd_status join_supervisor(service *s, hd_error *err)
+{
+    const char *text = getenv(HD_WORKER_VARIABLE);
+    hd_status status = text ? hd_worker_join(&s->worker, text, HD_VERSION, err) : HD_OK;
+    unsetenv(HD_WORKER_VARIABLE);
+    return status;
 }
 
 int hd_cmd_serve(int argc, char **argv)
@@ -686,8 +809,13 @@ int hd_cmd_serve(int argc, char **argv)
     hd_serve_flags f;
     hd_error err;
     set_defaults(&f);
-    hd_opt_group groups[] = {general_group(&f), hd_serve_cheaper_group(&f),       door_group(&f),
-                             batch_group(&f),   hd_engine_flags_group(&f.engine), hd_serve_watch_group(&f.watch)};
+    hd_opt_group groups[] = {general_group(&f),
+                             hd_serve_cheaper_group(&f),
+                             door_group(&f),
+                             batch_group(&f),
+                             hd_serve_supervise_group(&f),
+                             hd_engine_flags_group(&f.engine),
+                             hd_serve_watch_group(&f.watch)};
     hd_args args = {.manual = &manual,
                     .groups = groups,
                     .group_count = HD_ARRAY_LEN(groups),
@@ -702,13 +830,20 @@ int hd_cmd_serve(int argc, char **argv)
     for (size_t i = 0; i < f.model_paths.count; i++)
         f.models[f.model_count++] = f.model_paths.items[i];
     if (check_flags(&f, &err) != HD_OK) return hd_cli_usage("serve", "%s", err.text);
+    bool supervisor = f.supervise && !getenv(HD_WORKER_VARIABLE);
+    if (supervisor)
+        f.watch.log_file = NULL; /* its few lines go to standard error: the file is the worker's to rotate */
     if (hd_serve_watch_open(&f.watch, &err) != HD_OK) return hd_cli_fail("serve", &err);
+    if (supervisor) return hd_serve_supervise(&f);
     service s = {.flags = &f, .systemd.listener = -1};
+    if (join_supervisor(&s, &err) != HD_OK) return hd_cli_fail("serve", &err);
     if (start_signals(&s, &err) != HD_OK) return hd_cli_fail("serve", &err);
     hd_status status = hd_serve_watch_trace(&f.watch, &err);
     if (status == HD_OK) status = serve(&s, &err);
+    hd_worker_is_closing(s.worker);
     stop_signals(&s);
     close_service(&s);
+    hd_worker_leave(&s.worker);
     int code = status == HD_OK ? HD_EXIT_OK : hd_serve_watch_fail(&f.watch, &err);
     hd_serve_watch_close(&f.watch);
     return code;

@@ -33,9 +33,11 @@ typedef struct hd_serve_flags {
     hd_opt_list loras;       /* NAME=ADAPTER[:SCALE] */
     const char *lora_folder; /* of --allow-lora-loading */
     int64_t max_loras, max_lora_rank;
+    bool supervise;
+    double watchdog, handover; /* seconds */
     hd_engine_flags engine;
     hd_serve_watch watch;
-    hd_opt general[8], second[4], door[11], batching[13];
+    hd_opt general[8], second[4], door[11], batching[13], supervision[3];
 } hd_serve_flags;
 
 /* ---- a second precision (serve_cheaper.c) ---- */
@@ -50,10 +52,24 @@ const char *hd_serve_split_name(const char *given, char *name, size_t size);
 hd_status hd_serve_check_cheaper(const hd_serve_flags *f, hd_error *err);
 hd_precision_rule hd_serve_cheaper_rule(const hd_serve_flags *f);
 
+/* ---- a second process that watches (serve_supervise.c) ---- */
+
+hd_opt_group hd_serve_supervise_group(hd_serve_flags *f);
+void hd_serve_supervise_defaults(hd_serve_flags *f);
+hd_status hd_serve_supervise_check(const hd_serve_flags *f, hd_error *err);
+
+/* Watches over workers until the end; returns the exit code. */
+int hd_serve_supervise(const hd_serve_flags *f);
+
 /* ---- models (serve_models.c) ---- */
 
-/* Adds the models, their cheaper precisions and aliases, and loads them unless --lazy. */
-hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *flags, hd_error *err);
+typedef char hd_serve_names[HD_SERVE_MODELS][256]; /* under which the models are served */
+
+/* Makes the models, their cheaper precisions and aliases known; `names` receives their names. */
+hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *flags, hd_serve_names names, hd_error *err);
+
+/* Loads them unless --lazy, and adds the adapters. */
+hd_status hd_serve_load_models(hd_gateway *gateway, const hd_serve_flags *flags, hd_serve_names names, hd_error *err);
 
 /* ---- figures of process and machine (serve_metrics.c) ---- */
 

@@ -172,20 +172,24 @@ static hd_status add_lora(hd_gateway *gateway, const char *given, bool loaded, h
     return status;
 }
 
-/* A model that can't be loaded must not keep the others from being served: it is tried again when it is asked for. Only
- * when there is no other, nothing is left to serve. */
-hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *f, hd_error *err)
+hd_status hd_serve_add_models(hd_gateway *gateway, const hd_serve_flags *f, hd_serve_names names, hd_error *err)
 {
-    char names[HD_SERVE_MODELS][256];
-    size_t loaded = 0;
-    bool first = false; /* it is loaded: the base of adapters */
-    hd_status status = HD_OK;
     for (size_t i = 0; i < f->model_count; i++)
         HD_TRY(add_model(gateway, f, f->models[i], names[i], sizeof names[i], err));
     for (size_t i = 0; i < f->aliases.count; i++)
         HD_TRY(add_alias(gateway, f->aliases.items[i], err));
     for (size_t i = 0; i < f->cheaper.count; i++)
         HD_TRY(add_cheaper(gateway, f, f->cheaper.items[i], names[0], err));
+    return HD_OK;
+}
+
+/* A model that can't be loaded must not keep the others from being served: it is tried again when it is asked for. Only
+ * when there is no other, nothing is left to serve. */
+hd_status hd_serve_load_models(hd_gateway *gateway, const hd_serve_flags *f, hd_serve_names names, hd_error *err)
+{
+    size_t loaded = 0;
+    bool first = false; /* it is loaded: the base of adapters */
+    hd_status status = HD_OK;
     for (size_t i = 0; i < f->model_count && !f->lazy; i++) {
         hd_status one = load_model(gateway, f, names[i], err);
         loaded += one == HD_OK;

@@ -31,6 +31,7 @@ typedef struct hd_gateway_options {
     uint64_t memory;           /* bytes that the process may use: what the caches of models may take follows from it
                                   where engine and scheduler set no limit; 0: none does */
     const hd_span_sink *spans; /* where traces go; NULL: nowhere.  Must outlive it */
+    bool early;                /* requests come in while models are loaded: /readyz says no until hd_gateway_opened */
     bool tls;                  /* clients come by https: traces say so */
     const char *lora_folder;   /* where requests may load adapters from; NULL: they may not */
     int max_loras;             /* adapters at once; 0: 16.  engine.lora_rank makes room for them */
@@ -82,6 +83,15 @@ hd_status hd_gateway_write_metrics(hd_gateway *gateway, hd_buf *out, hd_error *e
 
 /* What /livez says: false when work waits and no pass has ended for stall_seconds. */
 bool hd_gateway_is_alive(hd_gateway *gateway);
+
+/* What a watchdog looks at, of all loaded models together. */
+typedef struct hd_gateway_pulse {
+    int64_t requests; /* under way */
+    uint64_t steps;   /* ended */
+    bool working;     /* some wait for a step to end */
+} hd_gateway_pulse;
+
+void hd_gateway_take_pulse(hd_gateway *gateway, hd_gateway_pulse *out); /* any thread */
 
 /* From now on /readyz says no and new work is refused with 503. */
 void hd_gateway_drain(hd_gateway *gateway);

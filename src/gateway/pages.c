@@ -55,6 +55,22 @@ bool hd_gateway_is_alive(hd_gateway *gateway)
     return !s.stalled;
 }
 
+static void take_pulse(void *arg, hd_served *model)
+{
+    hd_gateway_pulse *p = arg;
+    hd_scheduler_usage u;
+    hd_scheduler_get_usage(model->scheduler, &u);
+    p->requests += u.running + u.waiting + u.paused;
+    p->working |= u.work_since_ns != 0;
+    p->steps += (uint64_t)u.steps;
+}
+
+void hd_gateway_take_pulse(hd_gateway *gateway, hd_gateway_pulse *out)
+{
+    *out = (hd_gateway_pulse){.requests = 0};
+    hd_models_each(gateway->models, take_pulse, out);
+}
+
 static void reply(hd_call *call, hd_buf *out, bool good, const char *status)
 {
     hd_out_member_string(out, "status", status);
@@ -80,7 +96,7 @@ hd_status hd_page_readyz(hd_call *call, bool *taken, hd_error *err)
     look_around(call->gateway, &out, &s);
     bool draining = atomic_load(&call->gateway->draining);
     /* with models that are loaded on demand, none needs to be in memory */
-    bool waiting = s.models == 0 && !atomic_load(&call->gateway->opened);
+    bool waiting = !atomic_load(&call->gateway->opened) && (s.models == 0 || call->gateway->options.early);
     const char *status = draining     ? "draining"
                          : waiting    ? "loading"
                          : s.stalled  ? "stalled"
