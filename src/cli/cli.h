@@ -48,8 +48,10 @@ int hd_cmd_prompt(int argc, char **argv);
 int hd_cmd_pull(int argc, char **argv);
 int hd_cmd_quantize(int argc, char **argv);
 int hd_cmd_convert(int argc, char **argv);
+int hd_cmd_restart(int argc, char **argv);
 int hd_cmd_run(int argc, char **argv);
 int hd_cmd_serve(int argc, char **argv);
+int hd_cmd_status(int argc, char **argv);
 int hd_cmd_tokenize(int argc, char **argv);
 int hd_cmd_version(int argc, char **argv);
 

@@ -17,6 +17,8 @@ static const hd_command commands[] = {
     {"models", "the models that are here, and those that can be fetched", hd_cmd_models},
     {"pull", "fetch a model from a hub, a package index, S3, the web or a folder", hd_cmd_pull},
     {"serve", "serve models to programs, over OpenAI's and Anthropic's API", hd_cmd_serve},
+    {"restart", "change the worker of a supervised service, without a gap", hd_cmd_restart},
+    {"status", "how a supervised service of this machine is", hd_cmd_status},
     {"artifacts", "write units, manifests, images and packages that install the service", hd_cmd_artifacts},
     {"metrics", "the figures that a service shows to Prometheus, and what they mean", hd_cmd_metrics},
     {"key", "make, list and revoke the API keys of a service", hd_cmd_key},
