@@ -101,6 +101,13 @@ static hd_opt_group general_group(hd_serve_flags *f)
          .metavar = "DIR",
          .help = "The data folder.",
          .initial = HD_DATA_DIR_INITIAL},
+        {.name = "options",
+         .type = HD_OPT_STRING,
+         .value = &f->options,
+         .metavar = "FILE",
+         .help = "More options, one a line (--queue 2048), read before those given here, which count more; lines that "
+                 "begin with # are passed over.  `hadal restart` reads it again.",
+         .initial = "none"},
         {.name = "no-auth",
          .type = HD_OPT_FLAG,
          .value = &f->no_auth,
@@ -803,7 +810,7 @@ static hd_status join_supervisor(service *s, hd_error *err)
     return status;
 }
 
-int hd_cmd_serve(int argc, char **argv)
+static int serve_words(int argc, char **argv)
 {
     static const char *const operands[] = {"MODEL", "MODEL", "MODEL", "MODEL", "MODEL", "MODEL", "MODEL", "MODEL"};
     hd_serve_flags f;
@@ -847,4 +854,14 @@ int hd_cmd_serve(int argc, char **argv)
     int code = status == HD_OK ? HD_EXIT_OK : hd_serve_watch_fail(&f.watch, &err);
     hd_serve_watch_close(&f.watch);
     return code;
+}
+
+int hd_cmd_serve(int argc, char **argv)
+{
+    hd_serve_words words;
+    hd_error err;
+    if (hd_serve_words_open(&words, argc, argv, &err) != HD_OK) return hd_cli_usage("serve", "%s", err.text);
+    int rc = serve_words(words.argc, words.argv);
+    hd_serve_words_close(&words);
+    return rc;
 }

@@ -17,6 +17,7 @@ typedef struct hd_serve_flags {
     hd_opt_list model_paths, aliases;
     const char *precision, *data;
     const char *key_file; /* of --api-key-file */
+    const char *options;  /* of --options, which is read before the others are parsed */
     bool no_auth, lazy;
     double idle;
     const char *host, *certificate, *key, *client_ca, *cors_origin;
@@ -37,7 +38,7 @@ typedef struct hd_serve_flags {
     double watchdog, handover; /* seconds */
     hd_engine_flags engine;
     hd_serve_watch watch;
-    hd_opt general[8], second[4], door[11], batching[13], supervision[3];
+    hd_opt general[9], second[4], door[11], batching[13], supervision[3];
 } hd_serve_flags;
 
 /* ---- a second precision (serve_cheaper.c) ---- */
@@ -51,6 +52,19 @@ const char *hd_serve_split_name(const char *given, char *name, size_t size);
 /* HD_E_ARGUMENT: options that make no sense together. */
 hd_status hd_serve_check_cheaper(const hd_serve_flags *f, hd_error *err);
 hd_precision_rule hd_serve_cheaper_rule(const hd_serve_flags *f);
+
+/* ---- a file of options (serve_options.c) ---- */
+
+/* The command line with the words of --options FILE before its own; views are valid until it is closed. */
+typedef struct hd_serve_words {
+    int argc;
+    char **argv;
+    char *text;
+} hd_serve_words;
+
+/* HD_E_ARGUMENT, HD_E_FORMAT and HD_E_LIMIT name the file and the line; HD_E_NOT_FOUND, HD_E_IO, HD_E_MEMORY. */
+hd_status hd_serve_words_open(hd_serve_words *words, int argc, char **argv, hd_error *err);
+void hd_serve_words_close(hd_serve_words *words);
 
 /* ---- a second process that watches (serve_supervise.c) ---- */
 

@@ -331,6 +331,27 @@ class Restarts(SuperviseCase):
             self.assertEqual(os.stat(f"/proc/{now}/exe").st_ino, program.stat().st_ino)
             self.assertEqual(server.ask(max_tokens=1)[0], 200)
 
+    def test_options(self):
+        options = self.folder / "options"
+        options.write_text("# of the service\n\n--max-tokens  3\n--alias=other=m\n --queue 7 \n")
+        with Supervised(self.model, args=["--options", options, "--queue", "9"]) as server:
+            def tokens():
+                return server.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}],
+                                                            "model": "other"})[2]["usage"]["completion_tokens"]
+
+            self.assertEqual(tokens(), 3)
+            worker = server.ready()
+            for text, why in (("--max-tokens 5\n--nonsense\n", "ended with exit code 2"), ("max-tokens 5\n", "code 2")):
+                options.write_text(text)
+                said = server.hadal("restart")
+                self.assertEqual(said.returncode, 1)
+                self.assertIn(why, said.stderr)
+                self.assertEqual((server.ready(), tokens()), (worker, 3))
+            self.assertIn("line 1: an option begins with --", server.said())
+            options.write_text("--max-tokens 5\n--alias other=m")
+            self.assertEqual(server.hadal("restart").returncode, 0)
+            self.assertEqual(tokens(), 5)
+
     def test_in_place(self):
         with Supervised(self.slow) as server:
             worker = server.ready()
