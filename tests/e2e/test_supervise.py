@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -19,6 +20,9 @@ from server import NotStarted, Server, smollm2
 MARKER = "Xanthippe-4711-confidential"
 REPLY = "One two three four five six seven eight nine ten eleven twelve. " * 3
 STREAMS = 100
+# A sanitizer takes signals for itself, and its programs start slowly.
+SANITIZED = any(mark in Path(PROGRAM).read_bytes() for mark in (b"__asan_init", b"__tsan_init"))
+SLOW = 5 if SANITIZED else 1
 GONE = (OSError, http.client.HTTPException)
 
 
@@ -140,6 +144,7 @@ class Deaths(SuperviseCase):
         self.assertEqual(pulse.lies, [])
         self.assertGreater(sum(code == 200 for _, code in pulse.seen), 5)
 
+    @unittest.skipIf(SANITIZED, "a sanitizer tells of the signal itself")
     def test_report_has_no_content(self):
         with Supervised(self.slow) as server:
             streams = [threading.Thread(target=self._lost, args=(server,)) for _ in range(4)]
@@ -192,7 +197,7 @@ class Deaths(SuperviseCase):
             pulse.disturb()
             os.kill(worker, signal.SIGSTOP)
             stopped = time.monotonic()
-            server.until("restarted", lambda s: s["worker"] not in (0, worker), 15)
+            server.until("restarted", lambda s: s["worker"] not in (0, worker), 15 * SLOW)
             self.assertGreater(time.monotonic() - stopped, 4)
             server.ready(but=worker)
             report, = server.reports()
@@ -209,9 +214,9 @@ class Deaths(SuperviseCase):
                 os.kill(worker, signal.SIGKILL)
                 worker = server.ready(but=worker)
                 waits.append(time.monotonic() - begin)
-            self.assertLess(waits[0], 0.5)
+            self.assertLess(waits[0], 0.5 * SLOW)
             for got, least in zip(waits[1:], (0.5, 1, 2)):
-                self.assertTrue(least <= got < least + 2, waits)
+                self.assertTrue(least <= got < least + 2 * SLOW, waits)
             self.assertIn("starts in 2.0 s", server.said())
             self.assertEqual(server.state()["crashes"], 4)
 
@@ -416,6 +421,43 @@ class Signals(SuperviseCase):
                 time.sleep(0.05)
             self.assertEqual(server.hadal("restart").returncode, 0)
             self.assertEqual(server.get("/readyz")[0], 200)
+
+    def test_systemd(self):
+        """A socket that was opened for us, and notes: ready once, signs of life, the end."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        notes = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notes.bind(str(self.folder / "notify"))
+        notes.settimeout(10)
+        data = self.folder / "socket-data"
+        script = 'exec 3<&"$1"; shift; export LISTEN_PID=$$ LISTEN_FDS=1 WATCHDOG_PID=$$; exec "$@"'
+        environment = dict(os.environ, NOTIFY_SOCKET=str(self.folder / "notify"), WATCHDOG_USEC="4000000")
+        server = subprocess.Popen(
+            ["sh", "-c", script, "sh", str(listener.fileno()), PROGRAM, "serve", "--supervise", "--no-auth", "--data", str(data),
+             str(self.model)],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=[listener.fileno()])
+        try:
+            port = listener.getsockname()[1]
+            listener.close()
+            said = []
+            while "READY=1" not in said:
+                said.append(notes.recv(4096).decode())
+            self.assertEqual(server.stdout.readline().decode(), f"ready http://127.0.0.1:{port}\n")
+            worker = json.loads((data / "supervisor.json").read_text())["worker"]
+            os.kill(worker, signal.SIGKILL)
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                self.assertEqual(client.recv(12), b"HTTP/1.1 200")
+            server.send_signal(signal.SIGTERM)
+            while said[-1] != "STOPPING=1":
+                said.append(notes.recv(4096).decode())
+            self.assertEqual(server.wait(20), 0)
+            self.assertEqual((said.count("READY=1"), "WATCHDOG=1" in said), (1, True))
+            self.assertEqual(server.stdout.read(), b"")
+        finally:
+            server.kill()
+            server.wait()
+            server.stdout.close()
+            notes.close()
 
     def test_one_service_per_folder(self):
         with Supervised(self.model) as server:
