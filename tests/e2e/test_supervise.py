@@ -142,7 +142,7 @@ class Deaths(SuperviseCase):
                 self.assertLess(server.metric("hadal:worker_uptime_seconds"), 10)
             time.sleep(0.3)
         self.assertEqual(pulse.lies, [])
-        self.assertGreater(sum(code == 200 for _, code in pulse.seen), 5)
+        self.assertIn(200, [code for _, code in pulse.seen])
 
     @unittest.skipIf(SANITIZED, "a sanitizer tells of the signal itself")
     def test_report_has_no_content(self):
