@@ -128,11 +128,13 @@ static void list_stream(hd_generation *g)
 
 static void unlist_stream(hd_generation *g)
 {
-    if (!g->prev_stream) return;
-    atomic_fetch_sub_explicit(&g->call->gateway->traffic.streams_open, 1, memory_order_relaxed);
+    if (!g->ask.stream) return;
     pthread_mutex_lock(&g->call->gateway->streams_lock);
-    *g->prev_stream = g->next_stream;
-    if (g->next_stream) g->next_stream->prev_stream = g->prev_stream;
+    if (g->prev_stream) { /* its neighbours change it: NULL or not, only with the lock */
+        *g->prev_stream = g->next_stream;
+        if (g->next_stream) g->next_stream->prev_stream = g->prev_stream;
+        atomic_fetch_sub_explicit(&g->call->gateway->traffic.streams_open, 1, memory_order_relaxed);
+    }
     pthread_mutex_unlock(&g->call->gateway->streams_lock);
 }
 

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "base/metric_families.h"
 #include "ops/supervise_page.h"
 
 #define STACK_BYTES ((size_t)64 << 10) /* of the handler: the unwinder needs some 10 KiB */

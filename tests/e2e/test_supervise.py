@@ -206,6 +206,16 @@ class Deaths(SuperviseCase):
             self.assertEqual(server.ask(max_tokens=1)[0], 200)
         self.assertEqual(pulse.lies, [])
 
+    def test_engine_that_hangs(self):
+        stuck = make_scripted(self.folder / "stuck", [REPLY], delay_ms=6500)
+        with Supervised(stuck, args=["--watchdog", "5"]) as server:
+            worker = server.ready()  # whose first token took 6.5 s, too, but that was loading
+            with self.assertRaises((AssertionError, *GONE)):
+                server.stream("Hi", 2)
+            server.until("restarted", lambda s: s["worker"] not in (0, worker), 15 * SLOW)
+            report, = server.reports()
+            self.assertEqual((report["signal_name"], report["reason"]), ("SIGABRT", "watchdog: the engine stood still"))
+
     def test_back_off(self):
         with Supervised(self.model) as server:
             waits, worker = [], server.ready()
