@@ -222,10 +222,23 @@ static hd_status swap_file(hd_error *err)
     return HD_OK;
 }
 
+/* Whether the path still leads to the file that is open: another process that writes to it, as a worker about to leave
+ * does, may have moved it away. */
+static bool is_ours(void)
+{
+    struct stat open_one, there;
+    return fstat(atomic_load(&file.fd), &open_one) == 0 && stat(file.path, &there) == 0 &&
+           open_one.st_dev == there.st_dev && open_one.st_ino == there.st_ino;
+}
+
 /* With the lock held.  Where a rename fails the file just grows on: a line is worth more than its place. */
 static void rotate(void)
 {
     char from[4096], to[4096];
+    if (!is_ours()) {
+        (void)swap_file(NULL);
+        return;
+    }
     for (int i = file.keep; i >= 1; i--) {
         snprintf(to, sizeof to, "%s.%d", file.path, i);
         if (i > 1)

@@ -95,6 +95,36 @@ static long size_of(const char *path)
     return stat(path, &st) == 0 ? (long)st.st_size : -1;
 }
 
+/* Another process has moved the file away and begun a new one, which is not full: it is written to, not moved. */
+static void test_another_rotates(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/hadal-log-XXXXXX", path[64], old[80], moved[80];
+    hd_error err;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/log", folder);
+    snprintf(old, sizeof old, "%s.1", path);
+    snprintf(moved, sizeof moved, "%s.moved", path);
+    hd_log_set_level(HD_LOG_INFO);
+    assert_int_equal(hd_log_open_file(path, 300, 2, &err), HD_OK);
+    hd_log(HD_LOG_INFO, "first");
+    assert_int_equal(rename(path, moved), 0);
+    FILE *theirs = fopen(path, "w");
+    assert_non_null(theirs);
+    fputs("theirs\n", theirs);
+    fclose(theirs);
+    for (int i = 0; size_of(path) == 7 && i < 20; i++)
+        hd_log(HD_LOG_INFO, "line %d", i);
+    assert_true(size_of(path) > 7);
+    assert_in_range(size_of(moved), 200, 300);
+    assert_int_equal(size_of(old), -1);
+    hd_log_close_file();
+    hd_log_set_level(HD_LOG_WARN);
+    unlink(path);
+    unlink(moved);
+    rmdir(folder);
+}
+
 static void test_rotation(void **state)
 {
     (void)state;
@@ -141,6 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_json),         cmocka_unit_test(test_text),
                                        cmocka_unit_test(test_hostile_text), cmocka_unit_test(test_long_lines),
-                                       cmocka_unit_test(test_rotation),     cmocka_unit_test(test_bad_file)};
+                                       cmocka_unit_test(test_rotation),     cmocka_unit_test(test_another_rotates),
+                                       cmocka_unit_test(test_bad_file)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
