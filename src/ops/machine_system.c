@@ -167,13 +167,20 @@ static bool is_disk(const char *name, size_t len)
                       strncmp(name, "hd", 2) == 0);
 }
 
+/* NULL behind the last one. */
+static const char *next_line(const char *line)
+{
+    const char *end = strchr(line, '\n');
+    return end ? end + 1 : NULL;
+}
+
 static void write_disks(hd_machine_reader *r, hd_metrics_page *page)
 {
     const double sector = 512; /* whatever the disk's own is */
     double read = 0, written = 0, busy = 0;
     int disks = 0;
     const char *line = hd_machine_file(r, "/proc/diskstats");
-    for (; line && *line; line = strchr(line, '\n'), line += line != NULL) {
+    for (; line && *line; line = next_line(line)) {
         double f[13] = {0};
         const char *at = line;
         if (!hd_machine_number(at, &f[0], &at) || !hd_machine_number(at, &f[1], &at)) continue;
@@ -201,7 +208,7 @@ static void write_network(hd_machine_reader *r, hd_metrics_page *page)
     double in[3] = {0}, out[3] = {0}; /* bytes, packets, lost */
     int found = 0;
     const char *line = hd_machine_file(r, "/proc/net/dev");
-    for (; line && *line; line = strchr(line, '\n'), line += line != NULL) {
+    for (; line && *line; line = next_line(line)) {
         const char *name = line + strspn(line, " "), *colon = strchr(name, ':'), *end = name + strcspn(name, "\n");
         if (!colon || colon > end || (colon - name == 2 && strncmp(name, "lo", 2) == 0)) continue;
         double f[16];
